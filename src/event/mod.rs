@@ -1,0 +1,6 @@
+//! Records into types and back: the bank's inputs at the door, our own records between the roles, and what the bank reads.
+//!
+//! Nothing here knows Kafka, the clock or async, but for the registry client.
+
+pub mod input;
+pub mod records;

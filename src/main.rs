@@ -1,0 +1,5 @@
+//! The binary `recado`: everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    recado::cli::main()
+}
