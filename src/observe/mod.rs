@@ -1,1 +1,13 @@
-//! To be written.
+//! What an operator sees: metrics, logs, health. One file of metrics for each room; callers use its functions and never see a metric's name.
+
+pub mod health;
+pub mod logs;
+
+use prometheus::Registry;
+use std::sync::LazyLock;
+
+/// The registry behind `/metrics`: every metric of the process is in it.
+pub fn registry() -> &'static Registry {
+    static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::new);
+    &REGISTRY
+}

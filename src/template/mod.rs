@@ -1,1 +1,36 @@
-//! To be written.
+//! From sealed parameters to the words a customer reads: catalogue, render, masking, lint.
+
+use crate::privacy::Secret;
+
+/// A finished message, for the moment between rendering and the call.
+#[derive(Debug)]
+pub enum Rendered {
+    /// A template that Meta has approved, with its parameters.
+    WhatsApp(WhatsAppTemplate),
+    /// The whole text, transliterated to GSM-7.
+    Sms(Secret<String>),
+    /// What the call says.
+    Voice(Spoken),
+}
+
+/// A WhatsApp template message.
+#[derive(Debug)]
+pub struct WhatsAppTemplate {
+    /// Its name at Meta.
+    pub name: String,
+    /// Its language at Meta (`pt_BR`).
+    pub language: String,
+    /// The body's parameters in order; with a name where the template was made with named ones.
+    pub body: Vec<(Option<String>, Secret<String>)>,
+    /// The code of an authentication template: it goes into the body and into the copy-code button.
+    pub copy_code: Option<Secret<String>>,
+}
+
+/// What a call says.
+#[derive(Debug)]
+pub struct Spoken {
+    /// Said at once; holds nothing that a stranger or a voicemail may not hear.
+    pub greeting: Secret<String>,
+    /// Whether a code is spoken after the keypress. The code itself travels sealed (`Dispatch::sealed_code`), never in here.
+    pub code_follows: bool,
+}
