@@ -21,3 +21,11 @@ pub fn monotonic() -> Duration {
     assert!(!failed, "CLOCK_BOOTTIME exists since Linux 2.6.39");
     Duration::new(u64::try_from(spec.tv_sec).unwrap_or(0), u32::try_from(spec.tv_nsec).unwrap_or(0))
 }
+
+/// This process's own clock: the wall clock as it was at the first call, plus what `CLOCK_BOOTTIME` counted since. It never steps; Kafka time is measured
+/// against it.
+pub fn now() -> Timestamp {
+    static ANCHOR: std::sync::OnceLock<(Timestamp, Duration)> = std::sync::OnceLock::new();
+    let &(wall_then, monotonic_then) = ANCHOR.get_or_init(|| (wall(), monotonic()));
+    wall_then.plus(monotonic().saturating_sub(monotonic_then))
+}

@@ -1,0 +1,171 @@
+//! Takes records out of the consumer in batches, through two queues of our own: receipts (with cancels), which never wait, and requests.
+//!
+//! Easily got wrong: a forward that is set before librdkafka has started the partition is overwritten by its start, so records may also come through the main
+//! queue. They are taken there too, and the forward is set again.
+#![expect(unsafe_code, reason = "rdkafka has no safe binding of batch consumption from a private queue")]
+
+use crate::delivery::{Partition, Timestamp};
+use rdkafka::bindings as sys;
+use std::ffi::{CStr, CString};
+use std::time::Duration;
+
+/// How many records one call takes at most.
+const BATCH_MAX: usize = 1_000;
+
+/// A record that was fetched; its bytes live until it is dropped.
+pub struct Record {
+    message: *mut sys::rd_kafka_message_t,
+}
+
+// SAFETY: a message that was handed out belongs to whoever holds it, on any thread.
+unsafe impl Send for Record {}
+
+impl Record {
+    /// Its topic.
+    pub fn topic(&self) -> &str {
+        // SAFETY: `rkt` is a live topic handle as long as the message lives, and its name is a C string of ASCII.
+        unsafe { CStr::from_ptr(sys::rd_kafka_topic_name((*self.message).rkt)) }.to_str().expect("Kafka's topic names are ASCII")
+    }
+
+    /// Its partition.
+    pub fn partition(&self) -> Partition {
+        // SAFETY: the message is live.
+        Partition::from_kafka(unsafe { (*self.message).partition }).expect("we are assigned partitions of ours only")
+    }
+
+    /// Its offset.
+    pub fn offset(&self) -> i64 {
+        // SAFETY: the message is live.
+        unsafe { (*self.message).offset }
+    }
+
+    /// Its timestamp as Kafka holds it: create time or log append time, as the topic says; 0 when the record has none.
+    pub fn time(&self) -> Timestamp {
+        let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: the message is live, `kind` is writable.
+        let millis = unsafe { sys::rd_kafka_message_timestamp(self.message, &raw mut kind) };
+        Timestamp::from_millis(millis.max(0))
+    }
+
+    /// Its key; `None` where it has none.
+    pub fn key(&self) -> Option<&[u8]> {
+        // SAFETY: pointer and length belong together and live as long as the message.
+        unsafe { slice((*self.message).key, (*self.message).key_len) }
+    }
+
+    /// Its value; `None` for a tombstone.
+    pub fn value(&self) -> Option<&[u8]> {
+        // SAFETY: as above.
+        unsafe { slice((*self.message).payload, (*self.message).len) }
+    }
+
+    /// Its headers.
+    pub fn headers(&self) -> Vec<(&str, &[u8])> {
+        let mut list = Vec::new();
+        let mut headers = std::ptr::null_mut();
+        // SAFETY: headers, names and values live as long as the message; names are C strings.
+        unsafe {
+            if sys::rd_kafka_message_headers(self.message, &raw mut headers) != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return list;
+            }
+            let (mut name, mut value, mut size) = (std::ptr::null(), std::ptr::null(), 0);
+            while sys::rd_kafka_header_get_all(headers, list.len(), &raw mut name, &raw mut value, &raw mut size)
+                == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+            {
+                list.push((CStr::from_ptr(name).to_str().unwrap_or(""), slice(value, size).unwrap_or(&[])));
+            }
+        }
+        list
+    }
+}
+
+/// # Safety
+/// A non-null `pointer` is readable for `length` bytes as long as `'a`.
+unsafe fn slice<'a>(pointer: *const std::ffi::c_void, length: usize) -> Option<&'a [u8]> {
+    // SAFETY: by the contract above.
+    (!pointer.is_null()).then(|| unsafe { std::slice::from_raw_parts(pointer.cast(), length) })
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        // SAFETY: the message is ours and not used after this.
+        unsafe { sys::rd_kafka_message_destroy(self.message) };
+    }
+}
+
+/// What a queue gave.
+pub enum Fetched {
+    /// A record.
+    Record(Record),
+    /// A partition cannot be read: its offset is outside the log, or the broker refuses it.
+    Fault {
+        /// Of which topic.
+        topic: String,
+        /// Of which partition.
+        partition: i32,
+        /// What librdkafka says.
+        error: rdkafka::error::RDKafkaErrorCode,
+    },
+}
+
+/// A private queue of one consumer.
+///
+/// It must not outlive the consumer: its owner declares the consumer after it, so that it is dropped later.
+pub struct Queue {
+    client: *mut sys::rd_kafka_t,
+    queue: *mut sys::rd_kafka_queue_t,
+}
+
+// SAFETY: librdkafka's queues may be used from any thread; the type is not `Sync`.
+unsafe impl Send for Queue {}
+
+impl Queue {
+    /// A new queue on this consumer. The pointer must stay valid as long as the value lives.
+    pub fn new(client: *mut sys::rd_kafka_t) -> Self {
+        // SAFETY: the caller hands in a live client.
+        Self { client, queue: unsafe { sys::rd_kafka_queue_new(client) } }
+    }
+
+    /// Sends what is fetched from this partition to this queue. Harmless when it is so already.
+    pub fn forward(&self, topic: &str, partition: Partition) {
+        let topic = CString::new(topic).expect("a topic name has no zero byte");
+        // SAFETY: client and queue are live; the partition's queue is a counted reference that is given back.
+        unsafe {
+            let source = sys::rd_kafka_queue_get_partition(self.client, topic.as_ptr(), partition.kafka());
+            if !source.is_null() {
+                sys::rd_kafka_queue_forward(source, self.queue);
+                sys::rd_kafka_queue_destroy(source);
+            }
+        }
+    }
+
+    /// What has been fetched, at most a batch, without waiting (a batch call that waits to be full adds its own time-out).
+    pub fn take(&self, into: &mut Vec<Fetched>) -> usize {
+        let mut batch = [std::ptr::null_mut(); BATCH_MAX];
+        // SAFETY: the queue is live and the array holds as many pointers as it says.
+        let count = unsafe { sys::rd_kafka_consume_batch_queue(self.queue, 0, batch.as_mut_ptr(), batch.len()) };
+        let count = usize::try_from(count).unwrap_or(0);
+        for message in &batch[..count] {
+            let record = Record { message: *message };
+            // SAFETY: the message is live.
+            let error = unsafe { (*record.message).err };
+            match error {
+                sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => into.push(Fetched::Record(record)),
+                sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF => {}
+                // SAFETY: as above.
+                error => into.push(Fetched::Fault { topic: record.topic().to_owned(), partition: unsafe { (*record.message).partition }, error: error.into() }),
+            }
+        }
+        count
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: the queue is ours and not used after this.
+        unsafe { sys::rd_kafka_queue_destroy(self.queue) };
+    }
+}
+
+/// How long the loop sleeps on the main queue when there was nothing to do.
+pub const IDLE_WAIT: Duration = Duration::from_millis(2);

@@ -1,0 +1,95 @@
+//! PURE: what one transaction changes, on top of what is stored. Enters: each decision's new state; leaves: one change for each key, in key order.
+//!
+//! Easily got wrong: `Some(None)` (deleted in here) is not `None` (not touched in here).
+
+use std::collections::BTreeMap;
+
+/// Changes of one task that are decided but not yet committed. Whole values: replaying a put or a delete twice changes nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Overlay {
+    changes: BTreeMap<Vec<u8>, Change>,
+    bytes: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Change {
+    value: Option<Vec<u8>>,
+    /// Whether the key is stored below: deleting one that is not leaves no trace at all.
+    stored: bool,
+}
+
+impl Overlay {
+    /// What this transaction made of the key: `None` not touched, `Some(None)` deleted.
+    pub fn get(&self, key: &[u8]) -> Option<Option<&[u8]>> {
+        self.changes.get(key).map(|change| change.value.as_deref())
+    }
+
+    /// Puts a whole value. `stored`: whether the store below has the key.
+    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>, stored: bool) {
+        self.change(key, Some(value), stored);
+    }
+
+    /// Deletes a key. One that began in this transaction and is not stored leaves no trace.
+    pub fn delete(&mut self, key: Vec<u8>, stored: bool) {
+        self.change(key, None, stored);
+    }
+
+    fn change(&mut self, key: Vec<u8>, value: Option<Vec<u8>>, stored: bool) {
+        let size = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
+        if let Some(change) = self.changes.get_mut(&key) {
+            self.bytes = self.bytes - size(&change.value) + size(&value);
+            change.value = value;
+        } else {
+            self.bytes += key.len() + size(&value);
+            self.changes.insert(key, Change { value, stored });
+        }
+    }
+
+    /// How many bytes of keys and values it holds: one reason to commit.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether nothing is to be written.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// All changes in key order. A delivery that began and ended in here, and is not stored, is left out.
+    pub fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.changes.iter().filter(|(_, change)| change.value.is_some() || change.stored).map(|(key, change)| (key.as_slice(), change.value.as_deref()))
+    }
+
+    /// Forgets everything: it is applied, or the transaction was aborted.
+    pub fn clear(&mut self) {
+        self.changes.clear();
+        self.bytes = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(overlay: &Overlay) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        overlay.changes().map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec))).collect()
+    }
+
+    #[test]
+    fn several_changes_of_one_key_become_one_and_begin_and_end_becomes_none() {
+        let mut overlay = Overlay::default();
+        overlay.put(b"b".to_vec(), b"1".to_vec(), false);
+        overlay.put(b"b".to_vec(), b"22".to_vec(), false);
+        overlay.put(b"a".to_vec(), b"3".to_vec(), true);
+        overlay.delete(b"a".to_vec(), true);
+        overlay.put(b"c".to_vec(), b"4".to_vec(), false);
+        overlay.delete(b"c".to_vec(), false);
+        assert_eq!(list(&overlay), [(b"a".to_vec(), None), (b"b".to_vec(), Some(b"22".to_vec()))]);
+        assert_eq!(overlay.get(b"c"), Some(None), "deleted in here, though it leaves no trace");
+        assert_eq!(overlay.get(b"d"), None);
+        assert_eq!(overlay.bytes(), 1 + 2 + 1 + 1);
+        overlay.clear();
+        assert!(overlay.is_empty());
+        assert_eq!(overlay.bytes(), 0);
+    }
+}
