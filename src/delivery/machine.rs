@@ -1,248 +1,427 @@
 //! The delivery machine: the only place that chooses a fallback. Enters: one event and the time; leaves: decisions, in the order in which they are to be
-//! carried out.
+//! carried out (timers cleared, dispatch, timer set, status, forget).
 //!
 //! What is easily got wrong: `now` is Kafka time, and what comes back (outcome, receipt, timer) names its attempt, which need not be the current one.
+//!
+//! **Which terminal status.** The step at which the delivery ends decides, and what is not known is never called failed:
+//! - `delivered`: a receipt *delivered* or *read*, for whatever attempt, before another end.
+//! - `failed`: the last step ended, and none of its attempts can have arrived (rejected, throttled, unavailable, or a *failed* receipt). Also an obstacle at
+//!   the request, poison, and a changed identity.
+//! - `unconfirmed`: the last step ended, and a message of it may have arrived: its wait ran out on an accepted or unknown call; or a step that waits only
+//!   for *sent* got it and nothing more.
+//! - `expired`: something was still to be sent (first attempt, next step, an attempt anew after *too_late*), and the expiry no longer allows it. Its reason
+//!   is why it was to be sent. On the last step, where a copy may already have arrived, it is `unconfirmed` instead.
+//! - `cancelled`: the bank's cancel, an erasure, or a call refused because the customer's key is gone.
+//!
+//! **Expiry** has no timer of its own. A lease ends at the expiry at the latest, a wait three seconds after it ([`RECEIPT_GRACE`]), a back-off before it: so
+//! each delivery has its terminal status within these three seconds, or as soon as its timers may fire. A step for which the expiry leaves no time is not
+//! skipped in favour of a later one.
 
-use super::{Attempt, Channel, NotAfter, Outcome, Reason, Receipt, Route, State, Timestamp};
+use super::attempts::Fate;
+use super::receipt::Reached;
+use super::{
+    Attempt, Decision, Dispatch, Event, Hold, Lane, NotAfter, OnUnknown, Outcome, Reason, Receipt, Request, STEPS_MAX, State, Status, StatusWord, TimerKind,
+    Timestamp, WaitFor, Why,
+};
+use std::time::Duration;
 
-/// What starts a delivery.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// The route as it is now.
-    pub route: Route,
-    /// Nothing is sent from this instant on (Kafka time; the smaller of record time and decision, plus the route's expiry, or the record's own if earlier).
-    pub expiry: Timestamp,
-    /// Why this delivery cannot even begin (no number, a code of a wrong shape, poison); it then ends `failed` at once.
-    pub obstacle: Option<Reason>,
-}
+/// How long after the expiry a receipt may still come before the terminal status: the lag of receipts behind the provider's own clock, 3 s until measured
+/// (`channels.md` §2.6). Providers are told to drop the message at the expiry or at the step's wait, so more would only delay the bank's answer.
+const RECEIPT_GRACE: Duration = Duration::from_secs(3);
 
-/// What a delivery hears after its request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The immediate answer to a dispatch.
-    Outcome {
-        /// Which try.
-        attempt: Attempt,
-        /// What became of the call.
-        outcome: Outcome,
-        /// Why, where it is not *accepted*.
-        reason: Reason,
-        /// The provider's own number for it; 0 when it gave none.
-        code: u32,
-        /// When the outcome was appended to the receipts topic (Kafka time): the wait counts from here.
-        appended: Timestamp,
-    },
-    /// A provider's later report.
-    Receipt {
-        /// Which try.
-        attempt: Attempt,
-        /// What it says.
-        receipt: Receipt,
-        /// Why, where it is *failed*.
-        reason: Reason,
-        /// The provider's own number for it; 0 when it gave none.
-        code: u32,
-        /// The provider's time: shown, never compared with a deadline.
-        provider_time: Option<Timestamp>,
-    },
-    /// A timer that was set and is due. The engine lets it fire only when the receipts are drained past its deadline.
-    Timer {
-        /// Which clock.
-        kind: TimerKind,
-        /// For which try.
-        attempt: Attempt,
-        /// Whether it was held before it fired.
-        hold: Hold,
-    },
-    /// The bank withdraws the notification: the code was used.
-    Cancel,
-    /// The customer's data are to be erased.
-    Erase,
-    /// The process died three times at this delivery's record.
-    Poison,
-}
+/// The pause before the third attempt when two in a row were *too_late*; it doubles with each further one (design §4).
+const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
 
-/// The clocks of a delivery; one timer of each kind at most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum TimerKind {
-    /// The dispatch must have reached the provider by then.
-    Lease,
-    /// The receipt that the step waits for must have come by then.
-    Wait,
-    /// An ended delivery is kept until then for late receipts.
-    Linger,
-    /// The same step is dispatched again then, after repeated delays of our own.
-    BackOff,
-}
-
-/// Whether, and why, a due timer was kept waiting before it fired at the cap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hold {
-    /// It fired when it was due.
-    No,
-    /// The gateway gave no sign of life.
-    GatewaySilent,
-    /// The storm guard held it.
-    Storm,
-    /// The dispatcher gave no sign of life.
-    DispatcherSilent,
-}
-
-/// What is to be done. The engine carries decisions out in this order, inside the transaction that also carries the state.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// Send one attempt.
-    Dispatch(Dispatch),
-    /// Set the timer of this kind; an earlier one of the same kind is replaced.
-    SetTimer {
-        /// Which clock.
-        kind: TimerKind,
-        /// For which try.
-        attempt: Attempt,
-        /// When it is due (Kafka time).
-        at: Timestamp,
-    },
-    /// Clear the timer of this kind.
-    ClearTimer {
-        /// Which clock.
-        kind: TimerKind,
-        /// For which try it was set.
-        attempt: Attempt,
-    },
-    /// Tell the bank.
-    Status(Status),
-    /// The state goes; what comes later belongs to an ended delivery.
-    Forget,
-}
-
-/// The instruction to send one attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dispatch {
-    /// Which try.
-    pub attempt: Attempt,
-    /// Where.
-    pub channel: Channel,
-    /// What: the name of a template of the catalogue.
-    pub template: String,
-    /// The end of its lease (Kafka time).
-    pub lease_end: Timestamp,
-    /// From then on it must not leave any more (Kafka time).
-    pub not_after: NotAfter,
-    /// Why this is not the first attempt; `None` for attempt 1/1. Decides between the dispatch and the retry topic.
-    pub why: Option<Why>,
-}
-
-/// Why a later attempt is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Why {
-    /// Timer, failure, our own delay, or the copy that the route asks for.
-    pub reason: Reason,
-    /// The attempt before it.
-    pub from: Attempt,
-    /// Whether the timer behind it was held.
-    pub hold: Hold,
-}
-
-/// What the bank is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// Counts from 0 for each message, without gaps.
-    pub seq: u32,
-    /// What happened.
-    pub word: StatusWord,
-    /// Which try it speaks of, where it speaks of one.
-    pub attempt: Option<Attempt>,
-    /// That try's channel.
-    pub channel: Option<Channel>,
-    /// Why.
-    pub reason: Reason,
-    /// The provider's own number; 0 for none.
-    pub code: u32,
-    /// The provider's time of the receipt, where it gave one.
-    pub provider_time: Option<Timestamp>,
-    /// Delivered although a fallback had already gone out.
-    pub double_delivered: bool,
-    /// Whether the timer behind it was held.
-    pub hold: Hold,
-}
-
-/// The words of `recado.status`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum StatusWord {
-    /// The notification was taken; its first attempt is on its way.
-    Requested,
-    /// The provider reports that it left.
-    Sent,
-    /// Terminal: on the customer's phone.
-    Delivered,
-    /// The customer saw it.
-    Read,
-    /// The next step begins.
-    Fallback,
-    /// The same step is tried again (our own delay, or the copy that the route asks for).
-    Retried,
-    /// Terminal: every step failed.
-    Failed,
-    /// Terminal: its time ran out first.
-    Expired,
-    /// Terminal: the bank withdrew it, or the customer was erased.
-    Cancelled,
-    /// Terminal: sent, but nobody said what became of it.
-    Unconfirmed,
-    /// Delivered after another end; no second end.
-    Late,
-}
-
-impl StatusWord {
-    /// All words.
-    pub const ALL: [Self; 11] = [
-        Self::Requested,
-        Self::Sent,
-        Self::Delivered,
-        Self::Read,
-        Self::Fallback,
-        Self::Retried,
-        Self::Failed,
-        Self::Expired,
-        Self::Cancelled,
-        Self::Unconfirmed,
-        Self::Late,
-    ];
-
-    /// The word in records and metrics.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Requested => "requested",
-            Self::Sent => "sent",
-            Self::Delivered => "delivered",
-            Self::Read => "read",
-            Self::Fallback => "fallback",
-            Self::Retried => "retried",
-            Self::Failed => "failed",
-            Self::Expired => "expired",
-            Self::Cancelled => "cancelled",
-            Self::Unconfirmed => "unconfirmed",
-            Self::Late => "late",
-        }
-    }
-
-    /// Whether a delivery ends with it. Each has exactly one such status.
-    pub const fn terminal(self) -> bool {
-        match self {
-            Self::Delivered | Self::Failed | Self::Expired | Self::Cancelled | Self::Unconfirmed => true,
-            Self::Requested | Self::Sent | Self::Read | Self::Fallback | Self::Retried | Self::Late => false,
-        }
-    }
-}
+/// The longest such pause (design §4).
+const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 
 /// Begins a delivery. Returns its state and what is to be done; a delivery that ends at once (`obstacle`, expired on arrival) says so and forgets itself.
+///
+/// Expired on arrival is one whose first attempt could not leave any more: its `not_after` is not later than `now`, or less than the step's least life is
+/// left. An obstacle is named first. Panics on a route without steps or with more than [`STEPS_MAX`]: the configuration has refused it.
 pub fn request(request: Request, now: Timestamp) -> (State, Vec<Decision>) {
-    let _ = (request, now);
-    todo!()
+    assert!((1..=STEPS_MAX).contains(&request.route.steps.len()), "a route has 1 to {STEPS_MAX} steps");
+    let obstacle = request.obstacle;
+    let mut state = State::new(request, now);
+    let mut turn = Turn { state: &mut state, now, decisions: Vec::new() };
+    match obstacle {
+        Some(reason @ (Reason::Cancelled | Reason::Erased)) => turn.end(StatusWord::Cancelled, None, Cause::of(reason)),
+        Some(Reason::Expired) => turn.end(StatusWord::Expired, None, Cause::of(Reason::Expired)),
+        Some(reason) => turn.end(StatusWord::Failed, None, Cause::of(reason)),
+        None if turn.begin(Attempt::FIRST, None, 0) => {}
+        None => turn.end(StatusWord::Expired, None, Cause::of(Reason::Expired)),
+    }
+    let decisions = turn.decisions;
+    (state, decisions)
 }
 
 /// One event of a delivery under way. Any event may come at any time, twice, or not at all.
+///
+/// An event about an attempt that was never dispatched, and any event after `Forget`, changes nothing.
 pub fn on(state: &mut State, event: &Event, now: Timestamp) -> Vec<Decision> {
-    let _ = (state, event, now);
-    todo!()
+    if state.clock.is_none() {
+        return Vec::new(); // forgotten
+    }
+    let mut turn = Turn { state, now, decisions: Vec::new() };
+    match *event {
+        Event::Outcome { attempt, outcome, reason, code, appended } => turn.outcome(attempt, outcome, Cause { reason, code, hold: Hold::No }, appended),
+        Event::Receipt { attempt, receipt, reason, code, provider_time } => {
+            turn.receipt(attempt, receipt, Cause { reason, code, hold: Hold::No }, provider_time);
+        }
+        Event::Timer { kind, attempt, hold } => turn.timer(kind, attempt, hold),
+        Event::Cancel => turn.stop(StatusWord::Cancelled, Reason::Cancelled),
+        Event::Erase => turn.erase(),
+        Event::Poison => turn.stop(StatusWord::Failed, Reason::Poison),
+    }
+    turn.decisions
+}
+
+/// Why a delivery goes on or ends.
+#[derive(Clone, Copy)]
+struct Cause {
+    reason: Reason,
+    code: u32,
+    hold: Hold,
+}
+
+impl Cause {
+    const fn of(reason: Reason) -> Self {
+        Self { reason, code: 0, hold: Hold::No }
+    }
+
+    /// The same, with a reason where none was given.
+    fn or(self, reason: Reason) -> Self {
+        if self.reason == Reason::None { Self { reason, ..self } } else { self }
+    }
+}
+
+/// One call of the machine.
+struct Turn<'s> {
+    state: &'s mut State,
+    now: Timestamp,
+    decisions: Vec<Decision>,
+}
+
+/// What comes back.
+impl Turn<'_> {
+    fn outcome(&mut self, attempt: Attempt, outcome: Outcome, cause: Cause, appended: Timestamp) {
+        if !self.state.made(attempt) {
+            return;
+        }
+        let booked = self.state.attempts.entry(attempt);
+        let accepted_before = booked.outcome == Some(Outcome::Accepted);
+        let undecided = match booked.fate() {
+            Fate::Open | Fate::Unknown => true,
+            Fate::Accepted | Fate::TooLate | Fate::NotSent => false,
+        };
+        let open = booked.fate() == Fate::Open;
+        booked.hear(outcome);
+        if self.state.ended() || attempt != self.state.current() {
+            return;
+        }
+        match outcome {
+            Outcome::Accepted if !accepted_before => self.wait_from(appended),
+            Outcome::Unknown if open => self.wait_from(appended),
+            Outcome::Rejected if undecided => self.failure(cause.or(Reason::Provider)),
+            Outcome::Throttled if undecided => self.failure(cause.or(Reason::Throttled)),
+            Outcome::Unavailable if undecided => self.failure(cause.or(Reason::Unavailable)),
+            Outcome::TooLate if undecided => self.too_late(cause),
+            Outcome::Accepted | Outcome::Unknown | Outcome::Rejected | Outcome::Throttled | Outcome::Unavailable | Outcome::TooLate => {}
+        }
+    }
+
+    fn receipt(&mut self, attempt: Attempt, receipt: Receipt, cause: Cause, provider_time: Option<Timestamp>) {
+        if !self.state.made(attempt) {
+            return;
+        }
+        let booked = self.state.attempts.entry(attempt);
+        let reached = booked.receipts.reached;
+        booked.receipts.hear(receipt);
+        if self.state.ended() {
+            return self.after_the_end(attempt, receipt, reached, provider_time);
+        }
+        let current = attempt == self.state.current();
+        match receipt {
+            Receipt::Delivered | Receipt::Read => self.delivered(attempt, provider_time),
+            Receipt::Sent if current && reached == Reached::Nothing => self.sent(attempt, provider_time),
+            Receipt::Failed if current => self.failure(cause.or(Reason::Failed)),
+            Receipt::Sent | Receipt::Failed => {}
+        }
+    }
+
+    /// It left the provider; that proves the call, if its outcome has not come yet.
+    fn sent(&mut self, attempt: Attempt, provider_time: Option<Timestamp>) {
+        if self.running() != Some(TimerKind::Wait) {
+            self.wait_from(self.now);
+        }
+        self.status(StatusWord::Sent, Some(attempt), Cause::of(Reason::None), provider_time, false);
+    }
+
+    fn delivered(&mut self, attempt: Attempt, provider_time: Option<Timestamp>) {
+        let double = self.state.attempts.doubled(attempt);
+        self.clear();
+        self.state.end = Some(StatusWord::Delivered);
+        let forget = attempt.step == 1;
+        if !forget {
+            self.linger();
+        }
+        self.status(StatusWord::Delivered, Some(attempt), Cause::of(Reason::None), provider_time, double);
+        if forget {
+            self.decisions.push(Decision::Forget);
+        }
+    }
+
+    /// A delivery that ended tells once that a message arrived late, once that two arrived, and of each attempt that it was read.
+    fn after_the_end(&mut self, attempt: Attempt, receipt: Receipt, reached: Reached, provider_time: Option<Timestamp>) {
+        let arrived = match receipt {
+            Receipt::Delivered | Receipt::Read => true,
+            Receipt::Sent | Receipt::Failed => false,
+        };
+        if arrived && reached < Reached::Delivered {
+            let double = self.state.attempts.doubled(attempt);
+            let first = self.state.end != Some(StatusWord::Delivered) && !self.state.late_told;
+            if first || (double && !self.state.double_told) {
+                self.state.late_told = true;
+                self.status(StatusWord::Late, Some(attempt), Cause::of(Reason::None), provider_time, double);
+            }
+        } else if receipt == Receipt::Read && reached == Reached::Delivered {
+            self.status(StatusWord::Read, Some(attempt), Cause::of(Reason::None), provider_time, false);
+        }
+    }
+}
+
+/// Timers and orders.
+impl Turn<'_> {
+    fn timer(&mut self, kind: TimerKind, attempt: Attempt, hold: Hold) {
+        let due = self.state.clock.is_some_and(|(set, at)| set == kind && at <= self.now);
+        if !due || attempt != self.state.current() {
+            return;
+        }
+        self.state.clock = None; // it fired: nothing is left to be cleared
+        match kind {
+            TimerKind::Lease => {
+                self.state.booked().lease_ended = true;
+                self.wait_from(self.now);
+                self.state.lease_hold = hold;
+            }
+            TimerKind::Wait => self.wait_ended(hold),
+            TimerKind::BackOff => self.again(Reason::TooLate, Cause { reason: Reason::TooLate, code: 0, hold }),
+            TimerKind::Linger => self.decisions.push(Decision::Forget),
+        }
+    }
+
+    fn wait_ended(&mut self, hold: Hold) {
+        let attempt = self.state.current();
+        let hold = if hold == Hold::No { self.state.lease_hold } else { hold };
+        let booked = *self.state.booked();
+        let wait_for = self.state.step(attempt).wait_for;
+        if wait_for == WaitFor::Sent && booked.receipts.reached >= Reached::Sent {
+            self.end(StatusWord::Unconfirmed, Some(attempt), Cause { hold, ..Cause::of(Reason::None) });
+        } else if self.state.on_last_step() && booked.fate() == Fate::Unknown && self.state.route.on_unknown == OnUnknown::ResendOnce && !self.state.resent {
+            self.state.resent = true;
+            self.state.too_late_in_a_row = 0;
+            self.again(Reason::Resend, Cause { reason: Reason::Unknown, code: 0, hold });
+        } else {
+            self.next_step(Cause { reason: Reason::Timer, code: 0, hold });
+        }
+    }
+
+    fn stop(&mut self, word: StatusWord, reason: Reason) {
+        if !self.state.ended() {
+            self.end(word, None, Cause::of(reason));
+        }
+    }
+
+    /// Nothing about an erased customer is kept, not even for late receipts.
+    fn erase(&mut self) {
+        self.clear();
+        if !self.state.ended() {
+            self.state.end = Some(StatusWord::Cancelled);
+            self.status(StatusWord::Cancelled, None, Cause::of(Reason::Erased), None, false);
+        }
+        self.decisions.push(Decision::Forget);
+    }
+}
+
+/// Where to go from here.
+impl Turn<'_> {
+    /// The current attempt will not arrive.
+    fn failure(&mut self, cause: Cause) {
+        let current = Some(self.state.current());
+        if cause.reason == Reason::IdentityChanged {
+            self.end(StatusWord::Failed, current, cause);
+        } else if cause.reason == Reason::Erased {
+            self.end(StatusWord::Cancelled, current, cause);
+        } else {
+            self.next_step(cause);
+        }
+    }
+
+    /// Our own delay: the same step again, at once or after a pause; on `express` not for ever.
+    fn too_late(&mut self, cause: Cause) {
+        let attempt = self.state.current();
+        let in_a_row = self.state.too_late_in_a_row.saturating_add(1);
+        self.state.too_late_in_a_row = in_a_row;
+        let waited = self.now >= self.state.step_began.plus(self.state.step(attempt).wait);
+        let waits_for_us = self.state.route.lane == Lane::Express && in_a_row >= 2 && waited;
+        if waits_for_us || attempt.n == u16::MAX {
+            return self.next_step(Cause { reason: Reason::Unavailable, ..cause });
+        }
+        let cause = Cause { reason: Reason::TooLate, ..cause };
+        if in_a_row < 2 {
+            return self.again(Reason::TooLate, cause);
+        }
+        let at = self.now.plus(back_off(in_a_row));
+        if self.room(attempt, at).is_some() {
+            self.set(TimerKind::BackOff, at);
+        } else {
+            self.out_of_time(cause);
+        }
+    }
+
+    /// The same step again.
+    fn again(&mut self, why: Reason, cause: Cause) {
+        let from = self.state.current();
+        let next = from.n.checked_add(1).map(|n| Attempt { n, ..from });
+        let why = Why { reason: why, from, hold: cause.hold };
+        if !next.is_some_and(|attempt| self.begin(attempt, Some(why), cause.code)) {
+            self.out_of_time(cause);
+        }
+    }
+
+    /// The next step; the end where there is none.
+    fn next_step(&mut self, cause: Cause) {
+        let from = self.state.current();
+        if self.state.on_last_step() {
+            return self.last_step_ended(cause);
+        }
+        let why = Why { reason: cause.reason, from, hold: cause.hold };
+        if !self.begin(Attempt { step: from.step + 1, n: 1 }, Some(why), cause.code) {
+            self.out_of_time(cause);
+        }
+    }
+
+    fn last_step_ended(&mut self, cause: Cause) {
+        let current = self.state.current();
+        if !self.state.attempts.step_may_have_arrived(current.step) {
+            self.end(StatusWord::Failed, Some(current), cause);
+        } else if self.state.attempts.step_unknown(current.step) {
+            self.end(StatusWord::Unconfirmed, Some(current), Cause { reason: Reason::Unknown, ..cause });
+        } else {
+            self.end(StatusWord::Unconfirmed, Some(current), cause);
+        }
+    }
+
+    /// Something was to be sent, and the expiry no longer allows it.
+    fn out_of_time(&mut self, cause: Cause) {
+        let current = self.state.current();
+        if self.state.on_last_step() && self.state.attempts.step_may_have_arrived(current.step) {
+            self.last_step_ended(cause);
+        } else {
+            self.end(StatusWord::Expired, Some(current), cause);
+        }
+    }
+}
+
+/// What is done: each of these changes the state and says so in a decision.
+impl Turn<'_> {
+    /// Dispatches an attempt; false, and nothing is done, when the expiry leaves no time for it.
+    fn begin(&mut self, attempt: Attempt, why: Option<Why>, code: u32) -> bool {
+        let Some((lease_end, not_after)) = self.room(attempt, self.now) else {
+            return false;
+        };
+        self.clear();
+        if attempt.n == 1 {
+            self.state.tries.push(1);
+            self.state.step_began = self.now;
+            self.state.too_late_in_a_row = 0;
+        } else if let Some(tries) = self.state.tries.last_mut() {
+            *tries = attempt.n;
+        }
+        self.state.lease_hold = Hold::No;
+        let _ = self.state.booked();
+        let step = self.state.step(attempt);
+        let dispatch = Dispatch { attempt, channel: step.channel, template: step.template.clone(), lease_end, not_after, why };
+        self.decisions.push(Decision::Dispatch(dispatch));
+        self.set(TimerKind::Lease, lease_end);
+        let word = match why {
+            None => StatusWord::Requested,
+            Some(_) if attempt.n == 1 => StatusWord::Fallback,
+            Some(_) => StatusWord::Retried,
+        };
+        let cause = why.map_or(Cause::of(Reason::None), |why| Cause { reason: why.reason, code, hold: why.hold });
+        self.status(word, Some(attempt), cause, None, false);
+        true
+    }
+
+    /// The end of the lease and the last instant of an attempt dispatched at `at`; `None` when it could not leave any more.
+    fn room(&self, attempt: Attempt, at: Timestamp) -> Option<(Timestamp, NotAfter)> {
+        let step = self.state.step(attempt);
+        let lease_end = at.plus(step.lease).min(self.state.expiry);
+        let not_after = NotAfter::new(lease_end.minus(self.state.route.call_max));
+        let lives = at.plus(step.life_min) <= self.state.expiry;
+        (lives && not_after.allows(at)).then_some((lease_end, not_after))
+    }
+
+    /// The call's fate is known, or called unknown: from here the provider's time runs.
+    fn wait_from(&mut self, from: Timestamp) {
+        self.state.lease_hold = Hold::No;
+        let wait = self.state.step(self.state.current()).wait;
+        self.set(TimerKind::Wait, from.plus(wait).min(self.state.expiry.plus(RECEIPT_GRACE)));
+    }
+
+    /// Ends a delivery that was not delivered.
+    fn end(&mut self, word: StatusWord, attempt: Option<Attempt>, cause: Cause) {
+        self.clear();
+        self.state.end = Some(word);
+        let dispatched = !self.state.tries.is_empty();
+        if dispatched {
+            self.linger();
+        }
+        self.status(word, attempt, cause, None, false);
+        if !dispatched {
+            self.decisions.push(Decision::Forget);
+        }
+    }
+
+    fn linger(&mut self) {
+        self.set(TimerKind::Linger, self.now.plus(self.state.route.linger));
+    }
+
+    fn running(&self) -> Option<TimerKind> {
+        self.state.clock.map(|(kind, _)| kind)
+    }
+
+    /// Sets the one timer; one of another kind is cleared, one of the same kind replaced.
+    fn set(&mut self, kind: TimerKind, at: Timestamp) {
+        if self.state.clock == Some((kind, at)) {
+            return;
+        }
+        if self.running() != Some(kind) {
+            self.clear();
+        }
+        self.state.clock = Some((kind, at));
+        self.decisions.push(Decision::SetTimer { kind, attempt: self.state.current(), at });
+    }
+
+    fn clear(&mut self) {
+        if let Some((kind, _)) = self.state.clock.take() {
+            self.decisions.push(Decision::ClearTimer { kind, attempt: self.state.current() });
+        }
+    }
+
+    fn status(&mut self, word: StatusWord, attempt: Option<Attempt>, cause: Cause, provider_time: Option<Timestamp>, double_delivered: bool) {
+        let seq = self.state.seq;
+        self.state.seq = seq.saturating_add(1);
+        self.state.double_told |= double_delivered;
+        let channel = attempt.map(|attempt| self.state.step(attempt).channel);
+        let Cause { reason, code, hold } = cause;
+        self.decisions.push(Decision::Status(Status { seq, word, attempt, channel, reason, code, provider_time, double_delivered, hold }));
+    }
+}
+
+/// The pause before the next attempt when so many in a row were *too_late*; two or more.
+fn back_off(in_a_row: u16) -> Duration {
+    let doublings = u32::from(in_a_row.saturating_sub(2)).min(5); // 2^5 s is beyond the longest
+    (BACK_OFF_FIRST * 2_u32.pow(doublings)).min(BACK_OFF_MAX)
 }

@@ -6,18 +6,24 @@
 
 mod channel;
 mod id;
-mod machine;
+mod route; // what was planned
+mod event; // what it hears
+mod machine; // what becomes of it
+mod decision; // what is to be done
+mod state; // what it remembers
+mod attempts; // … of each attempt
+mod bytes; // … in stored form
 mod outcome;
 mod receipt;
-mod route;
-mod state;
 mod time;
 
 pub use channel::{Channel, Lane};
+pub use decision::{Decision, Dispatch, Status, StatusWord, Why};
+pub use event::{Event, Hold, Request, TimerKind};
 pub use id::{Attempt, AttemptId, MessageId, Partition, SourcePosition};
-pub use machine::{Decision, Dispatch, Event, Hold, Request, Status, StatusWord, TimerKind, Why, on, request};
+pub use machine::{on, request};
 pub use outcome::{Outcome, Reason};
 pub use receipt::Receipt;
-pub use route::{OnUnknown, Route, Step, WaitFor};
+pub use route::{OnUnknown, Route, STEPS_MAX, Step, WaitFor};
 pub use state::{BadState, State};
 pub use time::{NotAfter, Timestamp};

@@ -32,3 +32,44 @@ impl Receipt {
         Self::ALL.into_iter().find(|receipt| receipt.word() == word)
     }
 }
+
+/// How far an attempt has come, by its receipts. One kept value, however late, often and mixed up they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lattice {
+    pub(super) reached: Reached,
+    /// A failure was reported; it counts unless the message arrived after all.
+    pub(super) failed: bool,
+}
+
+/// The rungs of the lattice above *queued*; a higher one implies those below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reached {
+    /// No receipt but, perhaps, a failure.
+    Nothing,
+    /// It left the provider.
+    Sent,
+    /// It is on the phone.
+    Delivered,
+    /// It was seen.
+    Read,
+}
+
+impl Lattice {
+    /// No receipt at all.
+    pub(super) const NOTHING: Self = Self { reached: Reached::Nothing, failed: false };
+
+    /// Takes one receipt in.
+    pub(super) fn hear(&mut self, receipt: Receipt) {
+        match receipt {
+            Receipt::Sent => self.reached = self.reached.max(Reached::Sent),
+            Receipt::Delivered => self.reached = self.reached.max(Reached::Delivered),
+            Receipt::Read => self.reached = Reached::Read,
+            Receipt::Failed => self.failed = true,
+        }
+    }
+
+    /// Whether it is on the phone.
+    pub(super) fn arrived(self) -> bool {
+        self.reached >= Reached::Delivered
+    }
+}

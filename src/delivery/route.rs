@@ -4,12 +4,18 @@
 use super::{Channel, Lane};
 use std::time::Duration;
 
+/// How many steps a route may have.
+pub const STEPS_MAX: usize = 8;
+
 /// Which message goes where, and how long to wait before going on.
+///
+/// All spans are whole milliseconds up to `u32::MAX` of them (49 days): the machine cuts what is finer or longer when a delivery begins. A route whose
+/// lease is not longer than `call_max` never sends anything: `recado check` refuses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Express or bulk.
     pub lane: Lane,
-    /// Rungs, first to last; 1 to 8 of them.
+    /// Rungs, first to last; 1 to [`STEPS_MAX`] of them.
     pub steps: Vec<Step>,
     /// What happens when the last step's outcome stays unknown.
     pub on_unknown: OnUnknown,
@@ -27,13 +33,21 @@ pub struct Step {
     pub(super) lease: Duration,
     pub(super) wait: Duration,
     pub(super) wait_for: WaitFor,
+    pub(super) life_min: Duration,
 }
 
 impl Step {
     /// A rung that sends `template` on `channel`. `lease`: how long the dispatch may take to reach the provider, from the decision. `wait`: how long
     /// the provider may take to send the receipt named by `wait_for`, from the outcome.
     pub fn new(channel: Channel, template: impl Into<String>, lease: Duration, wait: Duration, wait_for: WaitFor) -> Self {
-        Self { channel, template: template.into(), lease, wait, wait_for }
+        Self { channel, template: template.into(), lease, wait, wait_for, life_min: Duration::ZERO }
+    }
+
+    /// The same rung, not begun when less than `life_min` is left before the expiry; exactly that much is enough. Without it: zero. For codes 20 s, by a
+    /// call 45 s (`privacy.md` §4).
+    #[must_use]
+    pub fn needing(self, life_min: Duration) -> Self {
+        Self { life_min, ..self }
     }
 }
 
