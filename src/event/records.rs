@@ -2,6 +2,12 @@
 //!
 //! Internal topics carry Avro single-object encoding, so they never depend on a registry; every schema ever shipped is compiled in.
 
+mod avro;
+mod codec;
+
+pub use avro::{BadRecord, Framing, STATUS_SCHEMA};
+pub use codec::{decode_dispatch, decode_journal, decode_returned, decode_status, encode_dispatch, encode_journal, encode_returned, encode_status};
+
 use crate::delivery::{Attempt, AttemptId, Channel, Lane, MessageId, NotAfter, Outcome, Reason, Receipt, SourcePosition, Status, Timestamp, Why};
 use crate::privacy::Reference;
 
