@@ -1,0 +1,45 @@
+# Recado's commands. Each may be typed at any time and as often as one likes; `make` alone lists them.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+CACHE := $(or $(RECADO_CACHE),$(HOME)/.cache/recado)
+export PATH := $(CACHE)/tools/bin:$(PATH)
+# RocksDB ready built where it can be had (docker/rocksdb.sh says what and why).
+CARGO = env="$$(docker/rocksdb.sh)" && eval "$$env" && cargo
+KAFKA := .recado/kafka
+
+##@ Begin here
+.PHONY: help deps test
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
+
+deps: ## checks what this machine needs and installs it, or prints the one line to type
+	@docker/deps.sh test
+
+test: deps ## everything that a change must pass, on a real Apache Kafka that the tests start themselves
+	@docker/kafka.sh libs > /dev/null
+	@$(CARGO) test --locked --features demo
+
+##@ While working
+.PHONY: test-fast check kafka-up kafka-down build-from-source
+test-fast: ## the tests that need no Java
+	@docker/deps.sh build
+	@$(CARGO) test --locked --features demo --lib --test tidy
+
+check: ## formatting, lints, fences, licences
+	@docker/deps.sh check
+	cargo fmt --check
+	@$(CARGO) clippy --locked --features demo --all-targets -- -D warnings
+	@$(CARGO) test --locked --features demo --test tidy
+	cargo deny --locked check licenses bans sources
+
+kafka-up: ## starts Apache Kafka on this machine, without Docker, and prints its address
+	@docker/deps.sh test
+	@docker/kafka.sh start 1 $(KAFKA)
+
+kafka-down: ## stops it; its data stay in .recado/kafka
+	@docker/kafka.sh stop $(KAFKA)
+
+build-from-source: ## the release build: RocksDB compiled from source and linked in, which takes about 20 minutes once
+	@docker/deps.sh build
+	env -u ROCKSDB_LIB_DIR -u ROCKSDB_INCLUDE_DIR cargo build --locked --release --target-dir target/from-source

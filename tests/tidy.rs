@@ -1,0 +1,238 @@
+//! The fences of the house: reads every source file and lists, for all faults at once, `file:line: what must not stand there`.
+//!
+//! Two traps: a fence around a folder that was renamed guards nothing, so a missing or empty folder is a fault of its own; and a fence that never bit
+//! anybody may be painted on the wall, so each of them is fed a bad line.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Everything by which the outside gets in.
+const PURE: &[&str] = &[
+    "SystemTime",
+    "Instant",
+    "crate::clock",
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::thread",
+    "std::process",
+    "tokio",
+    "async ",
+    ".await",
+    "rand::",
+    "tracing::",
+    "prometheus",
+    "crate::observe",
+    "rdkafka",
+    "rocksdb",
+    "reqwest",
+    "hyper",
+    "HashMap",
+    "HashSet",
+];
+/// Reading the time, wall clock or monotonic.
+const TIME: &[&str] = &["SystemTime::now", "Instant::now", "clock_gettime", "Zoned::now", "jiff::Timestamp::now", "Utc::now", "UNIX_EPOCH.elapsed"];
+
+struct Fence {
+    /// Folders or files under `src/`; `.` is all of it.
+    inside: &'static [&'static str],
+    /// Where it does not count.
+    except: &'static [&'static str],
+    /// What must be absent.
+    words: &'static [&'static str],
+    /// What the next person should know.
+    reason: &'static str,
+}
+
+const FENCES: &[Fence] = &[
+    Fence { inside: &["delivery", "channel", "event", "template", "pix"], except: &["event/registry.rs"], words: PURE, reason: "a pure folder" },
+    Fence { inside: &["."], except: &["clock.rs"], words: TIME, reason: "the time is read in src/clock.rs; elsewhere `now` is an argument" },
+    Fence { inside: &["."], except: &["engine/store"], words: &["rocksdb::"], reason: "only engine/store knows RocksDB" },
+    Fence {
+        inside: &["."],
+        except: &["channel", "dispatch", "gateway"],
+        words: &["crate::channel"],
+        reason: "only dispatch/ calls providers, only gateway/ reads their webhooks",
+    },
+    Fence {
+        inside: &["simulator"],
+        except: &[],
+        words: &["crate::delivery", "crate::channel"],
+        reason: "the simulator speaks from the providers' documents, or it would share our mistakes",
+    },
+    Fence { inside: &["."], except: &["clock.rs", "config"], words: &["clippy::disallowed"], reason: "nobody else may lift a ban of .clippy.toml" },
+    Fence {
+        inside: &["."],
+        except: &["cli"],
+        words: &["clippy::print_std", "clippy::dbg_macro"],
+        reason: "only the command line prints, or text escapes the masks",
+    },
+    Fence { inside: &["."], except: EXPOSING, words: &[".expose()"], reason: "secrets are opened where src/privacy/secret.rs says, and nowhere else" },
+    Fence {
+        inside: &["."],
+        except: &[],
+        words: &["use crate::{", "use super::super", "allow(clippy::all"],
+        reason: "written one by one, so that these fences can see it",
+    },
+];
+
+/// Who may open a secret. The doc of `Secret::expose` names the same folders.
+const EXPOSING: &[&str] = &["privacy", "template", "dispatch", "gateway", "channel"];
+
+/// Every folder of `src/`: a new one must say whether it is pure.
+const SHELL: &[&str] = &["cli", "config", "dispatch", "engine", "gateway", "observe", "privacy", "simulator", "topics"];
+
+/// Pure folders must think about every variant.
+const CLOSED: &[&str] = &["delivery", "channel"];
+
+/// Folders whose text is ours, from the package's root.
+const OURS: &[&str] = &["src", "tests", "benches", "config", "docker", "schemas", "build.rs", "Cargo.toml", "Makefile", "README.md", ".ci"];
+
+/// Where a machine of somebody's shows through. Put together, so that this file does not find itself.
+const MACHINE: &[&str] = &[concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/us", "r/local"), concat!("/wo", "rk/"), concat!("/Us", "ers/")];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All files under `path` (itself, if it is one), sorted; none if it is missing.
+fn files(path: &Path) -> Vec<PathBuf> {
+    if path.is_file() {
+        return vec![path.to_path_buf()];
+    }
+    let mut found: Vec<_> = fs::read_dir(path).into_iter().flatten().flat_map(|entry| files(&entry.expect("a folder can be listed").path())).collect();
+    found.sort();
+    found
+}
+
+/// Whether `file` (relative to `src/`) is `place`, its module file, or lies below it.
+fn within(file: &str, place: &str) -> bool {
+    place == "." || file == place || file.strip_prefix(place).is_some_and(|rest| rest.starts_with('/') || rest == ".rs")
+}
+
+/// What is wrong with one source file; `file` is relative to `src/`.
+fn faults(file: &str, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        if line.trim_start().starts_with("//") {
+            continue;
+        }
+        let mut fault = |word: &str, reason: &str| found.push(format!("src/{file}:{}: `{}`: {reason}", index + 1, word.trim()));
+        for fence in FENCES {
+            if fence.inside.iter().any(|place| within(file, place)) && !fence.except.iter().any(|place| within(file, place)) {
+                fence.words.iter().filter(|word| line.contains(**word)).for_each(|word| fault(word, fence.reason));
+            }
+        }
+        if within(file, "delivery") && line.match_indices("crate::").any(|(at, _)| !line[at..].starts_with("crate::delivery")) {
+            fault("crate::", "arrows point towards delivery/, none leave it");
+        }
+        if line.contains("unsafe_code") && !text.lines().skip(index).take(6).any(|near| near.trim_start().starts_with("// SAFETY:")) {
+            fault("unsafe_code", "an exception has a SAFETY comment below it");
+        }
+    }
+    found
+}
+
+/// What is wrong with the folders that the fences stand around.
+fn folder_faults(src: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let sources = |place: &str| files(&src.join(place)).into_iter().filter(|file| file.extension().is_some_and(|end| end == "rs")).count();
+    for place in FENCES.iter().flat_map(|fence| fence.inside) {
+        if sources(place) == 0 {
+            found.push(format!("src/{place}: a fence stands around it, but it is missing or empty"));
+        }
+    }
+    for place in CLOSED {
+        if !fs::read_to_string(src.join(place).join("mod.rs")).is_ok_and(|text| text.contains("#![deny(clippy::wildcard_enum_match_arm)]")) {
+            found.push(format!("src/{place}/mod.rs: #![deny(clippy::wildcard_enum_match_arm)] is missing at its top"));
+        }
+    }
+    for entry in fs::read_dir(src).into_iter().flatten() {
+        let path = entry.expect("a folder can be listed").path();
+        let name = path.file_name().expect("an entry has a name").to_string_lossy().into_owned();
+        let pure = FENCES.iter().any(|fence| fence.words == PURE && fence.inside.contains(&name.as_str()));
+        if path.is_dir() && !pure && !SHELL.contains(&name.as_str()) {
+            found.push(format!("src/{name}: a new folder: say in tests/tidy.rs whether it is pure"));
+        }
+    }
+    found
+}
+
+fn report(found: &[String]) -> String {
+    found.iter().fold(format!("{} faults\n", found.len()), |mut text, fault| {
+        writeln!(text, "{fault}").expect("a string takes what is written");
+        text
+    })
+}
+
+#[test]
+fn nothing_stands_where_it_must_be_absent() {
+    let src = root().join("src");
+    let mut found = folder_faults(&src);
+    for path in files(&src) {
+        let file = path.strip_prefix(&src).expect("it lies below").to_string_lossy().into_owned();
+        found.extend(faults(&file, &fs::read_to_string(&path).expect("sources are text")));
+    }
+    assert!(found.is_empty(), "{}", report(&found));
+}
+
+#[test]
+fn no_file_names_a_machine() {
+    let mut found = Vec::new();
+    for path in OURS.iter().flat_map(|place| files(&root().join(place))) {
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        for (index, line) in text.lines().enumerate() {
+            found.extend(MACHINE.iter().filter(|word| line.contains(**word)).map(|word| format!("{}:{}: `{word}`", path.display(), index + 1)));
+        }
+    }
+    assert!(found.is_empty(), "{}", report(&found));
+}
+
+#[test]
+fn the_doc_of_expose_names_the_folders_of_its_fence() {
+    let text = fs::read_to_string(root().join("src/privacy/secret.rs")).expect("secrets have a file");
+    let before = &text[..text.find("pub fn expose").expect("the one door of a secret")];
+    let doc = before.rsplit("\n\n").next().expect("a split has a part");
+    let named: Vec<&str> = doc.split('`').filter_map(|word| word.strip_suffix('/')).collect();
+    assert_eq!(named, EXPOSING, "src/privacy/secret.rs and tests/tidy.rs disagree");
+}
+
+#[test]
+fn each_fence_bites() {
+    for fence in FENCES {
+        for place in fence.inside {
+            for word in fence.words {
+                let planted = |file: &str, line: &str| faults(file, &format!("//! A planted file.\n\n{line}\n"));
+                // Where `.` is fenced, any room will do that is not an exception.
+                let file = if *place == "." { "topics/planted.rs".to_owned() } else { format!("{place}/planted.rs") };
+                let bad = format!("    let planted = {word} planted;");
+                assert!(planted(&file, &bad).iter().any(|fault| fault.contains(fence.reason) && fault.contains(":3:")), "{file}: {word} was not found");
+                assert!(planted(&file, &format!("    // {bad}")).is_empty(), "{file}: {word} was found in a comment");
+                for except in fence.except.iter().filter(|except| within(except, place)) {
+                    let file = if except.ends_with(".rs") { (*except).to_owned() } else { format!("{except}/planted.rs") };
+                    assert!(!planted(&file, &bad).iter().any(|fault| fault.contains(fence.reason)), "{file}: {word} is allowed there");
+                }
+            }
+        }
+    }
+    assert_eq!(faults("delivery/planted.rs", "use crate::event::Anything;").len(), 1);
+    assert_eq!(faults("delivery/planted.rs", "use crate::delivery::Route;"), Vec::<String>::new());
+    assert_eq!(faults("engine/planted.rs", "#[expect(unsafe_code, reason = \"because\")]\nunsafe {}").len(), 1);
+    assert_eq!(faults("engine/planted.rs", "#[expect(unsafe_code, reason = \"because\")]\n// SAFETY: it is.\nunsafe {}"), Vec::<String>::new());
+}
+
+#[test]
+fn a_fence_around_a_missing_or_empty_folder_is_a_fault() {
+    let src = tempfile::tempdir().expect("a folder for a while");
+    let missing = folder_faults(src.path());
+    assert!(missing.iter().any(|fault| fault.starts_with("src/delivery: a fence")), "{}", report(&missing));
+    fs::create_dir(src.path().join("delivery")).expect("a folder can be made");
+    assert!(folder_faults(src.path()).iter().any(|fault| fault.starts_with("src/delivery: a fence")), "an empty folder guards nothing");
+    fs::write(src.path().join("delivery/mod.rs"), "").expect("a file can be written");
+    let empty = folder_faults(src.path());
+    assert!(!empty.iter().any(|fault| fault.starts_with("src/delivery: a fence")), "{}", report(&empty));
+    assert!(empty.iter().any(|fault| fault.starts_with("src/delivery/mod.rs: #![deny")), "{}", report(&empty));
+    fs::create_dir(src.path().join("novelties")).expect("a folder can be made");
+    assert!(folder_faults(src.path()).iter().any(|fault| fault.starts_with("src/novelties: a new folder")), "a new folder says what it is");
+}
