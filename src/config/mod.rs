@@ -1,7 +1,205 @@
 //! Enters: the folder `config/` and the environment; leaves: typed settings for every room, or all faults at once. It runs before anything else does.
 //!
-//! What is easily got wrong: nothing here stops at the first fault; whoever mends a configuration wants to see all of them.
+//! What is easily got wrong: nothing here stops at the first fault; whoever mends a configuration wants to see all of them. And no secret is part of the
+//! settings: they hold the names of files, which are read apart, so the effective configuration can be printed.
 
 mod fault;
+mod kafka;
+mod provider;
+mod rules;
+mod secret_file;
+mod sections;
+mod size;
+mod source;
 
 pub use fault::{Fault, Severity};
+pub use kafka::Kafka;
+pub use provider::{Kind, MinTls, Provider};
+pub use secret_file::SecretFile;
+pub use sections::{Codes, Dispatcher, Engine, Gateway, Keys, Logs, Management, MetaApp, Mode, SchemaRegistry, Time, TopicSettings, TwilioAccount};
+pub use size::Size;
+
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// The settings of one instance, checked. What a field means to an operator stands in `config/recado.toml`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Whether weak settings are allowed.
+    pub mode: Mode,
+    /// The stable name of this instance; part of group, transaction and client ids. Never empty, letters, digits, `-` and `_`.
+    pub instance: String,
+    /// In front of the name of every topic, group and transactional id of ours. Ends in a dot, or is empty.
+    pub prefix: String,
+    /// How to reach Kafka.
+    pub kafka: Kafka,
+    /// How our own topics are made.
+    pub topics: TopicSettings,
+    /// Where the bank's schemas are registered.
+    pub schema_registry: SchemaRegistry,
+    /// The role *engine*.
+    pub engine: Engine,
+    /// The role *dispatcher*.
+    pub dispatcher: Dispatcher,
+    /// The role *gateway*.
+    pub gateway: Gateway,
+    /// Codes.
+    pub codes: Codes,
+    /// The keys that seal what rests.
+    pub keys: Keys,
+    /// Metrics and health.
+    pub management: Management,
+    /// The log.
+    pub logs: Logs,
+    /// Clocks.
+    pub time: Time,
+    #[serde(rename = "providers")]
+    entries: BTreeMap<String, provider::Entry>,
+    /// The providers that messages may be sent through, by name; checked.
+    #[serde(skip)]
+    pub providers: Vec<Provider>,
+    /// The file that was read.
+    #[serde(skip)]
+    pub file: PathBuf,
+    /// The folder in which it lies: `routes/`, `templates/` and `masking.toml` are beside it, and relative paths in it start here.
+    #[serde(skip)]
+    pub folder: PathBuf,
+    /// What is told but keeps nothing from starting.
+    #[serde(skip)]
+    pub warnings: Vec<Fault>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Production,
+            instance: String::new(),
+            prefix: "recado.".into(),
+            kafka: Kafka::default(),
+            topics: TopicSettings::default(),
+            schema_registry: SchemaRegistry::default(),
+            engine: Engine::default(),
+            dispatcher: Dispatcher::default(),
+            gateway: Gateway::default(),
+            codes: Codes::default(),
+            keys: Keys::default(),
+            management: Management::default(),
+            logs: Logs::default(),
+            time: Time::default(),
+            entries: BTreeMap::new(),
+            providers: Vec::new(),
+            file: PathBuf::new(),
+            folder: PathBuf::new(),
+            warnings: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads `path`: a folder that holds `recado.toml`, or the file itself; variables of the environment go above it (`RECADO_KAFKA__BOOTSTRAP` is
+    /// `kafka.bootstrap`).
+    ///
+    /// Errors: every fault that was found, warnings among them, in the order of files and keys; at least one of them refuses. Reads each secret file once to
+    /// judge it, and keeps nothing of it.
+    pub fn load(path: &Path) -> Result<Self, Vec<Fault>> {
+        Self::load_with(path, std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))))
+    }
+
+    /// [`Config::load`] with these variables in place of the environment's.
+    pub fn load_with(path: &Path, variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, Vec<Fault>> {
+        let file = if path.is_dir() { path.join("recado.toml") } else { path.to_path_buf() };
+        let source = source::Source::new(&file, variables);
+        let (mut config, mut faults) = source.read().map_err(|fault| vec![fault])?;
+        config.folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
+        config.file = file;
+        config.resolve();
+        let mut found = rules::Found::new(&source);
+        config.check(&mut found);
+        // A value that could not be read was taken out: that the default in its place breaks a rule is no news.
+        let unread: BTreeSet<String> = faults.iter().map(|fault| fault.key.clone()).collect();
+        faults.extend(found.into_faults().into_iter().filter(|fault| !unread.contains(&fault.key)));
+        faults.sort();
+        faults.dedup();
+        if faults.iter().any(|fault| fault.severity == Severity::Refuse) {
+            return Err(faults);
+        }
+        config.warnings = faults;
+        Ok(config)
+    }
+
+    /// Whether weak settings are allowed.
+    pub fn development(&self) -> bool {
+        self.mode == Mode::Development
+    }
+
+    /// The name of a topic of ours: the prefix and `name` (`receipts`, `dispatch.sms.bulk`).
+    pub fn topic(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// What is in force, defaults and variables included, as TOML. Secrets are named by their files and never in it.
+    pub fn effective(&self) -> String {
+        let value = toml::Value::try_from(self).expect("settings are tables of plain values");
+        toml::to_string(&value).expect("a TOML value can be written")
+    }
+
+    /// The Kafka client that every role starts from: address, pass-through properties, secrets read from their files now. Roles add the keys on which
+    /// correctness stands. Errors: one sentence about a secret file that can no longer be read.
+    pub fn kafka_client(&self) -> Result<rdkafka::ClientConfig, String> {
+        self.kafka.client()
+    }
+
+    /// Makes relative paths start at the configuration's folder.
+    fn resolve(&mut self) {
+        let folder = self.folder.clone();
+        let anchor = |path: &mut PathBuf| {
+            if !path.as_os_str().is_empty() && path.is_relative() {
+                *path = folder.join(&*path);
+            }
+        };
+        anchor(&mut self.engine.state_folder);
+        anchor(&mut self.keys.folder);
+        self.secret_files_mut().into_iter().for_each(|file| anchor(file.path_mut()));
+    }
+
+    /// Every secret file that is named, with its key.
+    fn secret_files(&self) -> Vec<(String, &SecretFile)> {
+        let mut files = vec![
+            ("kafka.security.sasl_password_file".to_owned(), &self.kafka.security.sasl_password_file),
+            ("kafka.security.ssl_key_password_file".to_owned(), &self.kafka.security.ssl_key_password_file),
+            ("schema_registry.credentials_file".to_owned(), &self.schema_registry.credentials_file),
+            ("keys.root_key_file".to_owned(), &self.keys.root_key_file),
+        ];
+        for (name, app) in &self.gateway.meta {
+            files.push((format!("gateway.meta.{name}.app_secret_file"), &app.app_secret_file));
+            files.push((format!("gateway.meta.{name}.verify_token_file"), &app.verify_token_file));
+        }
+        for (name, account) in &self.gateway.twilio {
+            files.push((format!("gateway.twilio.{name}.auth_token_file"), &account.auth_token_file));
+        }
+        for (name, entry) in &self.entries {
+            files.push((format!("providers.{name}.access_token_file"), &entry.access_token_file));
+            files.push((format!("providers.{name}.auth_token_file"), &entry.auth_token_file));
+        }
+        files.retain(|(_, file)| file.is_named());
+        files
+    }
+
+    fn secret_files_mut(&mut self) -> Vec<&mut SecretFile> {
+        let mut files = vec![
+            &mut self.kafka.security.sasl_password_file,
+            &mut self.kafka.security.ssl_key_password_file,
+            &mut self.schema_registry.credentials_file,
+            &mut self.keys.root_key_file,
+        ];
+        files.extend(self.gateway.meta.values_mut().flat_map(|app| [&mut app.app_secret_file, &mut app.verify_token_file]));
+        files.extend(self.gateway.twilio.values_mut().map(|account| &mut account.auth_token_file));
+        files.extend(self.entries.values_mut().flat_map(|entry| [&mut entry.access_token_file, &mut entry.auth_token_file]));
+        files
+    }
+}
+
+#[cfg(test)]
+mod tests;

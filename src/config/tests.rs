@@ -1,0 +1,214 @@
+use super::*;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+const MANUAL: &str = include_str!("../../config/recado.toml");
+const DEVELOPMENT: &str = include_str!("../../config/development.toml");
+
+/// A folder with a configuration and every secret that it names, each with a content of its own.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new(text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // Paths of the files as shipped lead out of the folder; in here everything stays inside.
+        let text = text.replace("../.recado/", "");
+        fs::create_dir(folder.path().join("secrets")).unwrap();
+        for name in ["kafka-password", "meta-app-secret", "meta-verify-token", "twilio-auth-token", "meta-access-token"] {
+            Self::write(&folder.path().join("secrets").join(name), &format!("{name}-5f1d77aa"));
+        }
+        Self::write(&folder.path().join("secrets/root-key"), "8f3a".repeat(16).as_str());
+        fs::write(folder.path().join("recado.toml"), text).unwrap();
+        Self(folder)
+    }
+
+    fn write(path: &Path, content: &str) {
+        fs::write(path, content).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn load(&self, variables: &[(&str, &str)]) -> Result<Config, Vec<Fault>> {
+        Config::load_with(self.0.path(), variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        self.load(&[]).expect_err("there are faults")
+    }
+}
+
+/// The one fault of a configuration that is right but for one replacement.
+fn only_fault(text: &str, from: &str, to: &str) -> Fault {
+    assert!(text.contains(from), "{from} is not in the file");
+    let mut faults = Folder::new(&text.replacen(from, to, 1)).faults();
+    assert_eq!(faults.len(), 1, "{faults:#?}");
+    faults.remove(0)
+}
+
+fn leaves(prefix: &str, table: &toml::Table, into: &mut BTreeMap<String, toml::Value>) {
+    for (name, value) in table {
+        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        match value {
+            toml::Value::Table(table) => leaves(&key, table, into),
+            other => drop(into.insert(key, other.clone())),
+        }
+    }
+}
+
+fn leaves_of(text: &str) -> BTreeMap<String, toml::Value> {
+    let mut found = BTreeMap::new();
+    leaves("", &text.parse().expect("it is TOML"), &mut found);
+    found
+}
+
+#[test]
+fn the_manual_is_a_right_configuration_and_so_is_the_one_for_development() {
+    for text in [MANUAL, DEVELOPMENT] {
+        let folder = Folder::new(text);
+        let config = folder.load(&[]).unwrap();
+        assert_eq!(config.warnings, []);
+        assert_eq!(config.providers.len(), 3);
+        assert_eq!(config.topic("receipts"), "recado.receipts");
+        assert!(config.keys.root_key_file.path().starts_with(folder.0.path()), "relative paths start at the folder");
+    }
+}
+
+#[test]
+fn the_manual_shows_every_option_with_its_default() {
+    let manual = leaves_of(MANUAL);
+    let defaults = leaves_of(&Config::default().effective());
+    let required = [
+        "instance",
+        "kafka.bootstrap",
+        "kafka.security.sasl_password_file",
+        "engine.state_folder",
+        "gateway.public_base_url",
+        "gateway.tls_ended_by",
+        "keys.folder",
+        "keys.root_key_file",
+        "keys.accepted_by",
+    ];
+    for (key, value) in &defaults {
+        let shown = manual.get(key).unwrap_or_else(|| panic!("recado.toml does not mention {key}"));
+        assert!(shown == value || required.contains(&key.as_str()), "{key}: the manual says {shown}, the default is {value}");
+    }
+    let entry = leaves_of(&toml::to_string(&provider::Entry::default()).unwrap());
+    for key in entry.keys().chain(["channel", "kind"].map(String::from).iter()) {
+        assert!(manual.keys().any(|shown| shown.starts_with("providers.") && shown.ends_with(&format!(".{key}"))), "no provider in recado.toml shows {key}");
+    }
+}
+
+#[test]
+fn all_faults_are_told_at_once_with_file_and_key() {
+    let text = MANUAL
+        .replace("\nthreads = 1\n", "\nthreads = \"many\"\nthreats = 1\n")
+        .replace("commit_interval = \"100ms\"", "commit_interval = \"fast\"")
+        .replace("mode = \"production\"", "mode = \"hopeful\"")
+        .replace("replication_factor = 3", "replication_factor = 1")
+        .replace("batch_bytes_max = \"4MiB\"", "batch_bytes_max = 4000000");
+    let faults = Folder::new(&text).load(&[("RECADO_GATEWAY__LISTEN", "nowhere")]).unwrap_err();
+    let told: Vec<_> = faults.iter().map(|fault| (fault.file.as_str(), fault.key.as_str())).collect();
+    for wanted in [
+        ("recado.toml", "engine.threads"),
+        ("recado.toml", "engine.threats"),
+        ("recado.toml", "engine.commit_interval"),
+        ("recado.toml", "engine.batch_bytes_max"),
+        ("recado.toml", "mode"),
+        ("recado.toml", "topics.replication_factor"),
+        ("recado.toml", "topics.min_insync_replicas"),
+        ("environment", "gateway.listen"),
+    ] {
+        assert!(told.contains(&wanted), "{wanted:?} is missing in {faults:#?}");
+    }
+    assert!(faults.iter().all(|fault| fault.sentence.ends_with('.')), "one sentence each: {faults:#?}");
+    let said = faults.iter().map(ToString::to_string).collect::<String>();
+    assert!(!said.contains("many") && !said.contains("hopeful") && !said.contains("nowhere"), "values are never quoted: {said}");
+}
+
+#[test]
+fn the_environment_goes_above_the_file() {
+    let folder = Folder::new(MANUAL);
+    let config = folder.load(&[("RECADO_ENGINE__THREADS", "3"), ("RECADO_INSTANCE", "recado-7"), ("RECADO_CACHE", "elsewhere"), ("OTHER", "1")]).unwrap();
+    assert_eq!((config.engine.threads, config.instance.as_str()), (3, "recado-7"));
+    let faults = folder.load(&[("RECADO_KEYS__ROOT_KEY", "8f3a")]).unwrap_err();
+    assert_eq!((faults[0].file.as_str(), faults[0].key.as_str()), ("environment", "keys.root_key"), "a secret in the environment is an unknown option");
+}
+
+#[test]
+fn weak_settings_are_refused_outside_development() {
+    for (from, to, key) in [
+        ("replication_factor = 3", "replication_factor = 2", "topics.replication_factor"),
+        ("min_insync_replicas = 2", "min_insync_replicas = 1", "topics.min_insync_replicas"),
+        ("\"sasl_ssl\"", "\"plaintext\"", "kafka.properties.security.protocol"),
+        ("\"sasl_ssl\"", "\"ssl\"", "kafka.properties.ssl.certificate.location"),
+        ("\"sasl.username\" = \"recado\"\n", "", "kafka.properties.sasl.username"),
+        ("sasl_password_file = \"secrets/kafka-password\"", "", "kafka.security.sasl_password_file"),
+        (
+            "\"sasl.username\"",
+            "\"ssl.endpoint.identification.algorithm\" = \"none\"\n\"sasl.username\"",
+            "kafka.properties.ssl.endpoint.identification.algorithm",
+        ),
+        ("\"sasl.username\"", "\"enable.ssl.certificate.verification\" = \"false\"\n\"sasl.username\"", "kafka.properties.enable.ssl.certificate.verification"),
+        ("\"sasl.username\"", "\"acks\" = \"1\"\n\"sasl.username\"", "kafka.properties.acks"),
+        ("\"sasl.username\"", "\"linger.mss\" = \"1\"\n\"sasl.username\"", "kafka.properties"),
+        ("country = \"US\"", "", "providers.meta.country"),
+        ("retention = \"30 days\"", "retention = \" \"", "providers.meta.retention"),
+        ("min_tls = \"1.3\"", "min_tls = \"1.2\"", "providers.meta.min_tls_reason"),
+        ("\"https://graph.facebook.com\"", "\"http://127.0.0.1:9\"", "providers.meta.base_url"),
+        ("\"https://graph.facebook.com\"", "\"https://graph.example\"", "providers.meta.base_url"),
+        ("app = \"bank\"", "app = \"other\"", "providers.meta.app"),
+        ("accepted_by = \"Ana Souza, 2026-11-30\"", "accepted_by = \"Ana\"", "keys.accepted_by"),
+        ("cache_ttl = \"1m\"", "cache_ttl = \"6m\"", "keys.cache_ttl"),
+        ("level = \"info\"", "level = \"trace\"", "logs.level"),
+        ("127.0.0.1:9464", "127.0.0.1:8080", "management.listen"),
+        ("factor = 1.0", "factor = 0.1", "time.factor"),
+        ("tls_ended_by = \"the load balancer of the payments zone\"", "", "gateway.tls_ended_by"),
+        ("public_base_url = \"https://recado.bank.example\"", "", "gateway.public_base_url"),
+        ("https://recado.bank.example", "http://recado.bank.example", "gateway.public_base_url"),
+        ("url = \"\"", "url = \"https://user:word@registry.example\"", "schema_registry.url"),
+        ("instance = \"recado-0\"", "", "instance"),
+        ("prefix = \"recado.\"", "prefix = \"recado\"", "prefix"),
+        ("mode = \"production\"", "mode = [\"production\"]", "mode"),
+    ] {
+        assert_eq!(only_fault(MANUAL, from, to).key, key, "{from} -> {to}");
+    }
+}
+
+#[test]
+fn plain_http_stays_on_this_machine_in_development_too() {
+    assert_eq!(only_fault(DEVELOPMENT, "http://127.0.0.1:9470", "http://10.0.0.1:9470").key, "providers.meta.base_url");
+}
+
+#[test]
+fn secrets_are_judged_when_the_configuration_is_read() {
+    let folder = Folder::new(MANUAL);
+    let secret = |name: &str| folder.0.path().join("secrets").join(name);
+    fs::set_permissions(secret("root-key"), Permissions::from_mode(0o644)).unwrap();
+    fs::remove_file(secret("kafka-password")).unwrap();
+    Folder::write(&secret("meta-app-secret"), "changeme");
+    Folder::write(&secret("meta-verify-token"), "meta-access-token-5f1d77aa");
+    let faults = folder.faults();
+    let keys: Vec<_> = faults.iter().map(|fault| fault.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        ["gateway.meta.bank.app_secret_file", "kafka.security.sasl_password_file", "keys.root_key_file", "providers.meta.access_token_file"],
+        "{faults:#?}"
+    );
+    assert!(!format!("{faults:?}").contains("5f1d77aa"));
+}
+
+#[test]
+fn what_is_in_force_can_be_printed_and_holds_no_secret() {
+    let folder = Folder::new(MANUAL);
+    let text = folder.load(&[("RECADO_ENGINE__THREADS", "5")]).unwrap().effective();
+    assert!(text.contains("threads = 5") && text.contains("secrets/root-key") && text.contains("commit_interval = \"100ms\""), "{text}");
+    assert!(!text.contains("5f1d77aa") && !text.contains("8f3a8f3a"));
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_told_by_its_line_alone() {
+    let faults = Folder::new("mode = \"production\"\ninstance = hunter-2\n").faults();
+    assert_eq!(faults.len(), 1);
+    assert_eq!(faults[0].sentence, "Line 2 is no TOML.");
+    let absent = Config::load_with(Path::new("absent/recado.toml"), []).unwrap_err();
+    assert!(absent[0].sentence.contains("cannot be read"), "{absent:?}");
+}
