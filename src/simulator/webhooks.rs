@@ -189,7 +189,8 @@ pub(super) struct Callback<'a> {
 /// Posts one callback, repeats it as its URL asks, and writes what became of it to the send log. Returns the body of a 2xx answer.
 pub(super) async fn twilio(world: &World, callback: Callback<'_>) -> Option<Vec<u8>> {
     let overrides = Overrides::of(callback.url);
-    let signature = sign_twilio(world, callback.url, &callback.parameters);
+    let twilio = &world.settings.twilio;
+    let signature = sign_twilio(&twilio.auth_token, twilio.signed_url, callback.url, &callback.parameters);
     let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(&callback.parameters).finish();
     let first = world.elapsed();
     for repeat in 0..=overrides.repeats {
@@ -219,9 +220,9 @@ pub(super) async fn twilio(world: &World, callback: Callback<'_>) -> Option<Vec<
 }
 
 /// base64 of HMAC-SHA1 over the URL and, in sorted order, each name with each of its distinct values.
-fn sign_twilio(world: &World, url: &str, parameters: &[(&'static str, String)]) -> String {
+fn sign_twilio(auth_token: &str, signed_url: SignedUrl, url: &str, parameters: &[(&'static str, String)]) -> String {
     let without_fragment = url.split('#').next().unwrap_or(url);
-    let mut signed = match world.settings.twilio.signed_url {
+    let mut signed = match signed_url {
         SignedUrl::WithFragment => url.to_owned(),
         SignedUrl::WithoutFragment => without_fragment.to_owned(),
         SignedUrl::WithoutPort => url::Url::parse(without_fragment).map_or(without_fragment.to_owned(), |mut it| {
@@ -231,7 +232,7 @@ fn sign_twilio(world: &World, url: &str, parameters: &[(&'static str, String)]) 
     };
     let sorted: BTreeSet<_> = parameters.iter().collect();
     sorted.iter().for_each(|(name, value)| signed.extend([name, value.as_str()]));
-    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, world.settings.twilio.auth_token.as_bytes());
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, auth_token.as_bytes());
     base64::engine::general_purpose::STANDARD.encode(hmac::sign(&key, signed.as_bytes()).as_ref())
 }
 
@@ -242,6 +243,20 @@ mod tests {
     #[test]
     fn letters_outside_ascii_are_escaped_in_lower_case_and_beyond_the_first_plane_in_pairs() {
         assert_eq!(escaped("{\"a\":\"äÃ€ \u{1f600}\"}"), "{\"a\":\"\\u00e4\\u00c3\\u20ac \\ud83d\\ude00\"}");
+    }
+
+    #[test]
+    fn twilios_own_example_has_twilios_own_signature() {
+        // From Twilio's page on the security of webhooks.
+        let caller = || "+14158675309".to_owned();
+        let parameters =
+            [("To", "+18005551212".to_owned()), ("CallSid", "CA1234567890ABCDE".into()), ("Caller", caller()), ("Digits", "1234".into()), ("From", caller())];
+        let url = "https://mycompany.com/myapp.php?foo=1&bar=2";
+        let fragment = format!("{url}#rc=5");
+        let signed = |signed_url, url: &str| sign_twilio("12345", signed_url, url, &parameters);
+        assert_eq!(signed(SignedUrl::WithoutFragment, &fragment), "RSOYDt4T1cUTdK1PDd93/VVr8B8=");
+        assert_ne!(signed(SignedUrl::WithFragment, &fragment), "RSOYDt4T1cUTdK1PDd93/VVr8B8=");
+        assert_eq!(signed(SignedUrl::WithoutPort, &url.replace(".com/", ".com:8443/")), "RSOYDt4T1cUTdK1PDd93/VVr8B8=");
     }
 
     #[test]
