@@ -2,5 +2,7 @@
 //!
 //! Nothing here knows Kafka, the clock or async, but for the registry client.
 
+pub mod dead_letter;
 pub mod input;
 pub mod records;
+pub mod registry;

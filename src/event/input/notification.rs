@@ -1,0 +1,116 @@
+//! From the fields of one record to a notification: the last look at what the bank wrote, before it is sealed.
+//!
+//! What is easily got wrong: a missing or impossible phone number and a code of a wrong shape are no dead letters. The bank's event was understood; its
+//! delivery ends `failed` with a reason, so that the bank hears of it.
+
+use super::fields::Fields;
+use super::value::{self, Raw};
+use super::{DeadReason, Notification, RawRecord};
+use crate::delivery::Reason;
+use crate::privacy::{Payload, PhoneNumber, Secret, Value};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// It stands in clear in states, statuses and hashes.
+const EVENT_ID_BYTES_MAX: usize = 200;
+
+pub(super) fn assemble(fields: &Fields, taken: &[Raw<'_>], record: &RawRecord<'_>, route: usize, name: &Arc<str>) -> Result<Notification, DeadReason> {
+    let event_id = event_id(fields, taken)?;
+    let customer = optional(fields.customer, taken)?.map(secret).ok_or(DeadReason::MissingCustomer)?;
+    let mut values = BTreeMap::new();
+    for field in &fields.values {
+        if let Some(content) = value::content(&taken[field.slot], field.class, field.kind)? {
+            values.insert(field.name.clone(), Value { class: field.class, content });
+        }
+    }
+    let phone = optional(fields.phone, taken)?.map(secret_text).and_then(|text| PhoneNumber::parse(&text));
+    let zone = optional(fields.zone, taken)?.filter(|zone| is_zone(zone)).map(Cow::into_owned);
+    let expires_at = match fields.expires_at {
+        Some((slot, unit)) if !matches!(taken[slot], Raw::Absent) => Some(value::time(&taken[slot], unit)?),
+        _ => None,
+    };
+    let code = optional(fields.code, taken)?.filter(|code| is_code(code)).map(secret);
+    let obstacle = if phone.is_none() {
+        Some(Reason::Unreachable)
+    } else if fields.code.is_some() && code.is_none() {
+        Some(Reason::CodeShape)
+    } else {
+        None
+    };
+    let payload = Payload { phone, zone, values };
+    Ok(Notification { route, route_name: Arc::clone(name), customer, event_id, payload, code, expires_at, obstacle, traceparent: traceparent(record.headers) })
+}
+
+/// The bank's event id, fit to stand in clear; `None` where the record has none.
+pub(super) fn event_id(fields: &Fields, taken: &[Raw<'_>]) -> Result<Option<String>, DeadReason> {
+    let Some(slot) = fields.event_id else { return Ok(None) };
+    if matches!(taken[slot], Raw::Absent) {
+        return Ok(None);
+    }
+    let id = value::text(&taken[slot])?.ok_or(DeadReason::EventIdShape)?;
+    if id.len() > EVENT_ID_BYTES_MAX || id.contains(char::is_control) {
+        return Err(DeadReason::EventIdShape);
+    }
+    if !fields.event_id_public && is_personal(&id) { Err(DeadReason::PersonalEventId) } else { Ok(Some(id.into_owned())) }
+}
+
+fn optional<'r>(slot: Option<usize>, taken: &'r [Raw<'_>]) -> Result<Option<Cow<'r, str>>, DeadReason> {
+    slot.map_or(Ok(None), |slot| value::text(&taken[slot]))
+}
+
+fn secret(text: Cow<'_, str>) -> Secret<String> {
+    Secret::new(text.into_owned())
+}
+
+fn secret_text(text: Cow<'_, str>) -> Zeroizing<String> {
+    Zeroizing::new(text.into_owned())
+}
+
+/// 6 to 15 digits, or 4 to 15 letters and digits (20 bits, NIST SP 800-63B; 15 is WhatsApp's limit).
+fn is_code(code: &str) -> bool {
+    let digits = code.bytes().all(|byte| byte.is_ascii_digit());
+    let least = if digits { 6 } else { 4 };
+    (least..=15).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// The shape of a tz database name. Whether it is one is asked where times are written.
+fn is_zone(zone: &str) -> bool {
+    zone.len() <= 64 && zone.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+-/".contains(&byte))
+}
+
+/// Whether an id looks like what names a person: a CPF with its check digits, a Brazilian mobile number or any number with a `+`, an e-mail address.
+/// Of random numbers of eleven digits about one in ten does: a bank with such ids says in the route that their class is `public`.
+fn is_personal(id: &str) -> bool {
+    if let Some((local, host)) = id.split_once('@') {
+        return !local.is_empty() && host.contains('.');
+    }
+    if !id.bytes().all(|byte| byte.is_ascii_digit() || b"+.-/() ".contains(&byte)) {
+        return false;
+    }
+    let digits: Vec<u8> = id.bytes().filter(u8::is_ascii_digit).map(|byte| byte - b'0').collect();
+    let mobile = |national: &[u8]| national.len() == 11 && national[0] != 0 && national[1] != 0 && national[2] == 9;
+    (id.starts_with('+') && (8..=15).contains(&digits.len())) || is_cpf(&digits) || mobile(&digits) || digits.strip_prefix(&[5, 5]).is_some_and(mobile)
+}
+
+/// Weights 2, 3, … from the right, mod 11, remainder under 2 is 0; all digits equal is no CPF.
+fn is_cpf(digits: &[u8]) -> bool {
+    let check = |part: &[u8]| {
+        let sum: u32 = part.iter().rev().zip(2..).map(|(digit, weight)| u32::from(*digit) * weight).sum();
+        if sum % 11 < 2 { 0 } else { 11 - sum % 11 }
+    };
+    digits.len() == 11
+        && digits.iter().any(|digit| *digit != digits[0])
+        && check(&digits[..9]) == u32::from(digits[9])
+        && check(&digits[..10]) == u32::from(digits[10])
+}
+
+/// `00-<32 hex>-<16 hex>-<2 hex>`, and no other version: what else a header holds is not handed on.
+fn traceparent(headers: &[(&str, &[u8])]) -> Option<String> {
+    let (_, value) = headers.iter().find(|(name, _)| *name == "traceparent")?;
+    let text = std::str::from_utf8(value).ok()?;
+    let lengths: Vec<_> = text.split('-').map(str::len).collect();
+    let hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
+    (text.starts_with("00-") && lengths == [2, 32, 16, 2] && hex).then(|| text.to_owned())
+}
