@@ -3,6 +3,7 @@
 pub mod event;
 pub mod health;
 pub mod logs;
+pub mod privacy;
 
 use prometheus::Registry;
 use std::sync::LazyLock;
