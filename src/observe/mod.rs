@@ -4,6 +4,7 @@ pub mod event;
 pub mod health;
 pub mod logs;
 pub mod privacy;
+pub mod template;
 
 use prometheus::Registry;
 use std::sync::LazyLock;

@@ -1,4 +1,22 @@
-//! From sealed parameters to the words a customer reads: catalogue, render, masking, lint.
+//! From sealed parameters to the words a customer reads: catalogue, render, masking, last scan, lint.
+//!
+//! What is easily got wrong: no customer's value ever passes through the template engine. The engine arranges places; each value is masked as it is put
+//! into its place, and the finished text is scanned once more.
+
+mod catalogue;
+mod gsm7;
+mod lint;
+mod masking;
+mod policy;
+mod render;
+mod scan;
+mod text;
+
+pub use catalogue::{Catalogue, Category, ProviderTemplate};
+//pub use lint::{TemplateUse, lint};
+pub use policy::{Masking, Show};
+pub use render::RenderError;
+pub use scan::Rule;
 
 use crate::privacy::Secret;
 

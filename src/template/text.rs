@@ -1,0 +1,231 @@
+//! One text of the catalogue: words with places for values. Enters: the source as a bank wrote it; leaves: words and places in order.
+//!
+//! What is easily got wrong: the engine never sees a value. A field is given to it as a place, which prints as a mark of private characters; the words
+//! between the marks are what the bank wrote. So no expression, filter or error of a template can carry a customer's data.
+
+use super::masking::Format;
+use minijinja::value::{Object, ObjectRepr, Value};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+/// The name of the one-time code in a text.
+pub(super) const CODE: &str = "code";
+/// The name of the bank's name in a text.
+pub(super) const BANK: &str = "bank";
+/// The name of the bank's contact in a text.
+pub(super) const CONTACT: &str = "contact";
+
+/// What one text may cost: some hundred times what a long one without loops takes (judgement).
+const FUEL: u64 = 10_000;
+
+const OPEN: char = '\u{e000}';
+const MIDDLE: char = '\u{e001}';
+const CLOSE: char = '\u{e002}';
+
+/// Words or the place of a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// What the bank wrote.
+    Words(String),
+    /// Where a field's value goes, and how it is written.
+    Place { field: String, format: Format },
+}
+
+/// A text that was compiled.
+#[derive(Debug)]
+pub(super) struct Text {
+    name: String,
+    /// The source, for the lint.
+    pub source: String,
+    /// The fields it names (bank and contact are none).
+    pub fields: BTreeSet<String>,
+    /// What it consists of when every field is there.
+    pub parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+struct Place {
+    field: String,
+    format: Format,
+}
+
+impl Object for Place {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{OPEN}{}{MIDDLE}{}{CLOSE}", self.field, self.format.word())
+    }
+}
+
+/// An engine that knows five filters, no function, no test, no statement, and is strict about names.
+pub(super) fn engine(bank: &str, contact: &str) -> Environment<'static> {
+    let mut engine = Environment::empty();
+    engine.set_undefined_behavior(UndefinedBehavior::Strict);
+    engine.set_fuel(Some(FUEL));
+    engine.set_auto_escape_callback(|_| AutoEscape::None); // the channels escape: JSON and XML are theirs
+    engine.add_global(BANK, bank);
+    engine.add_global(CONTACT, contact);
+    engine.add_filter("default", |value: Value, otherwise: Value| if value.is_undefined() { otherwise } else { value });
+    engine.add_filter("date", |value: Value| reformat(&value, Format::Date));
+    engine.add_filter("day", |value: Value| reformat(&value, Format::Day));
+    engine.add_filter("time", |value: Value| reformat(&value, Format::Time));
+    engine.add_filter("hidden", |value: Value| reformat(&value, Format::Hidden));
+    engine
+}
+
+fn reformat(value: &Value, format: Format) -> Result<Value, Error> {
+    match value.downcast_object_ref::<Place>() {
+        Some(place) => Ok(Value::from_object(Place { field: place.field.clone(), format })),
+        None if value.is_undefined() => Err(Error::from(ErrorKind::UndefinedError)),
+        None => Err(Error::new(ErrorKind::InvalidOperation, "only a field has a format")),
+    }
+}
+
+impl Text {
+    /// Compiles `source` into `engine` under `name`. The error is a sentence about the source.
+    pub fn compile(engine: &mut Environment<'static>, name: String, source: &str) -> Result<Self, String> {
+        if source.contains("{%") || source.contains("{#") {
+            return Err("A text has `{{ fields }}` only: no statement, loop, include or comment.".to_owned());
+        }
+        if source.chars().any(super::masking::is_invisible) || source.chars().any(|c| c.is_control() && c != '\n') {
+            return Err("A text holds no control, private or invisible character.".to_owned());
+        }
+        engine.add_template_owned(name.clone(), source.to_owned()).map_err(|error| sentence(&error))?;
+        let template = engine.get_template(&name).map_err(|error| sentence(&error))?;
+        let fields: BTreeSet<String> = template.undeclared_variables(false).into_iter().filter(|name| name != BANK && name != CONTACT).collect();
+        let mut text = Self { name, source: source.to_owned(), fields, parts: Vec::new() };
+        text.parts = text.parts(engine, |_| true).map_err(|error| sentence(&error))?;
+        Ok(text)
+    }
+
+    /// Words and places where `is_there` tells which fields the record has. A field that is not there and has no `default` is an error.
+    pub fn parts(&self, engine: &Environment<'static>, is_there: impl Fn(&str) -> bool) -> Result<Vec<Part>, Error> {
+        let places: BTreeMap<&str, Value> = self
+            .fields
+            .iter()
+            .filter(|field| is_there(field))
+            .map(|field| (field.as_str(), Value::from_object(Place { field: field.clone(), format: Format::Usual })))
+            .collect();
+        split(&engine.get_template(&self.name)?.render(places.into_iter().collect::<Value>())?)
+    }
+
+    /// The source without its `{{ }}`: what the bank wrote itself.
+    pub fn words(&self) -> String {
+        self.parts
+            .iter()
+            .map(|part| match part {
+                Part::Words(words) => words.as_str(),
+                Part::Place { .. } => " ",
+            })
+            .collect()
+    }
+}
+
+/// Cuts the engine's output at its marks.
+fn split(output: &str) -> Result<Vec<Part>, Error> {
+    let broken = || Error::new(ErrorKind::InvalidOperation, "a field can be shown, not computed with");
+    let mut parts = Vec::new();
+    for (index, section) in output.split(OPEN).enumerate() {
+        let words = if index == 0 {
+            section
+        } else {
+            let (place, words) = section.split_once(CLOSE).ok_or_else(broken)?;
+            let (field, format) = place.split_once(MIDDLE).ok_or_else(broken)?;
+            parts.push(Part::Place { field: field.to_owned(), format: Format::from_word(format).ok_or_else(broken)? });
+            words
+        };
+        if !words.is_empty() {
+            parts.push(Part::Words(words.to_owned()));
+        }
+    }
+    Ok(parts)
+}
+
+/// What a template's author did wrong; of the engine's error only its kind.
+fn sentence(error: &Error) -> String {
+    match error.kind() {
+        ErrorKind::UnknownFilter => {
+            "A text may use the filters `default`, `date`, `day`, `time` and `hidden`; there is none that switches masking or escaping off.".to_owned()
+        }
+        ErrorKind::SyntaxError => format!("The text does not parse: write `{{{{ field }}}}` (line {}).", error.line().unwrap_or(1)),
+        ErrorKind::UnknownFunction | ErrorKind::UnknownMethod | ErrorKind::UnknownTest => "A text calls no functions: it shows fields.".to_owned(),
+        ErrorKind::OutOfFuel => "The text is too large to be rendered.".to_owned(),
+        _ => "The text cannot be rendered: a field can be shown, not computed with.".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compile(source: &str) -> Result<Text, String> {
+        Text::compile(&mut engine("Banco Exemplo", "0800 000 0000"), "t".into(), source)
+    }
+
+    fn place(field: &str, format: Format) -> Part {
+        Part::Place { field: field.into(), format }
+    }
+
+    #[test]
+    fn a_text_is_words_and_places_in_order() {
+        let text = compile("{{ bank }}: {{ amount }} em {{ occurred_at | date }}.").unwrap();
+        assert_eq!(
+            text.parts,
+            [
+                Part::Words("Banco Exemplo: ".into()),
+                place("amount", Format::Usual),
+                Part::Words(" em ".into()),
+                place("occurred_at", Format::Date),
+                Part::Words(".".into())
+            ]
+        );
+        assert_eq!(text.fields.iter().collect::<Vec<_>>(), ["amount", "occurred_at"]);
+    }
+
+    #[test]
+    fn a_missing_field_is_an_error_unless_it_has_a_default() {
+        let mut engine = engine("b", "c");
+        let strict = Text::compile(&mut engine, "strict".into(), "{{ a }}").unwrap();
+        let formatted = Text::compile(&mut engine, "formatted".into(), "{{ a | date }}").unwrap();
+        let mild = Text::compile(&mut engine, "mild".into(), "{{ a | default('x') }}").unwrap();
+        assert!(strict.parts(&engine, |_| false).is_err());
+        assert!(formatted.parts(&engine, |_| false).is_err());
+        assert_eq!(mild.parts(&engine, |_| false).unwrap(), [Part::Words("x".into())]);
+        assert_eq!(mild.parts(&engine, |_| true).unwrap(), [place("a", Format::Usual)]);
+    }
+
+    #[test]
+    fn logic_and_everything_that_could_lift_a_mask_is_refused() {
+        for source in [
+            "{% for c in name %}{{ c }}{% endfor %}",
+            "{% include 'x' %}",
+            "{% autoescape false %}{{ a }}{% endautoescape %}",
+            "{# note #}",
+            "{{ a | safe }}",
+            "{{ a | upper }}",
+            "{{ a[0] }}",
+            "{{ a.b }}",
+            "{{ a() }}",
+            "{{ a + 1 }}",
+            "{{ a.split('') }}",
+            "{{ range(5) }}",
+            "{{ bank | date }}",
+            "{{ a",
+            "{{ }}",
+            "\u{e000}a\u{e001}usual\u{e002}",
+            "a\u{202e}b",
+        ] {
+            assert!(compile(source).is_err(), "{source}");
+        }
+    }
+
+    #[test]
+    fn what_a_template_joins_stays_a_place() {
+        let text = compile("{{ a ~ '-' ~ a }}").unwrap();
+        assert_eq!(text.parts, [place("a", Format::Usual), Part::Words("-".into()), place("a", Format::Usual)]);
+    }
+}
