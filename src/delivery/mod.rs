@@ -16,6 +16,8 @@ mod bytes; // … in stored form
 mod outcome;
 mod receipt;
 mod time;
+#[cfg(test)]
+mod properties;
 
 pub use channel::{Channel, Lane};
 pub use decision::{Decision, Dispatch, Status, StatusWord, Why};

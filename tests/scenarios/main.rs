@@ -1,5 +1,9 @@
 //! Stories of the pure delivery machine, in text: each file beside this one is a fact about it, checked line by line (`testing.md` §1.1).
 //!
+//! A line is `time  event  >  decisions`. Events: `requested [because r]`, `outcome 1/1 <word>`, `receipt 1/1 <word>`, `timer <kind> 1/1`, `hold <kind> 1/1`
+//! (the engine's gate holds a due timer, so time may pass it), `cancel`, `erase`, `poison`; behind them, where they fit, `because <reason>`, `code <n>`,
+//! `held <why>`, `appended <time>`. `{ a ; b }` is run in every order. A step is `channel wait receipt [needs life]`.
+//!
 //! `UPDATE=1 cargo test --test scenarios` writes the decisions of the machine into the files; read the diff like code.
 
 mod grammar;
