@@ -115,14 +115,4 @@ impl Attempts {
             later || earlier
         })
     }
-
-    /// Whether a message of this step may have arrived.
-    pub(super) fn step_may_have_arrived(&self, step: u8) -> bool {
-        self.0.iter().any(|booked| booked.attempt.step == step && booked.may_have_arrived())
-    }
-
-    /// Whether the call of an attempt of this step may have gone out, and nobody knows.
-    pub(super) fn step_unknown(&self, step: u8) -> bool {
-        self.0.iter().any(|booked| booked.attempt.step == step && booked.fate() == Fate::Unknown)
-    }
 }

@@ -3,14 +3,14 @@
 //!
 //! What is easily got wrong: `now` is Kafka time, and what comes back (outcome, receipt, timer) names its attempt, which need not be the current one.
 //!
-//! **Which terminal status.** The step at which the delivery ends decides, and what is not known is never called failed:
+//! **Which terminal status.** The last attempt decides, and what is not known is never called failed:
 //! - `delivered`: a receipt *delivered* or *read*, for whatever attempt, before another end.
-//! - `failed`: the last step ended, and none of its attempts can have arrived (rejected, throttled, unavailable, or a *failed* receipt). Also an obstacle at
-//!   the request, poison, and a changed identity.
-//! - `unconfirmed`: the last step ended, and a message of it may have arrived: its wait ran out on an accepted or unknown call; or a step that waits only
-//!   for *sent* got it and nothing more.
+//! - `failed`: a final failure at the last step (rejected, throttled, unavailable, or a *failed* receipt). Also an obstacle at the request, poison, and a
+//!   changed identity.
+//! - `unconfirmed`: the wait of the last step ran out on an accepted or unknown call; a step that waits only for *sent* got it and nothing more; a copy
+//!   (`resend_once`) was asked for, and no message was delivered, whatever became of the copy.
 //! - `expired`: something was still to be sent (first attempt, next step, an attempt anew after *too_late*), and the expiry no longer allows it. Its reason
-//!   is why it was to be sent. On the last step, where a copy may already have arrived, it is `unconfirmed` instead.
+//!   is why it was to be sent.
 //! - `cancelled`: the bank's cancel, an erasure, or a call refused because the customer's key is gone.
 //!
 //! **Expiry** has no timer of its own. A lease ends at the expiry at the latest, a wait three seconds after it (`RECEIPT_GRACE`), a back-off before it: so
@@ -211,15 +211,16 @@ impl Turn<'_> {
         let attempt = self.state.current();
         let hold = if hold == Hold::No { self.state.lease_hold } else { hold };
         let booked = *self.state.booked();
-        let wait_for = self.state.step(attempt).wait_for;
-        if wait_for == WaitFor::Sent && booked.receipts.reached >= Reached::Sent {
+        let unknown_at_last = booked.fate() == Fate::Unknown && self.state.on_last_step();
+        if self.state.step(attempt).wait_for == WaitFor::Sent && booked.receipts.reached >= Reached::Sent {
             self.end(StatusWord::Unconfirmed, Some(attempt), Cause { hold, ..Cause::of(Reason::None) });
-        } else if self.state.on_last_step() && booked.fate() == Fate::Unknown && self.state.route.on_unknown == OnUnknown::ResendOnce && !self.state.resent {
+        } else if unknown_at_last && self.state.route.on_unknown == OnUnknown::ResendOnce && !self.state.resent {
             self.state.resent = true;
             self.state.too_late_in_a_row = 0;
             self.again(Reason::Resend, Cause { reason: Reason::Unknown, code: 0, hold });
         } else {
-            self.next_step(Cause { reason: Reason::Timer, code: 0, hold });
+            let reason = if unknown_at_last { Reason::Unknown } else { Reason::Timer };
+            self.next_step(Cause { reason, code: 0, hold }, StatusWord::Unconfirmed);
         }
     }
 
@@ -250,7 +251,7 @@ impl Turn<'_> {
         } else if cause.reason == Reason::Erased {
             self.end(StatusWord::Cancelled, current, cause);
         } else {
-            self.next_step(cause);
+            self.next_step(cause, StatusWord::Failed);
         }
     }
 
@@ -262,7 +263,7 @@ impl Turn<'_> {
         let waited = self.now >= self.state.step_began.plus(self.state.step(attempt).wait);
         let waits_for_us = self.state.route.lane == Lane::Express && in_a_row >= 2 && waited;
         if waits_for_us || attempt.n == u16::MAX {
-            return self.next_step(Cause { reason: Reason::Unavailable, ..cause });
+            return self.next_step(Cause { reason: Reason::Unavailable, ..cause }, StatusWord::Failed);
         }
         let cause = Cause { reason: Reason::TooLate, ..cause };
         if in_a_row < 2 {
@@ -286,11 +287,11 @@ impl Turn<'_> {
         }
     }
 
-    /// The next step; the end where there is none.
-    fn next_step(&mut self, cause: Cause) {
+    /// The next step; where there is none, the end with this word.
+    fn next_step(&mut self, cause: Cause, or_end: StatusWord) {
         let from = self.state.current();
         if self.state.on_last_step() {
-            return self.last_step_ended(cause);
+            return self.last_step_ended(cause, or_end);
         }
         let why = Why { reason: cause.reason, from, hold: cause.hold };
         if !self.begin(Attempt { step: from.step + 1, n: 1 }, Some(why), cause.code) {
@@ -298,25 +299,20 @@ impl Turn<'_> {
         }
     }
 
-    fn last_step_ended(&mut self, cause: Cause) {
-        let current = self.state.current();
-        if !self.state.attempts.step_may_have_arrived(current.step) {
-            self.end(StatusWord::Failed, Some(current), cause);
-        } else if self.state.attempts.step_unknown(current.step) {
-            self.end(StatusWord::Unconfirmed, Some(current), Cause { reason: Reason::Unknown, ..cause });
+    /// After a copy the delivery is `unconfirmed`, whatever became of the copy: nobody knows of the call before it. What receipts may have said of that
+    /// call so far does not count, or their order would decide.
+    fn last_step_ended(&mut self, cause: Cause, word: StatusWord) {
+        let current = Some(self.state.current());
+        if self.state.resent {
+            self.end(StatusWord::Unconfirmed, current, Cause { reason: Reason::Unknown, ..cause });
         } else {
-            self.end(StatusWord::Unconfirmed, Some(current), cause);
+            self.end(word, current, cause);
         }
     }
 
     /// Something was to be sent, and the expiry no longer allows it.
     fn out_of_time(&mut self, cause: Cause) {
-        let current = self.state.current();
-        if self.state.on_last_step() && self.state.attempts.step_may_have_arrived(current.step) {
-            self.last_step_ended(cause);
-        } else {
-            self.end(StatusWord::Expired, Some(current), cause);
-        }
+        self.last_step_ended(cause, StatusWord::Expired);
     }
 }
 

@@ -244,7 +244,9 @@ proptest! {
         for (pause, deed) in deeds {
             watched.hear(pause, deed);
         }
-        prop_assume!(!watched.dispatched.is_empty());
+        if watched.dispatched.is_empty() {
+            return Ok(());
+        }
         let made = watched.dispatched.clone();
         let hear_all = |order: &[usize]| {
             let mut state = watched.state.clone();
