@@ -256,7 +256,8 @@ mod tests {
     #[test]
     fn the_key_1_is_delivered_and_brings_the_code_along() {
         let url = keypress_url(&attempt(), Some(&carried()), &callbacks());
-        let (receipts, heard) = heard(url.split_once('?').unwrap().1.trim_end_matches(FRAGMENT), "CallSid=CA1&CallStatus=in-progress&Digits=1&To=%2B5511999990001");
+        let (receipts, heard) =
+            heard(url.split_once('?').unwrap().1.trim_end_matches(FRAGMENT), "CallSid=CA1&CallStatus=in-progress&Digits=1&To=%2B5511999990001");
         assert_eq!(receipts.reports.iter().map(|report| (report.attempt_id, report.receipt)).collect::<Vec<_>>(), [(attempt(), Receipt::Delivered)]);
         assert_eq!(heard, Heard::Confirmed { attempt_id: Some(attempt()), code: Some(carried()) });
     }

@@ -1,0 +1,192 @@
+//! What comes back to the deliveries: reports enter, records of `recado.receipts` leave, each in its home partition, with acks=all and never in a transaction.
+//! Heartbeats and dead letters of the gateway go the same way.
+//!
+//! A write counts when Kafka has acknowledged *all* records of a webhook; a repeat of those that were written is absorbed by the lattice.
+
+use super::Settings;
+use super::verdict::Refusal;
+use crate::channel::Report;
+use crate::clock;
+use crate::delivery::{Channel, Receipt, Timestamp};
+use crate::event::records::{Returned, encode_returned};
+use crate::observe::gateway as metrics;
+use crate::privacy::{SealError, Sealer};
+use anyhow::Context as _;
+use futures_util::future::join_all;
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::future_producer::{Delivery, OwnedDeliveryResult};
+use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// The gateway's producer.
+pub(super) struct Returns {
+    producer: FutureProducer,
+    topic: String,
+    dead_letters: String,
+    instance: String,
+    /// 0 until Kafka has said it; at most 65,535.
+    partitions: AtomicU32,
+    fixed: bool,
+}
+
+impl Returns {
+    pub(super) fn new(settings: &Settings) -> anyhow::Result<Self> {
+        let mut config = ClientConfig::new();
+        for (name, value) in &settings.kafka {
+            config.set(name, value);
+        }
+        for (name, value) in PROPERTIES {
+            config.set(*name, *value);
+        }
+        Ok(Self {
+            producer: config.create().context("The gateway's Kafka producer cannot be made.")?,
+            topic: settings.receipts_topic.clone(),
+            dead_letters: settings.dead_letters_topic.clone(),
+            instance: settings.instance.clone(),
+            partitions: AtomicU32::new(settings.partitions.map_or(0, u32::from)),
+            fixed: settings.partitions.is_some(),
+        })
+    }
+
+    /// Writes the reports of one webhook and returns when all are acknowledged. A partition that does not exist is counted and left out: the attempt id was
+    /// never ours. Returns the append time of the newest record in Kafka time, where one was written.
+    pub(super) async fn write(&self, channel: Channel, reports: &[Report]) -> Result<Option<Timestamp>, Refusal> {
+        let partitions = match self.partitions.load(Ordering::Relaxed) {
+            0 => return Err(Refusal::KafkaAway),
+            partitions => partitions,
+        };
+        let mut under_way = Vec::with_capacity(reports.len());
+        for report in reports {
+            let home = report.attempt_id.message_id.partition();
+            if u32::from(home.0) >= partitions {
+                metrics::skipped(channel, "partition", 1);
+                continue;
+            }
+            under_way.push(self.send(home.kafka(), report.attempt_id.message_id.bytes(), &returned(report)).ok_or(Refusal::KafkaAway)?);
+        }
+        let mut newest = None;
+        for delivery in join_all(under_way).await {
+            newest = newest.max(Some(acknowledged(delivery)?.unwrap_or_else(clock::wall)));
+        }
+        for report in reports {
+            metrics::receipt(channel, report.receipt);
+        }
+        Ok(newest)
+    }
+
+    /// Keeps a signed body that was not understood: sealed under the key of the day, above 256 KiB only its length and its hash.
+    pub(super) async fn bury(&self, source: &str, reason: &str, body: &[u8], sealer: &Sealer) -> Result<(), Refusal> {
+        let now = clock::wall();
+        let digest = hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body));
+        let length = body.len().to_string();
+        let headers = [("reason", reason), ("source", source), ("length", length.as_str()), ("sha256", digest.as_str())];
+        let headers = headers.into_iter().fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
+        let sealed = if body.len() > SEALED_BYTES_MAX {
+            None
+        } else {
+            let (sealer, source, body) = (sealer.clone(), source.to_owned(), zeroize::Zeroizing::new(body.to_vec()));
+            // The key service may read a file or ask another machine.
+            let sealing = tokio::task::spawn_blocking(move || sealer.seal_dead_letter(false, source.as_bytes(), &body, now));
+            Some(sealing.await.expect("sealing does not panic").map_err(|_: SealError| Refusal::KeysAway)?)
+        };
+        let mut record = FutureRecord::<[u8], [u8]>::to(&self.dead_letters).partition(0).headers(headers);
+        record.payload = sealed.as_deref();
+        let delivery = self.producer.send_result(record).map_err(|_| Refusal::KafkaAway)?;
+        acknowledged(delivery.await).map(|_| ())
+    }
+
+    /// Gives each partition a sign of life every second, as long as it is polled. Asks Kafka how many there are, every second until it answers, then every
+    /// minute.
+    pub(super) async fn beat(&self) {
+        let mut every = tokio::time::interval(HEARTBEAT);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut asked: Option<Duration> = None;
+        loop {
+            every.tick().await;
+            let known = self.partitions.load(Ordering::Relaxed) > 0;
+            let due = asked.is_none_or(|at| clock::monotonic().saturating_sub(at) > PARTITIONS_EVERY);
+            if !self.fixed && (!known || due) && self.ask_partitions().await {
+                asked = Some(clock::monotonic());
+            }
+            self.beat_once();
+        }
+    }
+
+    /// Whether Kafka answered.
+    async fn ask_partitions(&self) -> bool {
+        let (producer, topic) = (self.producer.clone(), self.topic.clone());
+        let asking = tokio::task::spawn_blocking(move || {
+            let metadata = producer.client().fetch_metadata(Some(&topic), METADATA_TIMEOUT).ok()?;
+            metadata.topics().iter().find(|found| found.name() == topic).map(|found| found.partitions().len())
+        });
+        let partitions = asking.await.expect("asking for metadata does not panic").and_then(|count| u16::try_from(count).ok()).filter(|count| *count > 0);
+        if let Some(partitions) = partitions {
+            self.partitions.store(u32::from(partitions), Ordering::Relaxed);
+        }
+        partitions.is_some()
+    }
+
+    fn beat_once(&self) {
+        let returned = Returned::GatewayHeartbeat { instance: self.instance.clone() };
+        let partitions = i32::try_from(self.partitions.load(Ordering::Relaxed)).expect("at most 65,535");
+        let under_way: Vec<_> = (0..partitions).map(|partition| self.send(partition, &[], &returned)).collect();
+        // Not awaited here: one partition without a leader must not silence the others.
+        tokio::spawn(async move {
+            for delivery in under_way {
+                let written = match delivery {
+                    Some(delivery) => acknowledged(delivery.await).is_ok(),
+                    None => false,
+                };
+                metrics::heartbeat(written);
+            }
+        });
+    }
+
+    /// Hands a record to librdkafka; `None` when its queue is full. The bytes are copied, so nothing is borrowed.
+    fn send(&self, partition: i32, key: &[u8], returned: &Returned) -> Option<DeliveryFuture> {
+        let mut payload = Vec::with_capacity(64);
+        encode_returned(returned, &mut payload);
+        let record = FutureRecord::to(&self.topic).partition(partition).key(key).payload(&payload);
+        self.producer.send_result(record).ok()
+    }
+}
+
+fn returned(report: &Report) -> Returned {
+    let Report { attempt_id, receipt, reason, code, provider_time } = *report;
+    debug_assert!(receipt == Receipt::Failed || code == 0, "only a failure has a code");
+    Returned::Receipt { attempt_id, receipt, reason, code, provider_time }
+}
+
+/// The append time, where the broker told it.
+fn acknowledged<E>(delivery: Result<OwnedDeliveryResult, E>) -> Result<Option<Timestamp>, Refusal> {
+    match delivery {
+        Ok(Ok(Delivery { timestamp, .. })) => Ok(timestamp.to_millis().map(Timestamp::from_millis)),
+        Ok(Err(_)) | Err(_) => Err(Refusal::KafkaAway),
+    }
+}
+
+/// What the promise rests on (`engine.md` §3): an acknowledgement from every replica in sync, no duplicates of a retry, an end below the webhook's deadline, a
+/// bounded queue, and a Kafka that is back is found within a second (librdkafka's default is ten). Never a `transactional.id`: an open transaction would hide acknowledged receipts.
+const PROPERTIES: &[(&str, &str)] = &[
+    ("acks", "all"),
+    ("enable.idempotence", "true"),
+    ("linger.ms", "2"),
+    ("message.timeout.ms", "4000"),
+    ("socket.timeout.ms", "4000"),
+    ("reconnect.backoff.ms", "50"),
+    ("reconnect.backoff.max.ms", "1000"),
+    ("retry.backoff.ms", "20"),
+    ("retry.backoff.max.ms", "500"),
+    ("queue.buffering.max.messages", "200000"),
+    ("queue.buffering.max.kbytes", "131072"),
+    ("compression.type", "none"),
+];
+/// The engine fires a timer only on a heartbeat that is at most 3 s older (`engine.md` §5).
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// `recado topics --grow` raises the number of partitions.
+const PARTITIONS_EVERY: Duration = Duration::from_secs(60);
+const METADATA_TIMEOUT: Duration = Duration::from_secs(4);
+/// Above it a dead letter keeps only length and hash (design §3).
+const SEALED_BYTES_MAX: usize = 256 << 10;

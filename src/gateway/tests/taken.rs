@@ -1,0 +1,200 @@
+//! What the gateway takes, and where it writes it.
+
+use super::*;
+use crate::channel::twilio::Callbacks;
+use crate::channel::voice::{CarriedCode, keypress_url};
+use crate::privacy::{Purpose, Reference};
+
+#[tokio::test]
+async fn each_receipt_of_a_webhook_lands_in_its_home_partition_before_the_200() {
+    let gateway = running(limits()).await;
+    let (first, second, foreign) = (attempt(0, 1), attempt(3, 2), attempt(PARTITIONS, 1));
+    let body = webhook(&[
+        ("sent", &first.to_string()),
+        ("delivered", &second.to_string()),
+        ("sent", &foreign.to_string()),
+        ("sent", "order-4711"),
+        ("read", &first.to_string()),
+    ]);
+    assert_eq!(gateway.meta(&body).await, 200);
+    let expected = [(0, first, Receipt::Sent), (0, first, Receipt::Read), (3, second, Receipt::Delivered)];
+    assert_eq!(gateway.receipts().await, expected);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn every_partition_gets_signs_of_life() {
+    let gateway = running(limits()).await;
+    let mut silent: std::collections::BTreeSet<i32> = (0..i32::from(PARTITIONS)).collect();
+    gateway.read(RECEIPTS, |message| {
+        let beat = decode_returned(message.payload().unwrap()).unwrap();
+        if beat == (Returned::GatewayHeartbeat { instance: "gateway-1".into() }) {
+            silent.remove(&message.partition());
+        }
+        silent.is_empty()
+    });
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn metas_handshake_answers_with_the_challenge_to_its_own_token_alone() {
+    let gateway = running(limits()).await;
+    let get = async |query: &str| {
+        let response = gateway.http.get(gateway.url(&format!("/webhooks/meta/bank?{query}"))).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    assert_eq!(get("hub.mode=subscribe&hub.verify_token=verify+me&hub.challenge=1158201444").await, (200, "1158201444".into()));
+    let long = "1".repeat(65);
+    for query in [
+        "",
+        "hub.mode=subscribe&hub.verify_token=other&hub.challenge=1",
+        "hub.mode=subscribe&hub.challenge=1",
+        "hub.mode=unsubscribe&hub.verify_token=verify+me&hub.challenge=1",
+        "hub.mode=subscribe&hub.verify_token=verify+me&hub.challenge=%3Cb%3E",
+        &format!("hub.mode=subscribe&hub.verify_token=verify+me&hub.challenge={long}"),
+    ] {
+        assert_eq!(get(query).await, (403, String::new()), "{query}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn twilios_callback_of_a_text_message_becomes_a_receipt() {
+    let gateway = running(limits()).await;
+    let attempt_id = attempt(2, 1);
+    let path = format!("/webhooks/twilio/main/sms?a={attempt_id}");
+    let form = [("MessageSid", "SM1"), ("MessageStatus", "delivered"), ("To", "+5511999990001")];
+    let with_port = twilio_signature(TOKEN, &format!("https://recado.example:443/in{path}"), &form);
+    assert_eq!(gateway.twilio(&path, &form, &with_port).await, (200, String::new()));
+    assert_eq!(gateway.receipts().await, [(2, attempt_id, Receipt::Delivered)]);
+    gateway.stop().await;
+}
+
+/// Presses a key in a call whose URL carries the code `carried`; returns status and script.
+async fn press(gateway: &Running, attempt_id: &AttemptId, carried: Option<&CarriedCode>, digits: &str) -> (u16, String) {
+    let callbacks = Callbacks { public_base_url: PUBLIC.into(), account: "main".into() };
+    let url = keypress_url(attempt_id, carried, &callbacks);
+    let signed = url.split_once('#').unwrap().0;
+    let path = signed.strip_prefix(PUBLIC).unwrap();
+    let form = [("CallSid", "CA1"), ("CallStatus", "in-progress"), ("Digits", digits)];
+    gateway.twilio(path, &form, &twilio_signature(TOKEN, signed, &form)).await
+}
+
+#[tokio::test]
+async fn the_key_1_is_a_receipt_and_opens_the_code_for_that_one_answer() {
+    let gateway = running(limits()).await;
+    let (attempt_id, customer, now) = (attempt(1, 1), Reference::from_bytes([9; 16]), crate::clock::wall());
+    let carry = |expiry: Timestamp| {
+        let sealed = gateway.sealer.seal(Purpose::Code, customer, attempt_id.message_id, expiry, b"49A8", now).unwrap();
+        CarriedCode { customer, expiry, sealed }
+    };
+    let (status, script) = press(&gateway, &attempt_id, Some(&carry(now.plus(Duration::from_secs(300)))), "1").await;
+    assert_eq!(status, 200);
+    assert_eq!(script.matches(r#"4 <break time="500ms"/> 9 <break time="500ms"/> A <break time="500ms"/> 8"#).count(), 2, "{script}");
+    assert_eq!(gateway.receipts().await, [(1, attempt_id, Receipt::Delivered)]);
+
+    let (_, script) = press(&gateway, &attempt_id, Some(&carry(now)), "1").await;
+    assert!(script.contains("já não vale") && !script.contains('9'), "expired: {script}");
+    let other = AttemptId { message_id: attempt(1, 1).message_id, ..attempt(1, 1) };
+    let moved = CarriedCode { customer: Reference::from_bytes([8; 16]), ..carry(now.plus(Duration::from_secs(300))) };
+    let (_, script) = press(&gateway, &other, Some(&moved), "1").await;
+    assert!(!script.contains("break"), "sealed for another customer: {script}");
+    let (_, script) = press(&gateway, &attempt_id, None, "1").await;
+    assert!(script.contains("Obrigado"), "a call without a code: {script}");
+    let (status, script) = press(&gateway, &attempt_id, Some(&carry(now.plus(Duration::from_secs(300)))), "2").await;
+    assert_eq!((status, script.as_str()), (200, "<Response><Hangup/></Response>"), "another key");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_signed_body_that_is_not_understood_is_kept_sealed_and_answered_with_200() {
+    let gateway = running(limits()).await;
+    let body = r#"{"object":"page","entry":[{"text":"a customer's words"}]}"#;
+    assert_eq!(gateway.meta(body).await, 200);
+    let large = format!("{}{}", "x".repeat(300_000), "not JSON");
+    assert_eq!(gateway.meta(&large).await, 200);
+    let mut letters = Vec::new();
+    gateway.read(DEAD_LETTERS, |message| {
+        use rdkafka::message::Headers as _;
+        let headers = message.headers().unwrap().clone();
+        let header = |name: &str| headers.iter().find(|header| header.key == name).and_then(|header| header.value).map(<[u8]>::to_vec).unwrap();
+        letters.push((String::from_utf8(header("reason")).unwrap(), header("length"), message.payload().map(<[u8]>::to_vec)));
+        letters.len() == 2
+    });
+    let (reason, length, sealed) = &letters[0];
+    assert_eq!((reason.as_str(), length.as_slice()), ("webhook_wrong_shape", body.len().to_string().as_bytes()));
+    let sealed = sealed.as_ref().unwrap();
+    assert!(!sealed.windows(8).any(|window| window == b"customer"));
+    assert_eq!(gateway.sealer.open_dead_letter(b"/webhooks/meta/bank", sealed).unwrap().expose(), body.as_bytes());
+    assert_eq!((letters[1].0.as_str(), &letters[1].2), ("webhook_not_json", &None), "above 256 KiB only length and hash");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_too() {
+    let gateway = running(limits()).await;
+    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let body = webhook(&[]);
+    for _ in 0..3 {
+        let request = client.post(gateway.url("/webhooks/meta/bank")).header("x-hub-signature-256", meta_signature(SECRET, body.as_bytes()));
+        let response = request.body(body.clone()).send().await.unwrap();
+        assert_eq!((response.status().as_u16(), response.version()), (200, reqwest::Version::HTTP_2));
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_kafka_is_away_the_answer_is_503_and_afterwards_200_again() {
+    let kafka = rdkafka::mocking::MockCluster::new(1).unwrap();
+    kafka.create_topic(RECEIPTS, i32::from(PARTITIONS), 1).unwrap();
+    let gateway = start(limits(), kafka.bootstrap_servers(), Some(PARTITIONS)).await;
+    let body = webhook(&[("sent", &attempt(0, 1).to_string()), ("sent", &attempt(1, 1).to_string())]);
+    assert_eq!(gateway.meta(&body).await, 200);
+    kafka.broker_down(1).unwrap();
+    let (attempt_id, form) = (attempt(0, 1), [("CallStatus", "in-progress"), ("Digits", "1")]);
+    let path = format!("/webhooks/twilio/main/voice?a={attempt_id}");
+    let signature = twilio_signature(TOKEN, &format!("{PUBLIC}{path}"), &form);
+    let (meta, twilio) = tokio::join!(gateway.meta(&body), gateway.twilio(&path, &form, &signature));
+    assert_eq!((meta, twilio), (503, (503, String::new())), "nor is there a script before its receipt is durable");
+    kafka.broker_up(1).unwrap();
+    let mut status = 503;
+    for _ in 0..20 {
+        status = gateway.meta(&body).await;
+        if status == 200 {
+            break;
+        }
+    }
+    assert_eq!(status, 200);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_record_that_kafka_refuses_costs_the_whole_webhook_its_200() {
+    let kafka = rdkafka::mocking::MockCluster::new(1).unwrap();
+    kafka.create_topic(RECEIPTS, 1, 1).unwrap();
+    let gateway = start(limits(), kafka.bootstrap_servers(), Some(PARTITIONS)).await;
+    assert_eq!(gateway.meta(&webhook(&[("sent", &attempt(0, 1).to_string())])).await, 200);
+    let both = webhook(&[("sent", &attempt(0, 1).to_string()), ("sent", &attempt(1, 1).to_string())]);
+    assert_eq!(gateway.meta(&both).await, 503, "partition 1 does not exist at the broker");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_under_way_ends_before_the_gateway_does() {
+    let gateway = running(Limits { body_deadline: Duration::from_secs(5), ..limits() }).await;
+    let body = webhook(&[("sent", &attempt(0, 7).to_string())]);
+    let (first, second) = (body.as_bytes()[..50].to_vec(), body.as_bytes()[50..].to_vec());
+    let (send, receive) = tokio::sync::mpsc::channel::<Result<Vec<u8>, std::io::Error>>(2);
+    send.send(Ok(first)).await.unwrap();
+    let stream = futures_util::stream::unfold(receive, async |mut receive| receive.recv().await.map(|chunk| (chunk, receive)));
+    let request = gateway.http.post(gateway.url("/webhooks/meta/bank")).header("x-hub-signature-256", meta_signature(SECRET, body.as_bytes()));
+    let sending = tokio::spawn(request.body(reqwest::Body::wrap_stream(stream)).send());
+    while gateway.shared.bodies.available_permits() == body::permits(limits().bodies_bytes_max) {
+        tokio::task::yield_now().await;
+    }
+    gateway.shutdown.cancel();
+    send.send(Ok(second)).await.unwrap();
+    drop(send);
+    assert_eq!(sending.await.unwrap().unwrap().status().as_u16(), 200);
+    tokio::time::timeout(Duration::from_secs(5), gateway.serving).await.expect("the gateway did not end").unwrap();
+}
