@@ -8,6 +8,7 @@ use super::verdict::Refusal;
 use crate::channel::Report;
 use crate::clock;
 use crate::delivery::{Channel, Receipt, Timestamp};
+use crate::event::dead_letter::{self, Content, Value};
 use crate::event::records::{Returned, encode_returned};
 use crate::observe::gateway as metrics;
 use crate::privacy::{SealError, Sealer};
@@ -76,23 +77,23 @@ impl Returns {
         Ok(newest)
     }
 
-    /// Keeps a signed body that was not understood: sealed under the key of the day, above 256 KiB only its length and its hash.
+    /// Keeps a signed body that was not understood, in the form of every dead letter (`event::dead_letter`); it is bound to the path that it came by, which stands
+    /// in the header `recado.source`.
     pub(super) async fn bury(&self, source: &str, reason: &str, body: &[u8], sealer: &Sealer) -> Result<(), Refusal> {
-        let now = clock::wall();
-        let digest = hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body));
-        let length = body.len().to_string();
-        let headers = [("reason", reason), ("source", source), ("length", length.as_str()), ("sha256", digest.as_str())];
-        let headers = headers.into_iter().fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
-        let sealed = if body.len() > SEALED_BYTES_MAX {
-            None
-        } else {
-            let (sealer, source, body) = (sealer.clone(), source.to_owned(), zeroize::Zeroizing::new(body.to_vec()));
-            // The key service may read a file or ask another machine.
-            let sealing = tokio::task::spawn_blocking(move || sealer.seal_dead_letter(false, source.as_bytes(), &body, now));
-            Some(sealing.await.expect("sealing does not panic").map_err(|_: SealError| Refusal::KeysAway)?)
+        let value = match dead_letter::content(None, Some(body)) {
+            Content::Digest(digest) => Value::Digest(digest),
+            Content::Seal(plain) => {
+                let (sealer, source, now) = (sealer.clone(), source.to_owned(), clock::wall());
+                // The key service may read a file or ask another machine.
+                let sealing = tokio::task::spawn_blocking(move || sealer.seal_dead_letter(false, source.as_bytes(), &plain, now));
+                Value::Sealed(sealing.await.expect("sealing does not panic").map_err(|_: SealError| Refusal::KeysAway)?)
+            }
         };
-        let mut record = FutureRecord::<[u8], [u8]>::to(&self.dead_letters).partition(0).headers(headers);
-        record.payload = sealed.as_deref();
+        let value = dead_letter::write_value(&value);
+        let headers = [("recado.reason", reason), ("recado.source", source)]
+            .into_iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
+        let record = FutureRecord::<[u8], [u8]>::to(&self.dead_letters).partition(0).payload(&value).headers(headers);
         let delivery = self.producer.send_result(record).map_err(|_| Refusal::KafkaAway)?;
         acknowledged(delivery.await).map(|_| ())
     }
@@ -188,5 +189,3 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// `recado topics --grow` raises the number of partitions.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(60);
 const METADATA_TIMEOUT: Duration = Duration::from_secs(4);
-/// Above it a dead letter keeps only length and hash (design §3).
-const SEALED_BYTES_MAX: usize = 256 << 10;

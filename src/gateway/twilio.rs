@@ -121,7 +121,7 @@ async fn say(shared: &Shared, attempt_id: &AttemptId, code: Option<CarriedCode>,
             metrics::spoken_code("unavailable");
             voice::say_unavailable(voice)
         }
-        Err(_) => {
+        Err(SealError::Broken | SealError::TooLong) => {
             metrics::spoken_code("broken");
             voice::say_unavailable(voice)
         }

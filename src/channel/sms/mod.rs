@@ -102,9 +102,9 @@ const VALIDITY_SECS_MAX: u64 = 36_000;
 
 #[cfg(test)]
 mod tests {
-    use super::super::Skipped;
-    use super::super::tests::{attempt, callbacks, fields, phone};
     use super::*;
+    use crate::channel::Skipped;
+    use crate::channel::tests::{attempt, callbacks, fields, phone};
     use proptest::prelude::*;
 
     fn sender() -> Sender {

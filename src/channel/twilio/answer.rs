@@ -1,8 +1,8 @@
 //! Twilio's answer to a message or a call becomes an outcome.
 
-use super::super::loose::{Object, Scalar};
-use super::super::{Again, Answer, Attention, Breaker, Scope, open};
 use super::errors;
+use crate::channel::loose::{Object, Scalar};
+use crate::channel::{Again, Answer, Attention, Breaker, Scope, open};
 use crate::delivery::{Outcome, Reason};
 use crate::privacy::Secret;
 use serde::Deserialize;

@@ -2,7 +2,7 @@
 //!
 //! Source: Twilio's error pages and its page on Brazil; what we do about them is our judgement (page `channels.md` §4.4, on which each row below stands).
 
-use super::super::{Again, Attention, Breaker, Meaning, Scope, Sync, open};
+use crate::channel::{Again, Attention, Breaker, Meaning, Scope, Sync, open};
 use crate::delivery::{Outcome, Reason};
 
 /// What a code means. Codes that the table does not list are `Unlisted`: rejected by a 4xx, throttled by a 429, unknown by a 5xx.

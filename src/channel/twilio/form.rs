@@ -1,14 +1,14 @@
 //! Forms (`application/x-www-form-urlencoded`), written into a buffer that never grows and read back into values that are cleared when dropped.
 
-use super::super::WebhookError;
+use crate::channel::WebhookError;
 use zeroize::Zeroizing;
 
 /// A request body under construction: allocated once, so that no copy of text or number stays behind in freed memory.
-pub(in super::super) struct Writer(Zeroizing<Vec<u8>>);
+pub(in crate::channel) struct Writer(Zeroizing<Vec<u8>>);
 
 impl Writer {
     /// With room for `fields`, each byte of which may take three, and two signs a field.
-    pub(in super::super) fn new(fields: &[(&str, &str)]) -> Self {
+    pub(in crate::channel) fn new(fields: &[(&str, &str)]) -> Self {
         let capacity = fields.iter().map(|(name, value)| 2 + 3 * (name.len() + value.len())).sum();
         let mut writer = Self(Zeroizing::new(Vec::with_capacity(capacity)));
         for (name, value) in fields {
@@ -31,7 +31,7 @@ impl Writer {
         }
     }
 
-    pub(in super::super) fn finish(self) -> Zeroizing<Vec<u8>> {
+    pub(in crate::channel) fn finish(self) -> Zeroizing<Vec<u8>> {
         self.0
     }
 }
@@ -68,13 +68,13 @@ impl Form {
     }
 
     /// The first value of a name; `None` also where it is empty.
-    pub(in super::super) fn value(&self, name: &str) -> Option<&str> {
+    pub(in crate::channel) fn value(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| key.as_str() == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 }
 
 /// The first value of a name in a URL's query; `None` also where it is empty.
-pub(in super::super) fn query(query: &str, name: &str) -> Option<String> {
+pub(in crate::channel) fn query(query: &str, name: &str) -> Option<String> {
     form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned()).filter(|value| !value.is_empty())
 }
 

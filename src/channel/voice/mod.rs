@@ -186,9 +186,9 @@ const CARRIED_CHARS_MAX: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
-    use super::super::Skipped;
-    use super::super::tests::{attempt, callbacks, fields, phone};
     use super::*;
+    use crate::channel::Skipped;
+    use crate::channel::tests::{attempt, callbacks, fields, phone};
     use proptest::prelude::*;
 
     fn sender() -> Sender {

@@ -1,6 +1,6 @@
 //! What Twilio's voice is told to say (TwiML). Every value is XML-escaped here; text in, one document out.
 
-use super::super::Unfit;
+use crate::channel::Unfit;
 use crate::delivery::Reason;
 use zeroize::Zeroizing;
 

@@ -2,9 +2,9 @@
 //!
 //! A 2xx without a message id proves nothing, nor does a 5xx without Graph's error object: both are *unknown*.
 
-use super::super::loose::{List, Object, Scalar};
-use super::super::{Again, Answer, Attention, Breaker, Scope};
 use super::errors;
+use crate::channel::loose::{List, Object, Scalar};
+use crate::channel::{Again, Answer, Attention, Breaker, Scope};
 use crate::delivery::{Outcome, Reason};
 use crate::privacy::Secret;
 use serde::Deserialize;
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(outcome(429, &error(987_654)), (Outcome::Throttled, Reason::Throttled, 987_654, Again::BackOff));
         assert_eq!(outcome(404, "no such path"), (Outcome::Rejected, Reason::Provider, 0, Again::Never));
         assert_eq!(answer(400, b"").attention, Attention::Page);
-        assert_eq!(answer(401, error(0).as_bytes()).breaker, super::super::super::open(Scope::App));
+        assert_eq!(answer(401, error(0).as_bytes()).breaker, crate::channel::open(Scope::App));
     }
 
     proptest! {

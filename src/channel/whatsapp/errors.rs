@@ -3,7 +3,7 @@
 //! Classified by `code` alone, never by title (to be removed), subcode (gone since v16) or HTTP status. Source: Meta's WhatsApp error page of May 2026, further
 //! codes from pywa; what we do about them is our judgement (page `channels.md` §3, on which each row below stands in the same order).
 
-use super::super::{Again, Attention, Breaker, Meaning, Scope, Sync, open};
+use crate::channel::{Again, Attention, Breaker, Meaning, Scope, Sync, open};
 use crate::delivery::{Outcome, Reason};
 use std::time::Duration;
 

@@ -3,9 +3,9 @@
 //! One body mixes accounts, partitions and kinds, in no order and with repeats; every field but `status` may be missing. Receipts of another system that
 //! writes from the same number are counted and left out.
 
-use super::super::loose::{Length, List, Object, Scalar};
-use super::super::{Receipts, Report, WebhookError};
 use super::errors;
+use crate::channel::loose::{Length, List, Object, Scalar};
+use crate::channel::{Receipts, Report, WebhookError};
 use crate::delivery::{Reason, Receipt, Timestamp};
 use serde::Deserialize;
 
@@ -117,9 +117,9 @@ struct Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::Skipped;
-    use super::super::super::tests::attempt;
     use super::*;
+    use crate::channel::Skipped;
+    use crate::channel::tests::attempt;
     use proptest::prelude::*;
 
     fn webhook(value: &str) -> String {

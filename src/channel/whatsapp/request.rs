@@ -2,7 +2,7 @@
 //!
 //! What is over a limit is refused here, before the call, and never cut.
 
-use super::super::{Request, Unfit};
+use crate::channel::{Request, Unfit};
 use crate::delivery::{AttemptId, Reason};
 use crate::privacy::{PhoneKind, PhoneNumber};
 use crate::template::WhatsAppTemplate;
@@ -159,8 +159,8 @@ impl<'a> Text<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::tests::{attempt, phone};
     use super::*;
+    use crate::channel::tests::{attempt, phone};
     use crate::privacy::Secret;
 
     fn sender() -> Sender {
