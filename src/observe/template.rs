@@ -1,6 +1,9 @@
 //! What the last scan stopped and which values did not fit their class: numbers only, nothing of a text.
 
 use super::registry;
+use crate::delivery::Channel;
+use crate::privacy::Class;
+use crate::template::RenderError;
 use prometheus::{IntCounterVec, Opts};
 use std::sync::LazyLock;
 
@@ -17,12 +20,14 @@ fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     counters
 }
 
-/// The last scan stopped a text. `rule`: the word of the scan's rule; `template`: a name of the catalogue; `channel`: its word.
-pub fn scan_stopped(rule: &str, template: &str, channel: &str) {
-    SCAN_STOPS.with_label_values(&[rule, template, channel]).inc();
+/// A message was not made. Counted where the last scan stopped it; `template` is a name of the catalogue.
+pub fn refused(error: RenderError, template: &str, channel: Channel) {
+    if let RenderError::Scan(rule) = error {
+        SCAN_STOPS.with_label_values(&[rule.word(), template, channel.word()]).inc();
+    }
 }
 
-/// A value of this class (its word) lacked its shape and was shown as `***`.
-pub fn masked_unfit(class: &str) {
-    MASKED_UNFIT.with_label_values(&[class]).inc();
+/// A value lacked the shape of its class and was shown as `***`.
+pub fn masked_unfit(class: Class) {
+    MASKED_UNFIT.with_label_values(&[class.word()]).inc();
 }

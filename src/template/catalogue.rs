@@ -5,7 +5,7 @@
 use super::policy::Masking;
 use super::scan::Contacts;
 use super::text::{Text, engine};
-use crate::config::{Fault, Severity};
+use crate::config::Fault;
 use minijinja::Environment;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -263,7 +263,7 @@ impl Compiling {
     }
 
     fn fault(&mut self, file: &str, key: &str, sentence: String) {
-        self.faults.push(Fault { file: file.to_owned(), key: key.to_owned(), sentence, severity: Severity::Refuse });
+        self.faults.push(Fault::refuse(file, key, sentence));
     }
 }
 

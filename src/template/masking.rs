@@ -336,3 +336,193 @@ pub(super) fn is_invisible(c: char) -> bool {
         | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{e000}'..='\u{f8ff}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
         | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{10ffff}')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::Timestamp;
+    use crate::privacy::Secret;
+    use jiff::tz::TimeZone;
+    use proptest::prelude::*;
+
+    const SHOWS: [Show; 5] = [Show::Plain, Show::AfterKeypress, Show::Authentication, Show::Masked, Show::Never];
+
+    fn text(class: Class, text: &str) -> Value {
+        Value { class, content: Content::Text(Secret::new(text.to_owned())) }
+    }
+
+    fn shown(value: &Value, cell: Show, channel: Channel, format: Format) -> (String, bool) {
+        let zone = TimeZone::get("America/Sao_Paulo").unwrap();
+        let shown = show(value, Manner { show: cell, channel, mask_char: '*', format, zone: &zone });
+        (shown.text.to_string(), shown.fits)
+    }
+
+    fn masked(class: Class, value: &str) -> String {
+        shown(&text(class, value), Show::Masked, Channel::WhatsApp, Format::Usual).0
+    }
+
+    fn spoken(class: Class, value: &str) -> String {
+        shown(&text(class, value), Show::Masked, Channel::Voice, Format::Usual).0
+    }
+
+    #[test]
+    fn every_class_has_its_masked_form() {
+        for (class, value, form) in [
+            (Class::Name, "Maria Aparecida da Silva", "Maria S."),
+            (Class::Name, "Maria", "Maria"),
+            (Class::Name, "  João   dos\tSantos\u{202e} ", "João S."),
+            (Class::Name, "JOSE DE SOUZA 52998224725", "JOSE S."),
+            (Class::Name, "12.345.678 ANA LIMA", "ANA L."),
+            (Class::Name, "www.golpe.com Clique Aqui", "Clique A."),
+            (Class::Name, "3M do Brasil", "3M B."),
+            (Class::Name, "52998224725", "***"),
+            (Class::Name, "Pneumoultramicroscopicossilico Silva", "***"),
+            (Class::Cpf, "529.982.247-25", "***.982.247-**"),
+            (Class::Cpf, "52998224725", "***.982.247-**"),
+            (Class::Cpf, "52998224726", "***"),
+            (Class::Cnpj, "12.ABC.345/01DE-35", "12.***.***/01DE-**"),
+            (Class::Cnpj, "11222333000181", "11.***.***/0001-**"),
+            (Class::Cnpj, "11222333000182", "***"),
+            (Class::Card, "4111 1111 1111 1111", "**** 1111"),
+            (Class::Card, "4111 1111 1111 1112", "***"),
+            (Class::Account, "1234567-8", "****67-8"),
+            (Class::Account, "123456-X", "****56-X"),
+            (Class::Account, "1234-5", "****-5"),
+            (Class::Account, "12345", "****-5"),
+            (Class::Account, "7", "***"),
+            (Class::Account, "conta 12", "***"),
+            (Class::PixKey, "7d9f0000-1111-2222-3333-44445555c2a1", "7d9f…c2a1"),
+            (Class::PixKey, "maria@exemplo.com.br", "m***@exemplo.com.br"),
+            (Class::PixKey, "+5511999998888", "(11) *****-8888"),
+            (Class::PixKey, "12abc34501de35", "12.***.***/01DE-**"),
+            (Class::PixKey, "52998224725", "***.982.247-**"),
+            (Class::PixKey, "11999998888", "chave Pix"),
+            (Class::Phone, "+5511999998888", "(11) *****-8888"),
+            (Class::Phone, "(11) 3333-4444", "(11) ****-4444"),
+            (Class::Phone, "+1 202 555 0123", "+** ****0123"),
+            (Class::Phone, "+1 11 99999-8888", "+** ****8888"),
+            (Class::Phone, "12", "***"),
+            (Class::Email, "maria@exemplo.com.br", "m***@exemplo.com.br"),
+            (Class::Email, "m@exemplo.com.br", "***@exemplo.com.br"),
+            (Class::Email, "maria@exemplo", "***"),
+            (Class::Email, "a b@exemplo.com", "***"),
+            (Class::Otp, "123456", "******"),
+            (Class::Secret, "x", "***"),
+            (Class::Reference, "x", "***"),
+            (Class::FreeText, "x", "***"),
+            (Class::PaymentCode, "x", "***"),
+            (Class::Public, "x", "***"),
+        ] {
+            assert_eq!(masked(class, value), form, "{class:?} {value}");
+        }
+        assert_eq!(spoken(Class::Name, "Maria Aparecida da Silva"), "Maria");
+        assert_eq!(spoken(Class::Card, "4111111111111111"), "final um um um um");
+        assert_eq!(spoken(Class::Cpf, "52998224725"), "dado oculto");
+    }
+
+    #[test]
+    fn money_and_time_are_written_for_the_customer() {
+        let amount = |class, centavos, cell| shown(&Value { class, content: Content::Amount(Secret::new(centavos)) }, cell, Channel::Sms, Format::Usual);
+        assert_eq!(amount(Class::Amount, 123_456, Show::Plain), ("R$ 1.234,56".into(), true));
+        assert_eq!(amount(Class::Amount, 123_456, Show::Masked), ("R$ ****".into(), true));
+        assert_eq!(amount(Class::Amount, -1, Show::Plain), ("***".into(), false));
+        assert_eq!(amount(Class::Balance, 123_456, Show::Masked), ("R$ ****".into(), true));
+        assert_eq!(amount(Class::Cpf, 52_998_224_725, Show::Plain), ("***".into(), false));
+        let time = Value { class: Class::Public, content: Content::Time(Timestamp::from_millis(1_764_900_000_000)) };
+        let written = |channel, format| shown(&time, Show::Plain, channel, format).0;
+        assert_eq!(written(Channel::WhatsApp, Format::Usual), "04/12/2025 às 23:00");
+        assert_eq!(written(Channel::Sms, Format::Date), "04/12/2025");
+        assert_eq!(written(Channel::Sms, Format::Day), "04/12");
+        assert_eq!(written(Channel::Sms, Format::Time), "23:00");
+        assert_eq!(written(Channel::Voice, Format::Usual), "4 de dezembro às 23:00");
+        let day = |year, month, day| shown(&Value { class: Class::Public, content: Content::Date(year, month, day) }, Show::Plain, Channel::Sms, Format::Usual);
+        assert_eq!(day(2026, 2, 28), ("28/02/2026".into(), true));
+        assert_eq!(day(2026, 2, 30), ("***".into(), false));
+    }
+
+    #[test]
+    fn a_loosened_free_text_loses_links_and_its_end() {
+        let note = |value: &str| shown(&text(Class::FreeText, value), Show::Plain, Channel::WhatsApp, Format::Usual);
+        assert_eq!(note("aluguel de maio\u{7}\nveja https://golpe.com golpe.com.br/x www.a R$1.234,56").0, "aluguel de maio veja R$1.234,56");
+        assert_eq!(note(&"ã".repeat(100)).0.chars().count(), 72);
+        assert_eq!(note("golpe.com").0, "***");
+    }
+
+    #[test]
+    fn values_lose_what_cannot_be_seen() {
+        assert_eq!(*clean("\u{feff} a\u{200b}b\u{202e}c \r\n\t\u{a0} d\u{ad}\u{7f}\u{e000}\u{e0041} "), "abc d");
+    }
+
+    fn content() -> impl Strategy<Value = Content> {
+        prop_oneof![
+            any::<String>().prop_map(|text| Content::Text(Secret::new(text))),
+            "[0-9A-Z+@. /-]{0,24}".prop_map(|text| Content::Text(Secret::new(text))),
+            any::<i64>().prop_map(|centavos| Content::Amount(Secret::new(centavos))),
+            any::<i64>().prop_map(|millis| Content::Time(Timestamp::from_millis(millis))),
+            any::<(i16, u8, u8)>().prop_map(|(year, month, day)| Content::Date(year, month, day)),
+            any::<i64>().prop_map(Content::Integer),
+        ]
+    }
+
+    fn digits(text: &str) -> usize {
+        text.chars().filter(char::is_ascii_digit).count()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn masking_is_total_and_a_closed_cell_shows_nothing(
+            class in proptest::sample::select(Class::ALL.to_vec()), content in content(), cell in proptest::sample::select(SHOWS.to_vec()),
+            channel in proptest::sample::select(Channel::ALL.to_vec()), format in proptest::sample::select(Format::ALL.to_vec()),
+        ) {
+            let (text, fits) = shown(&Value { class, content }, cell, channel, format);
+            prop_assert!(!text.is_empty());
+            if !fits || matches!(cell, Show::Never | Show::AfterKeypress | Show::Authentication) {
+                prop_assert_eq!(&text, if channel == Channel::Voice { "dado oculto" } else { "***" });
+            }
+            if matches!(class, Class::Secret | Class::Reference | Class::PaymentCode) || (channel == Channel::Voice && !matches!(class, Class::Name | Class::Card)) && cell == Show::Masked {
+                prop_assert!(["***", "dado oculto", "valor oculto"].contains(&text.as_str()), "{}", text);
+            }
+        }
+
+        #[test]
+        fn a_mask_never_shows_more_than_its_row_allows(value in prop_oneof![any::<String>(), "[0-9A-Z+@. /-]{0,24}", "[a-z. ]{1,9}@[a-z0-9.-]{1,12}", "[0-9]{10,19}"],
+            cell in proptest::sample::select(vec![Show::Plain, Show::Masked]), channel in proptest::sample::select(vec![Channel::WhatsApp, Channel::Sms]),
+        ) {
+            let form = |class| shown(&text(class, &value), cell, channel, Format::Usual).0;
+            for (class, most) in [(Class::Cpf, 6), (Class::Card, 4), (Class::Account, 3), (Class::Phone, 6)] {
+                let form = form(class);
+                prop_assert!(digits(&form) <= most && form.contains('*'), "{class:?} {form}");
+                prop_assert!(form.chars().all(|c| c.is_ascii_digit() || "*.-() +X".contains(c)), "{class:?} {form}");
+            }
+            let cnpj = form(Class::Cnpj);
+            prop_assert!(cnpj.chars().filter(|c| c.is_alphanumeric()).count() <= 6 && cnpj.contains("***"), "{cnpj}");
+            let email = form(Class::Email);
+            prop_assert!(email.split('@').next().unwrap().chars().filter(|c| *c != '*').count() <= 1 && email.contains("***"), "{email}");
+            let key = form(Class::PixKey);
+            prop_assert!(key == "chave Pix" || key.contains('*') || key.chars().count() == 9, "{key}");
+            let name = form(Class::Name);
+            let mut words = name.split(' ');
+            prop_assert!(words.next().is_some_and(|first| first.chars().count() <= FIRST_NAME_CHARS_MAX && digits(first) <= 2), "{name}");
+            prop_assert!(words.next().is_none_or(|last| last.chars().count() <= 2 && last.ends_with('.')) && words.next().is_none(), "{name}");
+        }
+
+        #[test]
+        fn documents_with_right_check_digits_show_their_middle_alone(body in "[0-9]{9}", company in "[0-9A-Z]{12}") {
+            if let Some(cpf) = (0..100).map(|check| format!("{body}{check:02}")).find(|cpf| pix::is_cpf(cpf)) {
+                prop_assert_eq!(masked(Class::Cpf, &cpf), format!("***.{}.{}-**", &cpf[3..6], &cpf[6..9]));
+            }
+            if let Some(cnpj) = (0..100).map(|check| format!("{company}{check:02}")).find(|cnpj| pix::is_cnpj(cnpj)) {
+                prop_assert_eq!(masked(Class::Cnpj, &cnpj), format!("{}.***.***/{}-**", &cnpj[..2], &cnpj[8..12]));
+            }
+        }
+
+        #[test]
+        fn a_cleaned_value_is_one_line_of_visible_signs(value in any::<String>()) {
+            let cleaned = clean(&value);
+            prop_assert!(!cleaned.contains("  ") && cleaned.trim() == cleaned.as_str());
+            prop_assert!(cleaned.chars().all(|c| !c.is_control() && !is_invisible(c) && (!c.is_whitespace() || c == ' ')));
+        }
+    }
+}

@@ -11,9 +11,11 @@ mod policy;
 mod render;
 mod scan;
 mod text;
+#[cfg(test)]
+mod tests;
 
 pub use catalogue::{Catalogue, Category, ProviderTemplate};
-//pub use lint::{TemplateUse, lint};
+pub use lint::{TemplateUse, lint};
 pub use policy::{Masking, Show};
 pub use render::RenderError;
 pub use scan::Rule;

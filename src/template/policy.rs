@@ -2,7 +2,7 @@
 //!
 //! What is easily got wrong: the file may only tighten the built-in table; loosening is open for the two cells marked † in it, and for no other.
 
-use crate::config::{Fault, Severity};
+use crate::config::Fault;
 use crate::delivery::Channel;
 use crate::privacy::Class;
 use serde::Deserialize;
@@ -92,7 +92,7 @@ impl Masking {
     /// Errors: every fault at once; none of them carries more of the file than a class, a cell and its word.
     pub fn parse(file: &str, text: &str) -> Result<Self, Vec<Fault>> {
         let parsed: File =
-            toml::from_str(text).map_err(|error| vec![fault(file, "", format!("This is not the shape of a masking file: {}.", error.message()))])?;
+            toml::from_str(text).map_err(|error| vec![Fault::refuse(file, "", format!("This is not the shape of a masking file: {}.", error.message()))])?;
         let mut masking = Self {
             cells: table(),
             mask_char: ['*'; 3],
@@ -107,7 +107,7 @@ impl Masking {
         for (word, row) in &parsed.classes {
             match Class::from_word(word) {
                 Some(class) => masking.set_row(file, class, row, &mut faults),
-                None => faults.push(fault(file, &format!("classes.{word}"), format!("There is no class `{word}`."))),
+                None => faults.push(Fault::refuse(file, &format!("classes.{word}"), format!("There is no class `{word}`."))),
             }
         }
         if !masking.contacts.contains(&masking.contact) {
@@ -149,11 +149,11 @@ impl Masking {
     fn check_bank(&self, file: &str, faults: &mut Vec<Fault>) {
         for (key, value) in [("bank.name", &self.bank), ("bank.contact", &self.contact)] {
             if value.is_empty() || value.chars().any(char::is_control) {
-                faults.push(fault(file, key, "It must be one line of text and not empty.".to_owned()));
+                faults.push(Fault::refuse(file, key, "It must be one line of text and not empty.".to_owned()));
             }
         }
         if self.contacts.iter().any(|contact| contact.chars().filter(|c| c.is_alphanumeric()).count() < 4) {
-            faults.push(fault(file, "bank.contacts", "A contact has at least four letters or digits, or it would open the last scan.".to_owned()));
+            faults.push(Fault::refuse(file, "bank.contacts", "A contact has at least four letters or digits, or it would open the last scan.".to_owned()));
         }
     }
 
@@ -161,13 +161,13 @@ impl Masking {
         for (word, text) in chars {
             let key = format!("mask_char.{word}");
             let Some(channel) = Channel::from_word(word).filter(|channel| *channel != Channel::Voice) else {
-                faults.push(fault(file, &key, "Only `whatsapp` and `sms` have a mask character.".to_owned()));
+                faults.push(Fault::refuse(file, &key, "Only `whatsapp` and `sms` have a mask character.".to_owned()));
                 continue;
             };
             let mut rest = text.chars();
             match (rest.next(), rest.next()) {
                 (Some(c), None) if is_mask_char(c) && (channel != Channel::Sms || super::gsm7::septets(c) == Some(1)) => self.mask_char[column(channel)] = c,
-                _ => faults.push(fault(
+                _ => faults.push(Fault::refuse(
                     file,
                     &key,
                     "It is one visible sign, no letter, digit or sign of an e-mail address; on SMS one of the GSM-7 alphabet (a `•` would make the SMS a long one)."
@@ -183,20 +183,22 @@ impl Masking {
             let key = format!("classes.{}.{}", class.word(), channel.word());
             let default = self.show(class, channel);
             match Show::ALL.into_iter().find(|show| show.word() == word) {
-                None => faults.push(fault(file, &key, "It is one of `plain`, `masked`, `never`.".to_owned())),
+                None => faults.push(Fault::refuse(file, &key, "It is one of `plain`, `masked`, `never`.".to_owned())),
                 Some(show) if show == default || is_tighter(show, default) || is_loosening_open(class, channel) => {
                     self.cells[usize::from(class.ordinal() - 1)][column(channel)] = show;
                 }
-                Some(_) => faults.push(fault(file, &key, format!("`{}` may not be loosened: it is `{}` or stricter.", class.word(), default.word()))),
+                Some(_) => faults.push(Fault::refuse(file, &key, format!("`{}` may not be loosened: it is `{}` or stricter.", class.word(), default.word()))),
             }
         }
         match (&row.routes, class) {
             (Some(routes), Class::Balance) => self.balance_routes.clone_from(routes),
-            (Some(_), _) => faults.push(fault(file, &format!("classes.{}.routes", class.word()), "Only `balance` is opened route by route.".to_owned())),
+            (Some(_), _) => {
+                faults.push(Fault::refuse(file, &format!("classes.{}.routes", class.word()), "Only `balance` is opened route by route.".to_owned()))
+            }
             (None, _) => {}
         }
         if class == Class::Balance && self.show(class, Channel::WhatsApp) != Show::Never && self.balance_routes.is_empty() {
-            faults.push(fault(file, "classes.balance.routes", "A balance that is shown names the routes that may show it.".to_owned()));
+            faults.push(Fault::refuse(file, "classes.balance.routes", "A balance that is shown names the routes that may show it.".to_owned()));
         }
     }
 }
@@ -244,10 +246,6 @@ const fn table() -> [[Show; 3]; Class::ALL.len()] {
         [Never, Never, Never],                  // free_text, † on WhatsApp
         [Never, Never, Never],                  // reference
     ]
-}
-
-fn fault(file: &str, key: &str, sentence: String) -> Fault {
-    Fault { file: file.to_owned(), key: key.to_owned(), sentence, severity: Severity::Refuse }
 }
 
 #[cfg(test)]

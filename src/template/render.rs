@@ -74,30 +74,23 @@ impl Catalogue {
     /// Makes the message that `template` says on `channel`.
     ///
     /// `code`: the one-time code, opened for this moment; a template that shows none ignores it. Of a call it is only checked: it is spoken by the gateway,
-    /// which opens it itself. Values that lack the shape of their class are shown as `***`. Stops of the last scan and such values are counted here.
+    /// which opens it itself. Values that lack the shape of their class are shown as `***`.
     pub fn render(&self, template: &str, channel: Channel, payload: &Payload, code: Option<&Secret<String>>) -> Result<Rendered, RenderError> {
-        let (rendered, unfit) = self.compose(template, channel, payload, code);
-        for class in unfit {
-            crate::observe::template::masked_unfit(class.word());
-        }
-        if let Err(RenderError::Scan(rule)) = &rendered {
-            crate::observe::template::scan_stopped(rule.word(), template, channel.word());
-        }
-        rendered
+        self.render_noting(template, channel, payload, code, &mut Vec::new())
     }
 
-    /// As [`Catalogue::render`], counting nothing: with the classes of the values that did not fit.
-    pub(super) fn compose(
+    /// As [`Catalogue::render`]; the class of each value that lacked its shape is added to `unfit`, for the metric.
+    pub fn render_noting(
         &self,
         template: &str,
         channel: Channel,
         payload: &Payload,
         code: Option<&Secret<String>>,
-    ) -> (Result<Rendered, RenderError>, Vec<Class>) {
+        unfit: &mut Vec<Class>,
+    ) -> Result<Rendered, RenderError> {
+        let template = self.templates.get(template).ok_or(RenderError::Unknown)?;
         let code = code.map(|code| Value { class: Class::Otp, content: Content::Text(Secret::new(code.expose().clone())) });
-        let mut writer = Writer { catalogue: self, channel, payload, code, zone: None, unfit: Vec::new() };
-        let rendered = self.templates.get(template).ok_or(RenderError::Unknown).and_then(|template| writer.message(template));
-        (rendered, writer.unfit)
+        Writer { catalogue: self, channel, payload, code, zone: None, unfit }.message(template)
     }
 }
 
@@ -108,7 +101,7 @@ struct Writer<'a> {
     payload: &'a Payload,
     code: Option<Value>,
     zone: Option<TimeZone>,
-    unfit: Vec<Class>,
+    unfit: &'a mut Vec<Class>,
 }
 
 /// A piece of a finished text.
