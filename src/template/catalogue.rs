@@ -6,9 +6,10 @@ use super::policy::Masking;
 use super::scan::Contacts;
 use super::text::{Text, engine};
 use crate::config::Fault;
+use crate::delivery::Channel;
 use minijinja::Environment;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// All templates, compiled.
@@ -149,6 +150,18 @@ impl Catalogue {
     /// The names of all templates, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.templates.keys().map(String::as_str)
+    }
+
+    /// The channels for which a template has a text; none for a template that is not there.
+    pub fn channels(&self, template: &str) -> BTreeSet<Channel> {
+        let Some(entry) = self.templates.get(template) else { return BTreeSet::new() };
+        let texts = [(Channel::WhatsApp, entry.whatsapp.is_some()), (Channel::Sms, entry.sms.is_some()), (Channel::Voice, entry.voice.is_some())];
+        texts.into_iter().filter(|(_, has_text)| *has_text).map(|(channel, _)| channel).collect()
+    }
+
+    /// How long Meta tries to deliver a template; `None` where it has no TTL of its own or no text for WhatsApp.
+    pub fn whatsapp_ttl(&self, template: &str) -> Option<Duration> {
+        self.templates.get(template)?.whatsapp.as_ref()?.ttl
     }
 
     /// The masking policy it renders under.

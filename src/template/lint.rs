@@ -34,8 +34,6 @@ pub struct TemplateUse<'a> {
     pub has_code: bool,
 }
 
-/// How long a receipt may travel from Meta to us, until it is measured. Source: channels.md §2.6.
-const RECEIPT_GRACE: Duration = Duration::from_secs(3);
 /// Meta's range of TTLs. Source: channels.md §2.6.
 const TTL_SECS_MIN: u64 = 30;
 const TTL_SECS_MAX_UTILITY: u64 = 43_200;
@@ -216,7 +214,7 @@ impl Using<'_> {
         }
     }
 
-    /// The message leaves the provider's queue before the fallback goes out, and its receipt has time to come back.
+    /// The message leaves the provider's queue before the fallback goes out. That the receipt also needs time to come back, the check of the routes says.
     fn ttl(&mut self, whatsapp: &WhatsApp) {
         match whatsapp.ttl {
             None if !self.one.last_step => {
@@ -229,10 +227,6 @@ impl Using<'_> {
                     "whatsapp.ttl",
                     &format!("waits {wait}, so it would be delivered after the fallback: make a template with a shorter TTL, or wait longer"),
                 );
-            }
-            Some(ttl) if !self.one.last_step && ttl + RECEIPT_GRACE > self.one.wait => {
-                let wait = humantime::format_duration(ttl + RECEIPT_GRACE);
-                self.warn("whatsapp.ttl", &format!("leaves no time for the receipt to come back, and a late one costs a second message: wait at least {wait}"));
             }
             Some(_) => {}
         }
@@ -264,11 +258,11 @@ impl Using<'_> {
     fn format(&self, field: &str) -> Format {
         let whatsapp = self.template.whatsapp.iter().flat_map(|whatsapp| &whatsapp.body).flat_map(|body| &body.parameters).map(|(_, text)| text);
         let texts = whatsapp.chain(&self.template.sms).chain(self.template.voice.iter().map(|voice| &voice.greeting));
-        let formats = texts.flat_map(|text| &text.parts).filter_map(|part| match part {
+        let mut formats = texts.flat_map(|text| &text.parts).filter_map(|part| match part {
             Part::Place { field: name, format } if name == field && *format != Format::Usual => Some(*format),
             Part::Place { .. } | Part::Words(_) => None,
         });
-        formats.last().unwrap_or(Format::Usual)
+        formats.next().unwrap_or(Format::Usual)
     }
 
     fn class(&self, field: &str) -> Option<Class> {

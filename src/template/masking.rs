@@ -153,7 +153,7 @@ fn masked(value: &Value, manner: Manner<'_>) -> Option<Zeroizing<String>> {
 fn name(text: &str, channel: Channel) -> Option<String> {
     let mut words = text.split(' ').filter(|word| is_name(word));
     let first = words.next().filter(|first| first.chars().count() <= FIRST_NAME_CHARS_MAX)?;
-    let initial = words.filter(|word| !is_particle(word)).last().and_then(|word| word.chars().find(|c| c.is_alphabetic()));
+    let initial = words.rfind(|word| !is_particle(word)).and_then(|word| word.chars().find(|c| c.is_alphabetic()));
     Some(match (channel, initial) {
         (Channel::Voice, _) | (_, None) => first.to_owned(),
         (Channel::WhatsApp | Channel::Sms, Some(initial)) => format!("{first} {initial}."),

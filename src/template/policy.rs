@@ -107,7 +107,7 @@ impl Masking {
         for (word, row) in &parsed.classes {
             match Class::from_word(word) {
                 Some(class) => masking.set_row(file, class, row, &mut faults),
-                None => faults.push(Fault::refuse(file, &format!("classes.{word}"), format!("There is no class `{word}`."))),
+                None => faults.push(Fault::refuse(file, format!("classes.{word}"), format!("There is no class `{word}`."))),
             }
         }
         if !masking.contacts.contains(&masking.contact) {
@@ -192,9 +192,7 @@ impl Masking {
         }
         match (&row.routes, class) {
             (Some(routes), Class::Balance) => self.balance_routes.clone_from(routes),
-            (Some(_), _) => {
-                faults.push(Fault::refuse(file, &format!("classes.{}.routes", class.word()), "Only `balance` is opened route by route.".to_owned()))
-            }
+            (Some(_), _) => faults.push(Fault::refuse(file, format!("classes.{}.routes", class.word()), "Only `balance` is opened route by route.".to_owned())),
             (None, _) => {}
         }
         if class == Class::Balance && self.show(class, Channel::WhatsApp) != Show::Never && self.balance_routes.is_empty() {

@@ -104,6 +104,9 @@ struct Writer<'a> {
     unfit: &'a mut Vec<Class>,
 }
 
+/// A WhatsApp body's parameters, with a name where they have one.
+type Parameters = Vec<(Option<String>, Secret<String>)>;
+
 /// A piece of a finished text.
 enum Piece {
     Words(String),
@@ -133,7 +136,7 @@ impl Writer<'_> {
         Ok(WhatsAppTemplate { name: whatsapp.name.clone(), language: whatsapp.language.clone(), body, copy_code })
     }
 
-    fn body(&mut self, body: &Body) -> Result<Vec<(Option<String>, Secret<String>)>, RenderError> {
+    fn body(&mut self, body: &Body) -> Result<Parameters, RenderError> {
         let parameters = body.parameters.iter().map(|(_, text)| self.pieces(text)).collect::<Result<Vec<_>, _>>()?;
         let whole = Finished::join(body.parts.iter().flat_map(|part| match part {
             BodyPart::Words(words) => vec![(words.as_str(), None)],
