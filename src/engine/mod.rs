@@ -1,1 +1,4 @@
 //! To be written.
+
+pub mod end_offsets;
+pub mod kafka_time;
