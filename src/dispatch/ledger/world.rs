@@ -67,6 +67,9 @@ struct World {
     instances: Vec<Instance>,
     /// Who was assigned the partition last: the group takes commits from nobody else.
     owner: usize,
+    /// Who reads the journal at a fraction of the other's pace.
+    slow: Option<usize>,
+    slept: usize,
 }
 
 impl World {
@@ -114,7 +117,9 @@ impl World {
                     instance.dispatch_position += 1;
                 }
             }
+            Step::ReadJournal(who) if self.slow == Some(who) && self.slept < 15 => self.slept += 1,
             Step::ReadJournal(who) => {
+                self.slept = 0;
                 let instance = &mut self.instances[who];
                 if let Some((appended, entry)) = self.journal.get(instance.journal_position) {
                     let offset = i64::try_from(instance.journal_position).unwrap();
@@ -168,6 +173,8 @@ impl World {
             }
             Some(Todo::Report(id, end)) => {
                 if arrives {
+                    let (_, work) = self.dispatches.iter().find(|(_, work)| work.attempt_id == id).expect("only dispatched attempts are reported");
+                    assert!(end.outcome != Outcome::Unknown || work.lease_end <= now, "{id} is called unknown before its lease ended");
                     self.receipts.push((id, end.outcome));
                     instance.ledger.reported(id, now);
                 } else {
@@ -219,6 +226,7 @@ impl World {
 
     /// No more faults: everybody is alive, time goes on.
     fn heal(&mut self) {
+        self.slow = None;
         for who in 0..2 {
             self.instances[who] = self.start();
             self.owner = who;
@@ -249,8 +257,8 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
     #[test]
-    fn at_most_one_call_whatever_the_group_believes(steps in steps()) {
-        let mut world = World::default();
+    fn at_most_one_call_whatever_the_group_believes(steps in steps(), slow in prop::option::of(0..2usize)) {
+        let mut world = World { slow, ..World::default() };
         for _ in 0..2 {
             let instance = world.start();
             world.instances.push(instance);
