@@ -24,13 +24,7 @@ pub struct Limits {
 impl Default for Limits {
     /// A guess to begin with: 20 calls, half of them failed, in 10 s; 5 s of rest (`channel::PAUSE`), a probe each second.
     fn default() -> Self {
-        Self {
-            window: Duration::from_secs(10),
-            calls_min: 20,
-            failed_percent_min: 50,
-            pause: crate::channel::PAUSE,
-            probe_every: Duration::from_secs(1),
-        }
+        Self { window: Duration::from_secs(10), calls_min: 20, failed_percent_min: 50, pause: crate::channel::PAUSE, probe_every: Duration::from_secs(1) }
     }
 }
 
@@ -47,7 +41,9 @@ pub struct Breaker {
 enum State {
     Closed,
     /// From `next` on, one probe may pass.
-    Open { next: Timestamp },
+    Open {
+        next: Timestamp,
+    },
 }
 
 impl Breaker {
@@ -88,7 +84,8 @@ impl Breaker {
             return self.trip(now, self.limits.pause);
         }
         self.count(now, 1);
-        let (calls, failures) = self.seconds.iter().fold((0u64, 0u64), |(calls, failures), second| (calls + u64::from(second.1), failures + u64::from(second.2)));
+        let (calls, failures) =
+            self.seconds.iter().fold((0u64, 0u64), |(calls, failures), second| (calls + u64::from(second.1), failures + u64::from(second.2)));
         if calls >= u64::from(self.limits.calls_min) && failures * 100 >= calls * u64::from(self.limits.failed_percent_min) {
             self.trip(now, self.limits.pause);
         }

@@ -12,7 +12,7 @@ mod tests;
 #[cfg(test)]
 mod world;
 
-pub use book::{Coverage, replay_start};
+pub use book::{Coverage, REPLAY_BEFORE_LAST, replay_start};
 
 use super::slot::{Slot, Traffic};
 use crate::delivery::{AttemptId, Lane, NotAfter, Outcome, Reason, Timestamp};

@@ -110,7 +110,7 @@ pub struct JournalEntry {
 }
 
 /// What a journal entry claims.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum JournalKind {
     /// The call is about to be made.
     Intent,

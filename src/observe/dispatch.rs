@@ -50,7 +50,8 @@ static CALLS_REPEATED: LazyLock<IntCounterVec> = LazyLock::new(|| {
 });
 
 static ATTENTION: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    let opts = Opts::new("recado_provider_attention_total", "Answers that concern somebody beside the customer: fault (ours), page (a person must act), unlisted.");
+    let opts =
+        Opts::new("recado_provider_attention_total", "Answers that concern somebody beside the customer: fault (ours), page (a person must act), unlisted.");
     registered(IntCounterVec::new(opts, &["channel", "kind"]))
 });
 

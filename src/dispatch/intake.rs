@@ -1,0 +1,444 @@
+//! The reading thread: one group member, all topics of dispatches, the same partition of each. Hands dispatches to the tenures and commits what they allow.
+//!
+//! Easily got wrong: it must never wait for a queue, or a bill would stand before a code. Instead the topics of a channel and lane are paused, each for itself, while
+//! too many of theirs are in hand.
+
+use super::journal::{Order, TAIL_QUEUE, client};
+use super::slot::{Slot, Traffic, traffics};
+use super::stop::Stop;
+use super::tenure::{Handle, Heard, Marks, Place, Shared, Tenure};
+use crate::delivery::{Partition, Timestamp};
+use crate::engine::end_offsets::EndOffsets;
+use crate::event::records::decode_dispatch;
+use crate::observe::dispatch as observe;
+use anyhow::Context;
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::producer::Producer;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaRespErr;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+/// How long one look for a record waits.
+const PACE: Duration = Duration::from_millis(20);
+/// Source: `engine.md` §3.
+const COMMIT_EVERY: Duration = Duration::from_millis(200);
+/// How often the ends of the topics are asked for.
+const ENDS_EVERY: Duration = Duration::from_millis(500);
+/// One question to a broker.
+const QUESTION: Duration = Duration::from_secs(10);
+
+/// What the group wants, noted in librdkafka's callback and carried out by the loop.
+#[derive(Default)]
+pub struct Membership(Mutex<VecDeque<Wish>>);
+
+enum Wish {
+    Assign(TopicPartitionList),
+    Revoke,
+}
+
+impl ClientContext for Membership {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(level = ?level, facility, "librdkafka: {message}");
+    }
+}
+
+impl ConsumerContext for Membership {
+    fn rebalance(&self, _: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let wish = match error {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Wish::Assign(list.clone()),
+            _ => Wish::Revoke,
+        };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(wish);
+    }
+}
+
+/// The reading thread's own.
+pub struct Intake {
+    // Before `consumer`: it must not outlive the client.
+    ends: EndOffsets,
+    consumer: BaseConsumer<Membership>,
+    shared: Arc<Shared>,
+    orders: mpsc::Sender<Order>,
+    stop: Stop,
+    runtime: tokio::runtime::Handle,
+    slots: BTreeMap<String, Slot>,
+    tenures: BTreeMap<Partition, Handle>,
+    assigned: BTreeSet<(Slot, Partition)>,
+    counts: BTreeMap<Traffic, Arc<AtomicUsize>>,
+    paused: BTreeSet<Traffic>,
+    committed: BTreeMap<Partition, Marks>,
+    ends_asked: Option<Timestamp>,
+    answered: Timestamp,
+}
+
+impl Intake {
+    /// Joins the group. Nothing is read before [`Intake::run`].
+    pub fn new(shared: Arc<Shared>, orders: mpsc::Sender<Order>, stop: Stop, runtime: tokio::runtime::Handle) -> anyhow::Result<Self> {
+        let settings = &shared.settings;
+        let mut config = client(settings);
+        config
+            .set("group.id", settings.group())
+            .set("group.protocol", "classic")
+            .set("group.instance.id", format!("recado.dispatcher.{}", settings.instance))
+            .set("partition.assignment.strategy", "range")
+            .set("session.timeout.ms", "10000")
+            .set("heartbeat.interval.ms", "2000")
+            .set("max.poll.interval.ms", "60000")
+            .set("isolation.level", "read_committed")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("check.crcs", "true")
+            .set("fetch.wait.max.ms", "20")
+            .set("queued.min.messages", "1000")
+            .set("queued.max.messages.kbytes", "16384")
+            .set("fetch.queue.backoff.ms", "10");
+        let consumer: BaseConsumer<Membership> = config.create_with_context(Membership::default()).context("creating the consumer of dispatches")?;
+        let slots: BTreeMap<String, Slot> = Slot::all().map(|slot| (slot.topic(&settings.prefix), slot)).collect();
+        let topics: Vec<&str> = slots.keys().map(String::as_str).collect();
+        consumer.subscribe(&topics).context("subscribing to the topics of dispatches")?;
+        let ends = EndOffsets::new(consumer.client().native_ptr());
+        let counts = traffics().map(|traffic| (traffic, Arc::default())).collect();
+        Ok(Self {
+            ends,
+            consumer,
+            shared,
+            orders,
+            stop,
+            runtime,
+            slots,
+            tenures: BTreeMap::new(),
+            assigned: BTreeSet::new(),
+            counts,
+            paused: BTreeSet::new(),
+            committed: BTreeMap::new(),
+            ends_asked: None,
+            answered: crate::clock::now(),
+        })
+    }
+
+    /// Reads until it is told to stop; then leaves in order.
+    pub fn run(mut self) {
+        let ended = self.read();
+        if let Err(error) = ended {
+            self.stop.fail(error);
+        }
+        self.revoke();
+    }
+
+    fn read(&mut self) -> anyhow::Result<()> {
+        let mut commit_due = crate::clock::now();
+        let mut ends_due = commit_due;
+        while !self.stop.stopped() {
+            let polled = self.consumer.poll(PACE).map(|polled| polled.map(|message| self.take(&message)));
+            match polled {
+                None | Some(Ok(())) => {}
+                Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange))) => {
+                    anyhow::bail!("a topic of dispatches was truncated or made anew under its reader");
+                }
+                Some(Err(error)) => tracing::debug!(%error, "The consumer of dispatches waits for Kafka."),
+            }
+            while let Some(wish) = self.wish() {
+                match wish {
+                    Wish::Assign(list) => self.assign(&list)?,
+                    Wish::Revoke => self.revoke(),
+                }
+            }
+            self.pause_and_resume()?;
+            let now = crate::clock::now();
+            if now >= commit_due {
+                commit_due = now.plus(COMMIT_EVERY);
+                self.tell_positions()?;
+                self.commit(CommitMode::Async);
+                for (&(channel, lane), count) in &self.counts {
+                    observe::in_hand(channel, lane, count.load(Ordering::Acquire));
+                }
+                if let Some((code, reason)) = self.shared.producer.client().fatal_error() {
+                    anyhow::bail!("the dispatcher's producer cannot go on: {code}: {reason}");
+                }
+            }
+            if now >= ends_due {
+                ends_due = now.plus(ENDS_EVERY);
+                self.ask_for_ends(now);
+            }
+            self.hear_ends();
+        }
+        Ok(())
+    }
+
+    fn wish(&self) -> Option<Wish> {
+        self.consumer.context().0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    fn take(&self, message: &BorrowedMessage<'_>) {
+        let Some(partition) = Partition::from_kafka(message.partition()) else { return };
+        let (Some(&slot), Some(tenure)) = (self.slots.get(message.topic()), self.tenures.get(&partition)) else { return };
+        let offset = message.offset();
+        let dispatch = message.payload().and_then(|bytes| decode_dispatch(bytes).ok());
+        // What was not meant for this partition or topic is nobody's: its outcome would go to another home.
+        let dispatch =
+            dispatch.filter(|dispatch| dispatch.attempt_id.message_id.partition() == partition && (dispatch.channel, dispatch.lane) == slot.traffic());
+        let heard = match (dispatch, self.counts.get(&slot.traffic())) {
+            (Some(dispatch), Some(count)) => {
+                let appended = Timestamp::from_millis(message.timestamp().to_millis().unwrap_or(0));
+                Heard::Taken { slot, offset, appended, dispatch: Box::new(dispatch), place: Place::take(count) }
+            }
+            _ => {
+                observe::bad_record("dispatch");
+                tracing::error!(topic = message.topic(), partition = partition.0, offset, "A record is no dispatch of ours; it is passed over.");
+                Heard::Skipped(slot, offset)
+            }
+        };
+        let _ = tenure.heard.send(heard);
+    }
+
+    /// Partitions are ours: positions, replay, then reading. The eager protocol names all of them each time, after a revoke.
+    fn assign(&mut self, list: &TopicPartitionList) -> anyhow::Result<()> {
+        if !self.tenures.is_empty() {
+            self.revoke();
+        }
+        let mut partitions = BTreeSet::new();
+        for element in list.elements() {
+            if let (Some(&slot), Some(partition)) = (self.slots.get(element.topic()), Partition::from_kafka(element.partition())) {
+                self.assigned.insert((slot, partition));
+                partitions.insert(partition);
+            }
+        }
+        let positions = self.positions(&partitions)?;
+        let mut start = TopicPartitionList::new();
+        for &(slot, partition) in &self.assigned {
+            let topic = slot.topic(&self.shared.settings.prefix);
+            let offset = positions.starts.get(&(slot, partition)).copied().unwrap_or(0);
+            start.add_partition_offset(&topic, partition.kafka(), Offset::Offset(offset))?;
+        }
+        for &partition in &partitions {
+            let (to, tail) = tokio::sync::mpsc::channel(TAIL_QUEUE);
+            let handle = Tenure::start(self.shared.clone(), partition, epoch(), tail, &self.runtime);
+            let committed = positions.journal.get(&partition).copied();
+            self.orders.send(Order::Open { partition, committed, to }).context("the journal's thread has ended")?;
+            let read = self.assigned.iter().filter(|(_, of)| *of == partition).map(|key| (key.0, positions.starts.get(key).copied().unwrap_or(0)));
+            let _ = handle.heard.send(Heard::Read(read.collect()));
+            self.tenures.insert(partition, handle);
+        }
+        self.consumer.assign(&start).context("taking the assigned partitions")?;
+        observe::partitions(partitions.len());
+        tracing::info!(partitions = partitions.len(), "The dispatcher holds partitions.");
+        Ok(())
+    }
+
+    /// The group's positions, put right where the log does not hold them: then reading begins at the log's start, and the journal says what is done.
+    fn positions(&self, partitions: &BTreeSet<Partition>) -> anyhow::Result<Positions> {
+        let journal = self.shared.settings.journal();
+        let mut asked = TopicPartitionList::new();
+        let mut lows = TopicPartitionList::new();
+        for &(slot, partition) in &self.assigned {
+            let topic = slot.topic(&self.shared.settings.prefix);
+            asked.add_partition(&topic, partition.kafka());
+            lows.add_partition_offset(&topic, partition.kafka(), Offset::Beginning)?;
+        }
+        let mut highs = lows.clone();
+        highs.set_all_offsets(Offset::End)?;
+        for &partition in partitions {
+            asked.add_partition(&journal, partition.kafka());
+        }
+        let committed = self.consumer.committed_offsets(asked, QUESTION).context("asking for the group's positions")?;
+        let lows = self.consumer.offsets_for_times(lows, QUESTION).context("asking for the starts of the topics of dispatches")?;
+        let highs = self.consumer.offsets_for_times(highs, QUESTION).context("asking for the ends of the topics of dispatches")?;
+        let offset = |list: &TopicPartitionList, topic: &str, partition: Partition| match list.find_partition(topic, partition.kafka())?.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        };
+        let mut positions = Positions::default();
+        for &(slot, partition) in &self.assigned {
+            let topic = slot.topic(&self.shared.settings.prefix);
+            let low = offset(&lows, &topic, partition).unwrap_or(0);
+            let high = offset(&highs, &topic, partition);
+            let start = match offset(&committed, &topic, partition) {
+                Some(position) if position >= low && high.is_none_or(|high| position <= high) => position,
+                Some(position) => {
+                    tracing::error!(
+                        topic,
+                        partition = partition.0,
+                        position,
+                        low,
+                        ?high,
+                        "A position lies outside its log; reading begins at the log's start."
+                    );
+                    low
+                }
+                None => low,
+            };
+            positions.starts.insert((slot, partition), start);
+        }
+        for &partition in partitions {
+            if let Some(position) = offset(&committed, &journal, partition) {
+                positions.journal.insert(partition, position);
+            }
+        }
+        Ok(positions)
+    }
+
+    /// Every tenure leaves: what is proven not to have gone out ends, calls in flight are awaited, what is allowed is committed.
+    fn revoke(&mut self) {
+        if self.tenures.is_empty() {
+            // An assignment that was refused while it was taken must be given back all the same.
+            let _ = self.consumer.unassign();
+            return;
+        }
+        let tenures = std::mem::take(&mut self.tenures);
+        for tenure in tenures.values() {
+            let _ = tenure.heard.send(Heard::Leave);
+        }
+        let mut marks = BTreeMap::new();
+        for (partition, tenure) in tenures {
+            // Bounded: a tenure leaves after `call_timeout + leave_margin` whatever happens.
+            if let Err(error) = self.runtime.block_on(tenure.ended) {
+                tracing::error!(partition = partition.0, %error, "A tenure did not leave in order.");
+            }
+            marks.insert(partition, tenure.marks.lock().unwrap_or_else(PoisonError::into_inner).clone());
+            let _ = self.orders.send(Order::Close(partition));
+        }
+        self.commit_marks(&marks, CommitMode::Sync);
+        if let Err(error) = self.consumer.unassign() {
+            tracing::error!(%error, "The partitions could not be given back.");
+        }
+        self.assigned.clear();
+        self.committed.clear();
+        self.paused.clear();
+        observe::partitions(0);
+        tracing::info!("The dispatcher gave its partitions back.");
+    }
+
+    fn commit(&mut self, mode: CommitMode) {
+        let marks = self.tenures.iter().map(|(partition, tenure)| (*partition, tenure.marks.lock().unwrap_or_else(PoisonError::into_inner).clone())).collect();
+        self.commit_marks(&marks, mode);
+    }
+
+    fn commit_marks(&mut self, marks: &BTreeMap<Partition, Marks>, mode: CommitMode) {
+        let mut list = TopicPartitionList::new();
+        let prefix = &self.shared.settings.prefix;
+        let journal = self.shared.settings.journal();
+        for (&partition, marks) in marks {
+            // Without its journal a watermark would say more than a successor can check.
+            let Some(journal_position) = marks.journal else { continue };
+            let before = self.committed.entry(partition).or_default();
+            for (&slot, &offset) in &marks.slots {
+                if before.slots.get(&slot) != Some(&offset) && self.assigned.contains(&(slot, partition)) {
+                    let added = list.add_partition_offset(&slot.topic(prefix), partition.kafka(), Offset::Offset(offset));
+                    added.expect("an offset of a log is not negative");
+                }
+            }
+            if before.journal != marks.journal {
+                list.add_partition_offset(&journal, partition.kafka(), Offset::Offset(journal_position)).expect("an offset of a log is not negative");
+            }
+            *before = marks.clone();
+        }
+        if list.count() == 0 {
+            return;
+        }
+        if let Err(error) = self.consumer.commit(&list, mode) {
+            // The next time it is written whole; a successor reads a little more.
+            self.committed.clear();
+            tracing::warn!(%error, "Positions of dispatches were not committed.");
+        }
+    }
+
+    /// Control records move a position too, so the client is asked and not the last record.
+    fn tell_positions(&self) -> anyhow::Result<()> {
+        if self.tenures.is_empty() {
+            return Ok(());
+        }
+        let mut read: BTreeMap<Partition, Vec<(Slot, i64)>> = BTreeMap::new();
+        for element in self.consumer.position()?.elements() {
+            if let (Some(&slot), Some(partition), Offset::Offset(offset)) =
+                (self.slots.get(element.topic()), Partition::from_kafka(element.partition()), element.offset())
+            {
+                read.entry(partition).or_default().push((slot, offset));
+            }
+        }
+        for (partition, read) in read {
+            if let Some(tenure) = self.tenures.get(&partition) {
+                let _ = tenure.heard.send(Heard::Read(read));
+            }
+        }
+        Ok(())
+    }
+
+    fn ask_for_ends(&mut self, now: Timestamp) {
+        // One question at a time: an answer belongs to the last one asked.
+        if self.ends.open() > 0 && now.since(self.answered) < QUESTION {
+            return;
+        }
+        let prefix = &self.shared.settings.prefix;
+        let asked = self.assigned.iter().map(|(slot, partition)| (slot.topic(prefix), *partition)).collect::<Vec<_>>();
+        if !asked.is_empty() {
+            self.ends_asked = Some(now);
+            self.answered = now;
+            self.ends.ask(asked, QUESTION);
+        }
+    }
+
+    fn hear_ends(&mut self) {
+        let Some(answer) = self.ends.answer(Duration::ZERO) else { return };
+        // Late answers to questions that were given up would be dated too young.
+        let (Some(asked), 0, Ok(ends)) = (self.ends_asked, self.ends.open(), answer) else { return };
+        let mut by_partition: BTreeMap<Partition, BTreeMap<Slot, i64>> = BTreeMap::new();
+        for end in ends {
+            if let (Some(&slot), Some(offset)) = (self.slots.get(&end.topic), end.offset) {
+                by_partition.entry(end.partition).or_default().insert(slot, offset);
+            }
+        }
+        for (partition, ends) in by_partition {
+            if let Some(tenure) = self.tenures.get(&partition) {
+                let _ = tenure.heard.send(Heard::Ends(asked, ends));
+            }
+        }
+    }
+
+    /// Reading stops at the limit and goes on at half of it.
+    fn pause_and_resume(&mut self) -> anyhow::Result<()> {
+        let limit = self.shared.settings.in_hand_max;
+        for traffic in traffics() {
+            let count = self.counts.get(&traffic).map_or(0, |count| count.load(Ordering::Acquire));
+            let paused = self.paused.contains(&traffic);
+            if !paused && count >= limit {
+                self.consumer.pause(&self.topics_of(traffic)?)?;
+                self.paused.insert(traffic);
+                observe::paused(traffic.0, traffic.1, true);
+            } else if paused && count <= limit / 2 {
+                self.consumer.resume(&self.topics_of(traffic)?)?;
+                self.paused.remove(&traffic);
+                observe::paused(traffic.0, traffic.1, false);
+            }
+        }
+        Ok(())
+    }
+
+    fn topics_of(&self, traffic: Traffic) -> anyhow::Result<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        for (slot, partition) in self.assigned.iter().filter(|(slot, _)| slot.traffic() == traffic) {
+            list.add_partition(&slot.topic(&self.shared.settings.prefix), partition.kafka());
+        }
+        Ok(list)
+    }
+}
+
+#[derive(Default)]
+struct Positions {
+    starts: BTreeMap<(Slot, Partition), i64>,
+    journal: BTreeMap<Partition, i64>,
+}
+
+/// Drawn anew for each assignment of each partition.
+fn epoch() -> u64 {
+    let mut bytes = [0; 8];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system's generator works, or no key could be made either");
+    u64::from_be_bytes(bytes)
+}

@@ -1,0 +1,172 @@
+//! One call over HTTP, and the one question that matters about it: could a byte of it have gone out?
+//!
+//! Easily got wrong: "the request failed" says nothing. The body is therefore handed out only when the connection asks for it, and at that instant the time is
+//! looked at once more; a body that nobody asked for was proven not sent, whatever the error.
+
+use super::settings::{Auth, MinTls, Provider};
+use crate::channel::Request;
+use crate::privacy::Secret;
+use anyhow::Context;
+use base64::Engine as _;
+use hyper::body::{Body, Bytes, Frame, SizeHint};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{self, Poll};
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// What came of one call.
+pub enum Posted {
+    /// The provider answered. The body is empty where it was cut off or could not be read: then only the status counts.
+    Answered {
+        /// HTTP status.
+        status: u16,
+        /// At most `answer_bytes_max` bytes.
+        body: Zeroizing<Vec<u8>>,
+        /// From the header `Retry-After`, in whole seconds.
+        retry_after: Option<Duration>,
+    },
+    /// No byte of the body left: refused connection, TLS failure, no such host, or a time-out before that.
+    NotSent,
+    /// `not_after` had come when the connection asked for the body.
+    TooLate,
+    /// It may have gone out.
+    Lost,
+}
+
+/// The way to one provider.
+#[derive(Debug)]
+pub struct Post {
+    client: reqwest::Client,
+    base_url: String,
+    authorization: HeaderValue,
+    answer_bytes_max: usize,
+}
+
+impl Post {
+    /// TLS 1.3 by default, no redirects, no proxy. Errors: a token with characters that no header may carry.
+    pub fn new(provider: &Provider, call_timeout: Duration, answer_bytes_max: usize) -> anyhow::Result<Self> {
+        let min_tls = match provider.min_tls {
+            MinTls::V1_3 => reqwest::tls::Version::TLS_1_3,
+            MinTls::V1_2 => reqwest::tls::Version::TLS_1_2,
+        };
+        let client = reqwest::Client::builder()
+            .tls_version_min(min_tls)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .retry(reqwest::retry::never())
+            .timeout(call_timeout)
+            .connect_timeout(call_timeout / 2)
+            .user_agent(concat!("recado/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .context("building the HTTP client")?;
+        Ok(Self { client, base_url: provider.base_url.clone(), authorization: authorization(&provider.auth)?, answer_bytes_max })
+    }
+
+    /// Makes one call. `may_leave` is asked when the connection is ready for the body, at most once.
+    pub async fn send(&self, request: Request, may_leave: impl Fn() -> bool + Send + Sync + 'static) -> Posted {
+        let fate = Arc::new(Fate::default());
+        let body = reqwest::Body::wrap(Guarded { bytes: Some(Bytes::from_owner(request.body)), may_leave, fate: fate.clone() });
+        let sent = self
+            .client
+            .post(format!("{}{}", self.base_url, request.path_and_query))
+            .header(AUTHORIZATION, self.authorization.clone())
+            .header(CONTENT_TYPE, HeaderValue::from_static(request.content_type))
+            .body(body)
+            .send()
+            .await;
+        match (sent, fate.get()) {
+            (Ok(response), _) => self.answer(response).await,
+            (Err(_), ASKED_TOO_LATE) => Posted::TooLate,
+            (Err(_), UNASKED) => Posted::NotSent,
+            (Err(_), _) => Posted::Lost,
+        }
+    }
+
+    async fn answer(&self, mut response: reqwest::Response) -> Posted {
+        let status = response.status().as_u16();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|text| text.trim().parse().ok());
+        let retry_after = retry_after.map(Duration::from_secs);
+        let mut body = Zeroizing::new(Vec::new());
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() <= self.answer_bytes_max => body.extend_from_slice(&chunk),
+                Ok(None) => break,
+                Ok(Some(_)) | Err(_) => {
+                    body = Zeroizing::new(Vec::new());
+                    break;
+                }
+            }
+        }
+        Posted::Answered { status, body, retry_after }
+    }
+}
+
+fn authorization(auth: &Auth) -> anyhow::Result<HeaderValue> {
+    let text = Zeroizing::new(match auth {
+        Auth::Bearer(token) => format!("Bearer {}", token.expose()),
+        Auth::Basic { user, password } => {
+            let pair = Secret::new(format!("{user}:{}", password.expose()));
+            format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair.expose()))
+        }
+    });
+    let mut value = HeaderValue::from_str(&text).map_err(|_| anyhow::anyhow!("a provider's token holds characters that no header may carry"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+const UNASKED: u8 = 0;
+const HANDED_OUT: u8 = 1;
+const ASKED_TOO_LATE: u8 = 2;
+
+/// What happened to the body.
+#[derive(Default)]
+struct Fate(AtomicU8);
+
+impl Fate {
+    fn get(&self) -> u8 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// A body that is handed out in one piece, if at all.
+struct Guarded<F> {
+    bytes: Option<Bytes>,
+    may_leave: F,
+    fate: Arc<Fate>,
+}
+
+/// `not_after` has come.
+#[derive(Debug, thiserror::Error)]
+#[error("too late")]
+struct TooLate;
+
+impl<F: Fn() -> bool + Send + Sync + 'static> Body for Guarded<F>
+where
+    Self: Unpin,
+{
+    type Data = Bytes;
+    type Error = TooLate;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut task::Context<'_>) -> Poll<Option<Result<Frame<Bytes>, TooLate>>> {
+        let Some(bytes) = self.bytes.take() else { return Poll::Ready(None) };
+        if !(self.may_leave)() {
+            self.fate.0.store(ASKED_TOO_LATE, Ordering::Release);
+            return Poll::Ready(Some(Err(TooLate)));
+        }
+        self.fate.0.store(HANDED_OUT, Ordering::Release);
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| u64::try_from(bytes.len()).unwrap_or(u64::MAX)))
+    }
+}
+
+impl<F> Unpin for Guarded<F> {}

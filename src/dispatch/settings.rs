@@ -1,0 +1,111 @@
+//! What a dispatcher must be told: whom it is, where Kafka is, whom it sends through, and every limit by its name.
+
+use super::breaker;
+use crate::channel::{sms, voice, whatsapp};
+use crate::delivery::Channel;
+use crate::privacy::Secret;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Settings of the role.
+#[derive(Debug)]
+pub struct Settings {
+    /// The stable name of this instance: static group membership and heartbeats carry it.
+    pub instance: String,
+    /// `recado`: the beginning of the names of our topics and of the group.
+    pub prefix: String,
+    /// Properties for every Kafka client (addresses, TLS, SASL), as librdkafka names them.
+    pub kafka: BTreeMap<String, String>,
+    /// Attempts in hand per channel and lane; above it nothing more is read of them until half are done. Each attempt in hand makes at most one call at a time.
+    pub in_hand_max: usize,
+    /// The longest that one call to a provider may take, connecting and reading the answer included. Must be below the steps' leases less their margin.
+    pub call_timeout: Duration,
+    /// More of an answer is not read; what then does not parse proves nothing.
+    pub answer_bytes_max: usize,
+    /// How long a revoke or a shutdown waits, beyond `call_timeout`, for outcomes and done marks of calls in flight.
+    pub leave_margin: Duration,
+    /// When a provider counts as down.
+    pub breaker: breaker::Limits,
+    /// Whom messages are sent through. A channel without a provider is *unavailable*.
+    pub providers: BTreeMap<Channel, Provider>,
+}
+
+impl Settings {
+    /// With the defaults of `config/recado.toml` and nobody to send through.
+    pub fn new(instance: impl Into<String>, kafka: BTreeMap<String, String>) -> Self {
+        Self {
+            instance: instance.into(),
+            prefix: "recado".into(),
+            kafka,
+            in_hand_max: 2_000,
+            call_timeout: Duration::from_secs(4),
+            answer_bytes_max: 64 << 10,
+            leave_margin: Duration::from_secs(2),
+            breaker: breaker::Limits::default(),
+            providers: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn journal(&self) -> String {
+        format!("{}.dispatch-journal", self.prefix)
+    }
+
+    pub(super) fn receipts(&self) -> String {
+        format!("{}.receipts", self.prefix)
+    }
+
+    pub(super) fn group(&self) -> String {
+        format!("{}.dispatch", self.prefix)
+    }
+}
+
+/// One provider of one channel.
+#[derive(Debug)]
+pub struct Provider {
+    /// Its name in the configuration, for metrics and logs.
+    pub name: String,
+    /// Scheme, host and port, without a slash at the end. Plain HTTP only on loopback in development: the configuration sees to that.
+    pub base_url: String,
+    /// The least version of TLS: 1.3 unless the configuration gives a reason.
+    pub min_tls: MinTls,
+    /// Who we are to it.
+    pub auth: Auth,
+    /// How many calls may begin in a second; 0: no limit.
+    pub calls_per_second: u32,
+    /// From which number, and how it is spoken to.
+    pub sender: Sender,
+}
+
+/// The least version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MinTls {
+    /// The default.
+    V1_3,
+    /// For a provider that cannot do better.
+    V1_2,
+}
+
+/// The header `Authorization`.
+#[derive(Debug)]
+pub enum Auth {
+    /// Meta: the system user's token.
+    Bearer(Secret<String>),
+    /// Twilio: account and its token.
+    Basic {
+        /// The account's id.
+        user: String,
+        /// Its token.
+        password: Secret<String>,
+    },
+}
+
+/// From which number, and in which protocol.
+#[derive(Clone, Debug)]
+pub enum Sender {
+    /// Meta's Cloud API.
+    WhatsApp(whatsapp::Sender),
+    /// Twilio's messages.
+    Sms(sms::Sender),
+    /// Twilio's calls.
+    Voice(voice::Sender),
+}
