@@ -2,3 +2,4 @@
 
 pub mod end_offsets;
 pub mod kafka_time;
+pub mod store;

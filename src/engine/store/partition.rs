@@ -1,0 +1,131 @@
+//! One partition's store: states by key, and the position that belongs to them.
+
+use super::keys::POSITION_KEY;
+use super::{Meta, Open, StoreError};
+use rocksdb::{BoundColumnFamily, FlushOptions, ReadOptions, WriteBatch, WriteOptions};
+use std::sync::Arc;
+
+/// The store of one partition. One thread writes it: the one that holds the task.
+#[derive(Clone)]
+pub struct PartitionStore {
+    open: Arc<Open>,
+    name: String,
+}
+
+/// A scan reads this far ahead. A guess.
+const SCAN_AHEAD_BYTES: usize = 1 << 20;
+
+impl PartitionStore {
+    pub(super) fn new(open: Arc<Open>, name: String) -> Self {
+        Self { open, name }
+    }
+
+    fn family(&self) -> Result<Arc<BoundColumnFamily<'_>>, StoreError> {
+        self.open.db.cf_handle(&self.name).ok_or(StoreError::NoPartition)
+    }
+
+    /// The value of a key; `None` where there is none.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.open.db.get_cf(&self.family()?, key)?)
+    }
+
+    /// Puts (`Some`) and removes (`None`) values, in this order, together with the position that they lead to: all of it or nothing. Not durable before
+    /// [`PartitionStore::flush`], or a flush of RocksDB's own; after a crash the store is as it was after some `apply`, never between two.
+    ///
+    /// The key of the position is not among the changes: it is a bug.
+    pub fn apply<K: AsRef<[u8]>, V: AsRef<[u8]>>(&self, changes: impl IntoIterator<Item = (K, Option<V>)>, meta: &Meta) -> Result<(), StoreError> {
+        self.apply_without(&[], changes, meta)
+    }
+
+    /// As [`PartitionStore::apply`], after removing whole ranges of keys (from the first up to, not including, the second): the deduplication blocks of a minute
+    /// whose tombstones are in the same transaction. Never a range for a single key: each one makes every later read slower.
+    pub fn apply_without<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &self,
+        ranges: &[(&[u8], &[u8])],
+        changes: impl IntoIterator<Item = (K, Option<V>)>,
+        meta: &Meta,
+    ) -> Result<(), StoreError> {
+        let family = self.family()?;
+        let mut batch = WriteBatch::default();
+        for (from, to) in ranges {
+            assert!(from < to && !(*from <= POSITION_KEY.as_slice() && POSITION_KEY.as_slice() < *to), "a range that is removed spares the position");
+            batch.delete_range_cf(&family, from, to);
+        }
+        for (key, value) in changes {
+            assert!(key.as_ref() != POSITION_KEY, "the position is written with every change");
+            match value {
+                Some(value) => batch.put_cf(&family, key, value),
+                None => batch.delete_cf(&family, key),
+            }
+        }
+        batch.put_cf(&family, POSITION_KEY, meta.write());
+        self.write(batch)
+    }
+
+    /// Removes the keys from `from` up to, not including, `to`, apart from any position: only for keys that are not in the changelog.
+    pub fn delete_range(&self, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        batch.delete_range_cf(&self.family()?, from, to);
+        self.write(batch)
+    }
+
+    fn write(&self, batch: WriteBatch) -> Result<(), StoreError> {
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        Ok(self.open.db.write_opt(batch, &options)?)
+    }
+
+    /// Up to where the store reaches; `None` for one to which nothing was ever applied: it is restored from the log's start.
+    pub fn meta(&self) -> Result<Option<Meta>, StoreError> {
+        self.get(&POSITION_KEY)?.map(|bytes| Meta::read(&bytes)).transpose()
+    }
+
+    /// Shows every key of one kind (its first byte) with its value, in ascending order.
+    pub fn scan(&self, kind: u8, see: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StoreError> {
+        let mut options = ReadOptions::default();
+        // Both bounds, always: without the upper one an iterator crawls over the tombstones of the next kind.
+        options.set_iterate_lower_bound(vec![kind]);
+        options.set_iterate_upper_bound(vec![kind.checked_add(1).expect("kinds are letters")]);
+        options.set_readahead_size(SCAN_AHEAD_BYTES);
+        options.fill_cache(false);
+        let mut iterator = self.open.db.raw_iterator_cf_opt(&self.family()?, options);
+        iterator.seek_to_first();
+        while let Some((key, value)) = iterator.item() {
+            see(key, value);
+            iterator.next();
+        }
+        Ok(iterator.status()?)
+    }
+
+    /// Asks for what was applied to be written to the disk, changes and position together, and does not wait: 64 MB take about a second, as writes are limited
+    /// to that. To be called every 30 s or 64 MB, by the engine's thread.
+    pub fn begin_flush(&self) -> Result<(), StoreError> {
+        self.flush_with(false)
+    }
+
+    /// As [`PartitionStore::begin_flush`], and waits until it is durable: for an ordered end and for tests.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.flush_with(true)
+    }
+
+    fn flush_with(&self, wait: bool) -> Result<(), StoreError> {
+        let mut options = FlushOptions::default();
+        options.set_wait(wait);
+        Ok(self.open.db.flush_cf_opt(&self.family()?, &options)?)
+    }
+
+    /// The SHA-256 of all keys and values of these kinds, in the given order of kinds, each with its length in four bytes before it: equal where two stores hold
+    /// the same. For tests that compare a rebuilt state with the live one.
+    pub fn checksum(&self, kinds: &[u8]) -> Result<[u8; 32], StoreError> {
+        let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+        for kind in kinds {
+            self.scan(*kind, &mut |key, value| {
+                for part in [key, value] {
+                    context.update(&u32::try_from(part.len()).expect("a value is shorter than 4 GiB").to_be_bytes());
+                    context.update(part);
+                }
+            })?;
+        }
+        Ok(context.finish().as_ref().try_into().expect("a SHA-256 has 32 bytes"))
+    }
+}

@@ -1,0 +1,293 @@
+use super::keys::{CANCEL, DEDUPLICATION, STATE};
+use super::*;
+use crate::delivery::{MessageId, Timestamp};
+use std::collections::BTreeMap;
+use std::fs;
+
+const P7: Partition = Partition(7);
+const NOW: Timestamp = Timestamp::from_millis(1_764_900_000_123);
+
+fn open(folder: &Path) -> Store {
+    Store::open(folder, "a", &small()).unwrap()
+}
+
+fn small() -> Options {
+    Options { cache_bytes: 8 << 20, memtables_bytes: 8 << 20, memtable_bytes: 1 << 20, compression: true }
+}
+
+fn meta(changelog_position: i64) -> Meta {
+    Meta { changelog_position, next_offsets: BTreeMap::from([("in".into(), changelog_position * 2)]), wall: NOW, topic_id: [3; 16] }
+}
+
+fn state(number: u64) -> [u8; 17] {
+    keys::state(&MessageId::from_bytes((u128::from(number) << 64).to_be_bytes()))
+}
+
+/// A value that does not compress, so that a flipped byte hits data.
+fn value(number: u64) -> Vec<u8> {
+    (0..8_u64).flat_map(|part| aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &(number * 8 + part).to_be_bytes()).as_ref().to_vec()).collect()
+}
+
+fn fill(store: &PartitionStore, numbers: std::ops::Range<u64>, position: i64) {
+    store.apply(numbers.map(|number| (state(number), Some(value(number)))), &meta(position)).unwrap();
+}
+
+type Pair = (Vec<u8>, Vec<u8>);
+
+fn scanned(store: &PartitionStore, kind: u8) -> Result<Vec<Pair>, StoreError> {
+    let mut all = Vec::new();
+    store.scan(kind, &mut |key, value| all.push((key.to_vec(), value.to_vec())))?;
+    Ok(all)
+}
+
+/// The folder as `kill -9` would leave it.
+fn crashed(folder: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    fs::create_dir(database(copy.path())).unwrap();
+    fs::copy(folder.join("owner"), copy.path().join("owner")).unwrap();
+    for entry in fs::read_dir(database(folder)).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, database(copy.path()).join(path.file_name().unwrap())).unwrap();
+    }
+    copy
+}
+
+fn tables(folder: &Path) -> Vec<PathBuf> {
+    let paths = fs::read_dir(database(folder)).unwrap().map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "sst")).collect()
+}
+
+#[test]
+fn what_was_applied_is_read_and_outlives_an_ordered_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let p7 = store.partition(P7).unwrap();
+    assert_eq!(p7.meta(), Ok(None));
+    fill(&p7, 0..10, 5);
+    p7.apply([(state(3), None), (state(4), Some(b"new".to_vec()))], &meta(6)).unwrap();
+    store.partition(Partition(8)).unwrap().apply([(state(3), Some("of 8"))], &meta(1)).unwrap();
+    let check = |p7: &PartitionStore| {
+        assert_eq!(p7.get(&state(2)), Ok(Some(value(2))));
+        assert_eq!((p7.get(&state(3)), p7.get(&state(4))), (Ok(None), Ok(Some(b"new".to_vec()))));
+        assert_eq!(p7.meta(), Ok(Some(meta(6))));
+        assert_eq!(scanned(p7, STATE).unwrap().len(), 9);
+    };
+    check(&p7);
+    drop((store, p7));
+    let store = open(folder.path());
+    assert_eq!(store.partitions(100), [P7, Partition(8)]);
+    check(&store.partition(P7).unwrap());
+    assert_eq!(store.partition(Partition(8)).unwrap().get(&state(3)), Ok(Some(b"of 8".to_vec())));
+}
+
+#[test]
+fn after_a_crash_data_and_position_are_those_of_one_flush() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let (p7, p8) = (store.partition(P7).unwrap(), store.partition(Partition(8)).unwrap());
+    fill(&p7, 0..100, 100);
+    fill(&p8, 0..100, 100);
+    p7.flush().unwrap();
+    p7.apply((0..100).map(|number| (state(number), None::<Vec<u8>>)), &meta(200)).unwrap();
+    let copy = crashed(folder.path());
+    let store = open(copy.path());
+    let (p7, p8) = (store.partition(P7).unwrap(), store.partition(Partition(8)).unwrap());
+    assert_eq!(p7.meta(), Ok(Some(meta(100))));
+    assert_eq!(scanned(&p7, STATE).unwrap(), (0..100).map(|number| (state(number).to_vec(), value(number))).collect::<Vec<_>>());
+    assert_eq!((p8.meta(), scanned(&p8, STATE).unwrap().len()), (Ok(None), 0), "never flushed: to be restored from the log's start");
+}
+
+#[test]
+fn a_flush_that_nobody_waits_for_comes_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let p7 = open(folder.path()).partition(P7).unwrap();
+    fill(&p7, 0..100, 100);
+    p7.begin_flush().unwrap();
+    let deadline = crate::clock::monotonic() + std::time::Duration::from_secs(20);
+    while tables(folder.path()).is_empty() {
+        assert!(crate::clock::monotonic() < deadline, "no table was written");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn after_a_crash_under_load_the_position_tells_exactly_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let p7 = store.partition(P7).unwrap();
+    for step in 0..60 {
+        fill(&p7, step * 1000..(step + 1) * 1000, i64::try_from(step + 1).unwrap()); // memtables of 1 MiB fill and are flushed in the background
+        if step % 20 == 19 {
+            let copy = crashed(folder.path());
+            let Ok(store) = Store::open(copy.path(), "a", &small()) else { continue }; // a copy that takes a while may miss files that a kill would not
+            let p7 = store.partition(P7).unwrap();
+            let steps = p7.meta().unwrap().map_or(0, |meta| meta.changelog_position);
+            assert_eq!(scanned(&p7, STATE).unwrap().len(), usize::try_from(steps * 1000).unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_scan_sees_its_kind_alone_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let p7 = open(folder.path()).partition(P7).unwrap();
+    let all = [
+        keys::cancel(&[1; 16]).to_vec(),
+        keys::cancel(&[0xff; 16]).to_vec(),
+        keys::deduplication(NOW, &MessageId::from_bytes([9; 16])).to_vec(),
+        state(2).to_vec(),
+        state(1).to_vec(),
+    ];
+    p7.apply(all.iter().map(|key| (key, Some(key))), &meta(1)).unwrap();
+    let keys_of = |kind| scanned(&p7, kind).unwrap().into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+    assert_eq!(keys_of(STATE), [state(1), state(2)]);
+    assert_eq!(keys_of(CANCEL), &all[..2]);
+    assert_eq!(keys_of(DEDUPLICATION), &all[2..3]);
+}
+
+#[test]
+fn a_minute_goes_with_the_change_that_ends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let p7 = open(folder.path()).partition(P7).unwrap();
+    let block = |minute: i64, id: u8| keys::deduplication(Timestamp::from_millis(minute * 60_000), &MessageId::from_bytes([id; 16]));
+    let blocks = [block(4, 0xff), block(5, 0), block(5, 0xff), block(6, 0)];
+    p7.apply(blocks.iter().map(|key| (key, Some("hashes"))), &meta(1)).unwrap();
+    let (from, to) = keys::deduplication_range(5);
+    p7.apply_without(&[(&from, &to)], [(block(5, 7), Some("written after it"))], &meta(2)).unwrap();
+    let left: Vec<_> = scanned(&p7, DEDUPLICATION).unwrap().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(left, [block(4, 0xff), block(5, 7), block(6, 0)]);
+    p7.delete_range(&from, &to).unwrap();
+    assert_eq!(scanned(&p7, DEDUPLICATION).unwrap().len(), 2);
+    assert_eq!(p7.meta(), Ok(Some(meta(2))));
+}
+
+#[test]
+fn equal_contents_have_equal_checksums_however_they_came_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let (one, two) = (store.partition(P7).unwrap(), store.partition(Partition(8)).unwrap());
+    fill(&one, 0..50, 1);
+    fill(&two, 0..60, 1);
+    two.flush().unwrap();
+    assert_ne!(one.checksum(&[STATE]), two.checksum(&[STATE]));
+    two.apply((50..60).map(|number| (state(number), None::<Vec<u8>>)), &meta(99)).unwrap();
+    assert_eq!(one.checksum(&[STATE, CANCEL, DEDUPLICATION]), two.checksum(&[STATE, CANCEL, DEDUPLICATION]), "the position is not in it");
+    two.apply([(state(7), Some("x"))], &meta(100)).unwrap();
+    assert_ne!(one.checksum(&[STATE]), two.checksum(&[STATE]));
+}
+
+#[test]
+fn a_dropped_partition_is_empty_when_it_comes_back_and_the_others_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let (p7, p8) = (store.partition(P7).unwrap(), store.partition(Partition(8)).unwrap());
+    fill(&p7, 0..10, 1);
+    fill(&p8, 0..10, 1);
+    store.drop_partition(P7).unwrap();
+    store.drop_partition(P7).unwrap();
+    assert_eq!(p7.get(&state(1)), Err(StoreError::NoPartition));
+    assert_eq!(store.partitions(10), [Partition(8)]);
+    let p7 = store.partition(P7).unwrap();
+    assert_eq!((p7.meta(), p7.get(&state(1))), (Ok(None), Ok(None)));
+    assert_eq!(p8.get(&state(1)), Ok(Some(value(1))));
+}
+
+#[test]
+fn a_changed_byte_of_a_table_is_corrupt_and_never_another_value() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let (p7, p8) = (store.partition(P7).unwrap(), store.partition(Partition(8)).unwrap());
+    fill(&p7, 0..200, 5);
+    p7.flush().unwrap();
+    let whole = scanned(&p7, STATE).unwrap();
+    drop((p7, p8, store));
+    let path = tables(folder.path()).pop().unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let mut corrupt = 0;
+    for at in (0..bytes.len()).step_by(bytes.len() / 40) {
+        let mut changed = bytes.clone();
+        changed[at] ^= 0x10;
+        fs::write(&path, changed).unwrap();
+        match Store::open(folder.path(), "a", &small()).and_then(|store| Ok((scanned(&store.partition(P7)?, STATE)?, store.partition(P7)?.meta()?))) {
+            Ok((read, position)) => assert!(read == whole && position == Some(meta(5)), "byte {at}"),
+            // The footer is read on opening, and RocksDB then opens nothing at all.
+            Err(StoreError::Corrupt(_) | StoreError::CannotOpen(_)) => corrupt += 1,
+            Err(error) => panic!("byte {at}: {error}"),
+        }
+    }
+    assert!(corrupt >= 30, "{corrupt}");
+    let mut changed = bytes.clone();
+    changed[100] ^= 0x10;
+    fs::write(&path, changed).unwrap();
+    let store = open(folder.path());
+    assert!(matches!(scanned(&store.partition(P7).unwrap(), STATE), Err(StoreError::Corrupt(_))));
+    store.drop_partition(P7).unwrap();
+    fill(&store.partition(P7).unwrap(), 0..200, 5);
+    assert_eq!(scanned(&store.partition(P7).unwrap(), STATE).unwrap(), whole, "that partition alone was rebuilt");
+}
+
+#[test]
+fn a_broken_database_does_not_open_and_is_rebuilt_on_purpose_only() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(&open(folder.path()).partition(P7).unwrap(), 0..10, 1);
+    for name in ["CURRENT", "MANIFEST", ".sst"] {
+        let mut files = fs::read_dir(database(folder.path())).unwrap().map(|entry| entry.unwrap().path());
+        let path = files.find(|path| path.to_str().unwrap().contains(name)).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        for _ in 0..2 {
+            assert!(matches!(Store::open(folder.path(), "a", &small()), Err(StoreError::CannotOpen(_))), "without {name}");
+        }
+        fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        assert!(matches!(Store::open(folder.path(), "a", &small()), Err(StoreError::CannotOpen(_))), "half of {name}");
+        fs::write(&path, &bytes).unwrap();
+        assert_eq!(open(folder.path()).partition(P7).unwrap().get(&state(1)), Ok(Some(value(1))));
+    }
+    fs::remove_file(database(folder.path()).join("CURRENT")).unwrap();
+    let store = Store::rebuild(folder.path(), "a", &small()).unwrap();
+    assert_eq!(store.partition(P7).unwrap().meta(), Ok(None));
+}
+
+#[test]
+fn a_second_process_and_a_copied_folder_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    assert_eq!(Store::open(folder.path(), "a", &small()).err(), Some(StoreError::InUse));
+    assert_eq!(Store::rebuild(folder.path(), "a", &small()).err(), Some(StoreError::InUse));
+    let copy = crashed(folder.path());
+    drop(store);
+    for folder in [&folder, &copy] {
+        assert_eq!(Store::open(folder.path(), "b", &small()).err(), Some(StoreError::Foreign { owner: "a".into() }));
+        assert_eq!(Store::rebuild(folder.path(), "b", &small()).err(), Some(StoreError::Foreign { owner: "a".into() }));
+        open(folder.path());
+    }
+}
+
+#[test]
+fn failures_of_the_disk_are_told_apart() {
+    let text = |text: &str| text.to_owned();
+    assert!(matches!(told(ErrorKind::IOError, text("IO error: No space left on device: While appending to file")), StoreError::Full(_)));
+    assert!(matches!(told(ErrorKind::Corruption, text("Corruption: block checksum mismatch")), StoreError::Corrupt(_)));
+    assert!(matches!(told(ErrorKind::IOError, text("IO error: Input/output error")), StoreError::Io(_)));
+    assert!(matches!(not_opened(ErrorKind::IOError, text("IO error: Permission denied: While open a file")), StoreError::Io(_)));
+    assert!(matches!(not_opened(ErrorKind::IOError, text("IO error: No such file or directory: CURRENT")), StoreError::CannotOpen(_)));
+    assert!(matches!(told(ErrorKind::Busy, text("Resource busy")), StoreError::Io(_)));
+}
+
+#[test]
+fn old_tables_are_compressed_and_not_where_that_is_switched_off() {
+    let bytes_in = |compression| {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), "a", &Options { compression, ..small() }).unwrap();
+        let p7 = store.partition(P7).unwrap();
+        for round in 0..2 {
+            p7.apply((0..2000).map(|number| (state(number), Some([7; 500]))), &meta(round)).unwrap();
+            p7.flush().unwrap();
+        }
+        let family = store.open.db.cf_handle("p7").unwrap();
+        store.open.db.compact_range_cf(&family, None::<&[u8]>, None::<&[u8]>);
+        tables(folder.path()).iter().map(|path| fs::metadata(path).unwrap().len()).sum::<u64>()
+    };
+    let (plain, compressed) = (bytes_in(false), bytes_in(true));
+    assert!(plain > 1_000_000 && compressed < plain / 5, "{plain} {compressed}: the linked RocksDB may have no LZ4");
+}
