@@ -19,4 +19,5 @@ pub mod clock; // the only reader of the time
 pub mod simulator; // providers to play with
 pub mod config; // files into types, all faults at once
 pub mod app; // roles put together
+pub mod topics; // our topics as data: made, compared, who may touch them
 pub mod cli; // the command line

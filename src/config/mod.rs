@@ -16,7 +16,7 @@ pub use fault::{Fault, Severity};
 pub use kafka::Kafka;
 pub use provider::{Kind, MinTls, Provider};
 pub use secret_file::SecretFile;
-pub use sections::{Codes, Dispatcher, Engine, Gateway, Keys, Logs, Management, MetaApp, Mode, SchemaRegistry, Time, TopicSettings, TwilioAccount};
+pub use sections::{Dispatcher, Engine, Gateway, Keys, Logs, Management, MetaApp, Mode, SchemaRegistry, Time, TopicSettings, TwilioAccount};
 pub use size::Size;
 
 use serde::{Deserialize, Serialize};
@@ -45,8 +45,6 @@ pub struct Config {
     pub dispatcher: Dispatcher,
     /// The role *gateway*.
     pub gateway: Gateway,
-    /// Codes.
-    pub codes: Codes,
     /// The keys that seal what rests.
     pub keys: Keys,
     /// Metrics and health.
@@ -83,7 +81,6 @@ impl Default for Config {
             engine: Engine::default(),
             dispatcher: Dispatcher::default(),
             gateway: Gateway::default(),
-            codes: Codes::default(),
             keys: Keys::default(),
             management: Management::default(),
             logs: Logs::default(),
@@ -132,6 +129,11 @@ impl Config {
     /// Whether weak settings are allowed.
     pub fn development(&self) -> bool {
         self.mode == Mode::Development
+    }
+
+    /// The bank's topics that are read, inputs and cancel inputs, each once.
+    pub fn input_topics(&self) -> Vec<String> {
+        Vec::new() // until routes are compiled
     }
 
     /// The name of a topic of ours: the prefix and `name` (`receipts`, `dispatch.sms.bulk`).

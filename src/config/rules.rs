@@ -208,8 +208,6 @@ impl Config {
             found.demand(self.logs.level != crate::observe::logs::Level::Trace, "logs.level", "It must not be `trace` outside development.");
             found.demand((self.time.factor - 1.0).abs() < f64::EPSILON, "time.factor", "It must be 1 outside development: waits are promises.");
         }
-        let accepted = &self.codes.clear_codes_accepted_by;
-        found.demand(accepted.is_empty() || is_acceptance(accepted), "codes.clear_codes_accepted_by", "It must be `name, 2026-11-30`.");
         found.demand(self.time.factor > 0.0 && self.time.factor <= 1.0, "time.factor", "It must be greater than 0 and at most 1.");
         found.span("time.disagreement_max", self.time.disagreement_max, Duration::from_millis(100), Duration::from_secs(5));
     }

@@ -192,14 +192,6 @@ pub struct TwilioAccount {
     pub auth_token_file: SecretFile,
 }
 
-/// `[codes]`.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Codes {
-    /// Who accepted that codes rest in clear in the bank's own topic: `name, date`. Empty: nobody.
-    pub clear_codes_accepted_by: String,
-}
-
 /// `[keys]`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]

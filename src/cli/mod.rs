@@ -1,0 +1,204 @@
+//! The command line: the only place that prints, and the first lines of the process.
+//!
+//! What is easily got wrong: whatever is printed here passes no mask. So it prints faults, settings and topic names, and never a record.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is the command line")]
+
+mod harden;
+
+use crate::app::{self, Role};
+use crate::config::{Config, Fault, Severity};
+use crate::observe::logs;
+use crate::topics;
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Recado passes a bank's messages on: from Kafka to WhatsApp, SMS and voice, and back with what became of them.
+#[derive(Debug, Parser)]
+#[command(name = "recado", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs this instance until it is told to stop.
+    Run(Run),
+    /// Names every fault of the configuration at once; prints what is in force, without secrets.
+    Check(Where),
+    /// Compares our topics in Kafka with what they must be; creates them, or prints the rights that each role needs.
+    Topics(Topics),
+}
+
+/// Which configuration.
+#[derive(Debug, Args)]
+struct Where {
+    /// The configuration: a folder that holds recado.toml, or the file itself.
+    #[arg(long, value_name = "PATH", default_value = "config")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    #[command(flatten)]
+    place: Where,
+    /// What this instance does: engine, dispatcher, gateway, with commas between them.
+    #[arg(long, value_name = "ROLES", value_delimiter = ',', default_value = "engine,dispatcher,gateway")]
+    roles: Vec<Role>,
+    /// Decides and renders on live input, calls no provider and publishes nothing but metrics.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+struct Topics {
+    #[command(flatten)]
+    place: Where,
+    /// Creates what is missing; what exists is compared and never changed.
+    #[arg(long, conflicts_with = "acl")]
+    create: bool,
+    /// Prints the rights that each role needs, as lines for kafka-acls.sh.
+    #[arg(long)]
+    acl: bool,
+}
+
+/// Runs the command that was typed. Exit codes: 0 done; 1 refused or failed; 2 the command line was wrong.
+pub fn main() -> ExitCode {
+    if let Err(error) = harden::process() {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    run(Cli::parse().command)
+}
+
+fn run(command: Command) -> ExitCode {
+    let done = match command {
+        Command::Run(run) => start(run),
+        Command::Check(place) => return check(&place),
+        Command::Topics(options) => return topics_command(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(run: Run) -> anyhow::Result<()> {
+    let config = match Config::load(&run.place.config) {
+        Ok(config) => config,
+        Err(faults) => {
+            tell(&faults);
+            anyhow::bail!("nothing starts on this configuration");
+        }
+    };
+    logs::start(config.logs.level);
+    for fault in &config.warnings {
+        tracing::warn!(file = fault.file, key = fault.key, "{}", fault.sentence);
+    }
+    let roles: BTreeSet<Role> = run.roles.into_iter().collect();
+    app::run(config, &roles, run.dry_run)
+}
+
+fn check(place: &Where) -> ExitCode {
+    match Config::load(&place.config) {
+        Ok(config) => {
+            tell(&config.warnings);
+            println!("# In force: {} and the environment.", config.file.display());
+            print!("{}", config.effective());
+            ExitCode::SUCCESS
+        }
+        Err(faults) => {
+            tell(&faults);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn topics_command(options: &Topics) -> ExitCode {
+    let config = match Config::load(&options.place.config) {
+        Ok(config) => config,
+        Err(faults) => {
+            tell(&faults);
+            return ExitCode::FAILURE;
+        }
+    };
+    if options.acl {
+        print!("{}", topics::acls(&config, &config.input_topics()));
+        return ExitCode::SUCCESS;
+    }
+    match topics_in_kafka(&config, options.create) {
+        Ok(faults) => {
+            tell(&faults);
+            if faults.iter().any(|fault| fault.severity == Severity::Refuse) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn topics_in_kafka(config: &Config, create: bool) -> anyhow::Result<Vec<Fault>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime could not be made")?;
+    runtime.block_on(async {
+        let inputs = config.input_topics();
+        if create {
+            for name in topics::create(config, &inputs).await? {
+                println!("created {name}");
+            }
+        }
+        let (partitions, faults) = topics::verify(config, &inputs).await?;
+        if faults.is_empty() {
+            println!("{} topics of ours with {partitions} partitions each are as they must be.", topics::all(&config.prefix).len());
+        }
+        Ok(faults)
+    })
+}
+
+/// Every fault on a line of its own, then how many there are.
+fn tell(faults: &[Fault]) {
+    for fault in faults {
+        eprintln!("{fault}");
+    }
+    let errors = faults.iter().filter(|fault| fault.severity == Severity::Refuse).count();
+    if !faults.is_empty() {
+        eprintln!("{errors} errors, {} warnings.", faults.len() - errors);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_instance_has_all_roles_unless_some_are_named() {
+        let roles = |line: &[&str]| match Cli::try_parse_from(line).map(|cli| cli.command) {
+            Ok(Command::Run(run)) => Some(run.roles),
+            _ => None,
+        };
+        assert_eq!(roles(&["recado", "run"]), Some(Role::ALL.to_vec()));
+        assert_eq!(roles(&["recado", "run", "--roles", "gateway,engine"]), Some(vec![Role::Gateway, Role::Engine]));
+        assert_eq!(roles(&["recado", "run", "--roles", "cook"]), None);
+    }
+
+    #[test]
+    fn an_instance_does_not_start_on_a_refused_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("recado.toml"), "mode = \"production\"\n").unwrap();
+        let place = Where { config: folder.path().to_path_buf() };
+        let error = start(Run { place, roles: vec![Role::Engine], dry_run: false }).unwrap_err();
+        assert_eq!(error.to_string(), "nothing starts on this configuration");
+    }
+}

@@ -1,0 +1,198 @@
+//! Makes the topics in Kafka and compares what is there with what must be.
+
+use super::{Cleanup, Topic, all, names};
+use crate::config::{Config, Fault};
+use anyhow::{Context, ensure};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::Metadata;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long Kafka may take for one question.
+const ANSWER_MAX: Duration = Duration::from_secs(15);
+
+/// What stands in a fault's place of a file: these faults are in Kafka.
+const PLACE: &str = "kafka";
+
+type Admin = AdminClient<DefaultClientContext>;
+
+fn admin(config: &Config) -> anyhow::Result<Admin> {
+    let mut client = config.kafka_client().map_err(anyhow::Error::msg)?;
+    client.set("client.id", format!("{}{}.admin", config.prefix, config.instance));
+    client.create().context("the Kafka client refuses its settings")
+}
+
+async fn metadata(admin: Admin) -> anyhow::Result<(Admin, Metadata)> {
+    // The call blocks; it has a thread of its own meanwhile.
+    let asked = tokio::task::spawn_blocking(move || (admin.inner().fetch_metadata(None, ANSWER_MAX), admin)).await?;
+    let (answer, admin) = asked;
+    Ok((admin, answer.context("Kafka does not tell its topics")?))
+}
+
+/// The number of partitions of each topic that exists.
+fn counts(metadata: &Metadata) -> BTreeMap<String, u16> {
+    let known = metadata.topics().iter().filter(|topic| topic.error().is_none());
+    known.map(|topic| (topic.name().to_owned(), u16::try_from(topic.partitions().len()).unwrap_or(u16::MAX))).filter(|(_, count)| *count > 0).collect()
+}
+
+/// N: what the configuration says, else what the receipts have, else the largest input's count. Errors: none of them says anything.
+pub async fn partitions(config: &Config, inputs: &[String]) -> anyhow::Result<u16> {
+    let (_, metadata) = metadata(admin(config)?).await?;
+    partition_count(config, inputs, &counts(&metadata))
+}
+
+fn partition_count(config: &Config, inputs: &[String], counts: &BTreeMap<String, u16>) -> anyhow::Result<u16> {
+    if config.topics.partitions > 0 {
+        return Ok(config.topics.partitions);
+    }
+    let largest = || inputs.iter().filter_map(|input| counts.get(input)).max();
+    let known = counts.get(&config.topic(names::RECEIPTS)).or_else(largest).copied();
+    known.context("no input exists yet, so how many partitions our topics need is unknown: create the inputs first, or set topics.partitions")
+}
+
+/// Creates the topics of ours that are missing, and returns their names. What exists is left alone. In development missing inputs are created too: there is
+/// no bank that would.
+pub async fn create(config: &Config, inputs: &[String]) -> anyhow::Result<Vec<String>> {
+    let (admin, metadata) = metadata(admin(config)?).await?;
+    let counts = counts(&metadata);
+    let partitions = i32::from(partition_count(config, inputs, &counts)?);
+    let replication = i32::from(config.topics.replication_factor);
+    let min_insync = config.topics.min_insync_replicas.to_string();
+    let ours = all(&config.prefix);
+    let mut wanted: Vec<(&str, Vec<(&'static str, String)>)> = ours.iter().map(|topic| (topic.name.as_str(), topic.settings())).collect();
+    if config.development() {
+        wanted.extend(inputs.iter().map(|input| (input.as_str(), Vec::new())));
+    }
+    wanted.retain(|(name, _)| !counts.contains_key(*name));
+    for (_, settings) in &mut wanted {
+        settings.push(("min.insync.replicas", min_insync.clone()));
+    }
+    let new: Vec<_> = wanted
+        .iter()
+        .map(|(name, settings)| {
+            let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
+            settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
+        })
+        .collect();
+    if new.is_empty() {
+        return Ok(Vec::new());
+    }
+    let options = AdminOptions::new().operation_timeout(Some(ANSWER_MAX)).request_timeout(Some(ANSWER_MAX));
+    let mut made = Vec::new();
+    for result in admin.create_topics(&new, &options).await.context("Kafka does not create topics")? {
+        match result {
+            Ok(name) => made.push(name),
+            // Somebody else was faster.
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((name, code)) => anyhow::bail!("the topic {name} could not be created: {code}"),
+        }
+    }
+    Ok(made)
+}
+
+/// Compares every topic of ours, and the inputs' partition counts, with what must be. Returns N and all faults; their `file` is `kafka`, their `key` the topic.
+///
+/// Too few copies are refused outside development and told in it; what would break a promise anywhere (partitions, cleanup, timestamps) is always refused.
+pub async fn verify(config: &Config, inputs: &[String]) -> anyhow::Result<(u16, Vec<Fault>)> {
+    let (admin, metadata) = metadata(admin(config)?).await?;
+    let counts = counts(&metadata);
+    let partitions = partition_count(config, inputs, &counts)?;
+    let mut faults = input_faults(inputs, &counts, partitions);
+    let ours = all(&config.prefix);
+    let (present, missing): (Vec<_>, Vec<_>) = ours.iter().partition(|topic| counts.contains_key(&topic.name));
+    faults.extend(missing.iter().map(|topic| Fault::refuse(PLACE, &topic.name, "The topic does not exist: type `recado topics --create`.")));
+    let settings = describe(&admin, &present).await?;
+    for topic in present {
+        if counts[&topic.name] != partitions {
+            let sentence = format!("It has {} partitions, but all topics of ours need {partitions}.", counts[&topic.name]);
+            faults.push(Fault::refuse(PLACE, &topic.name, sentence));
+        }
+        faults.extend(copies(config, topic, &metadata));
+        let empty = BTreeMap::new();
+        faults.extend(setting_faults(config, topic, settings.get(&topic.name).unwrap_or(&empty)));
+    }
+    Ok((partitions, faults))
+}
+
+fn input_faults(inputs: &[String], counts: &BTreeMap<String, u16>, partitions: u16) -> Vec<Fault> {
+    let fault = |input: &String| match counts.get(input) {
+        None => Some(Fault::refuse(PLACE, input, "The input does not exist: its owner has to create it.")),
+        Some(count) if *count > partitions => {
+            let sentence = format!("The input has {count} partitions, ours have {partitions}: those above belong to nobody.");
+            Some(Fault::refuse(PLACE, input, sentence))
+        }
+        Some(_) => None,
+    };
+    inputs.iter().filter_map(fault).collect()
+}
+
+async fn describe(admin: &Admin, topics: &[&Topic]) -> anyhow::Result<BTreeMap<String, BTreeMap<String, String>>> {
+    if topics.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let asked: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(&topic.name)).collect();
+    let options = AdminOptions::new().request_timeout(Some(ANSWER_MAX));
+    let mut found = BTreeMap::new();
+    for result in admin.describe_configs(&asked, &options).await.context("Kafka does not tell its topics' settings")? {
+        let ConfigResource { specifier, entries } = result.map_err(|code| anyhow::anyhow!("the settings of a topic could not be read: {code}"))?;
+        let rdkafka::admin::OwnedResourceSpecifier::Topic(name) = specifier else { continue };
+        found.insert(name, entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect());
+    }
+    ensure!(found.len() == topics.len(), "Kafka told the settings of {} topics, {} were asked for", found.len(), topics.len());
+    Ok(found)
+}
+
+fn copies(config: &Config, topic: &Topic, metadata: &Metadata) -> Option<Fault> {
+    let wanted = usize::from(config.topics.replication_factor);
+    let there = metadata.topics().iter().find(|known| known.name() == topic.name)?;
+    let fewest = there.partitions().iter().map(|partition| partition.replicas().len()).min()?;
+    (fewest < wanted).then(|| weak(config, &topic.name, format!("It has {fewest} copies where {wanted} are asked for (topics.replication_factor).")))
+}
+
+/// A fault that development lives with.
+fn weak(config: &Config, topic: &str, sentence: String) -> Fault {
+    if config.development() { Fault::warn(PLACE, topic, sentence) } else { Fault::refuse(PLACE, topic, sentence) }
+}
+
+fn setting_faults(config: &Config, topic: &Topic, there: &BTreeMap<String, String>) -> Vec<Fault> {
+    let value = |name: &str| there.get(name).map_or("", String::as_str);
+    let number = |name: &str| value(name).parse::<i64>().ok();
+    let mut faults = Vec::new();
+    let mut refuse = |sentence: String| faults.push(Fault::refuse(PLACE, &topic.name, sentence));
+    match topic.cleanup {
+        Cleanup::Delete { retention_ms } => {
+            if value("cleanup.policy") != "delete" {
+                refuse("cleanup.policy must be delete: there is nothing to compact.".into());
+            }
+            let wanted = i64::try_from(retention_ms).unwrap_or(i64::MAX);
+            // Unlimited is -1. Longer than wanted keeps sealed data longer than promised; shorter loses what a restart needs.
+            if number("retention.ms") != Some(wanted) {
+                refuse(format!("retention.ms must be {wanted}."));
+            }
+        }
+        Cleanup::Compact => {
+            if value("cleanup.policy") != "compact" {
+                refuse("cleanup.policy must be compact: it is the changelog.".into());
+            }
+            let (name, wanted) = COMPACT_DELETE_RETENTION;
+            if number(name).is_none_or(|there| there < wanted) {
+                refuse(format!("{name} must be at least {wanted}: an older store would bring deleted deliveries back."));
+            }
+        }
+    }
+    if topic.append_time && value("message.timestamp.type") != "LogAppendTime" {
+        refuse("message.timestamp.type must be LogAppendTime: deadlines are compared with the broker's time.".into());
+    }
+    if number("min.insync.replicas").is_none_or(|there| there < i64::from(config.topics.min_insync_replicas)) {
+        let sentence = format!("min.insync.replicas must be at least {}: below it one copy counts as written.", config.topics.min_insync_replicas);
+        faults.push(weak(config, &topic.name, sentence));
+    }
+    if value("unclean.leader.election.enable") == "true" {
+        faults.push(weak(config, &topic.name, "unclean.leader.election.enable must be false: acknowledged records would be lost.".into()));
+    }
+    faults
+}
+
+const COMPACT_DELETE_RETENTION: (&str, i64) = ("delete.retention.ms", 21_600_000);

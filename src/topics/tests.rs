@@ -1,0 +1,93 @@
+use super::*;
+use crate::app::Role;
+use crate::config::{Config, Fault, Mode, Severity};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+
+fn config(bootstrap: &str, mode: Mode) -> Config {
+    let mut config = Config::default();
+    config.mode = mode;
+    config.instance = "test".into();
+    config.kafka.bootstrap = bootstrap.into();
+    config.topics.replication_factor = 1;
+    config.topics.min_insync_replicas = 1;
+    config
+}
+
+#[test]
+fn the_topics_are_those_of_the_design() {
+    let names: Vec<_> = all("recado.").into_iter().map(|topic| topic.name).collect();
+    assert_eq!(names.len(), 17);
+    for name in
+        ["recado.dispatch.whatsapp", "recado.dispatch.voice.bulk", "recado.retry.sms", "recado.dispatch-journal", "recado.receipts", "recado.dead-letters"]
+    {
+        assert!(names.iter().any(|other| other == name), "{name}");
+    }
+    let stamped: Vec<_> = all("").into_iter().filter(|topic| !topic.append_time).map(|topic| topic.name).collect();
+    assert_eq!(stamped, ["status", "state", "dead-letters"], "the broker stamps whatever a deadline is compared with");
+    assert_eq!(all("").into_iter().filter(|topic| topic.cleanup == Cleanup::Compact).count(), 1);
+}
+
+#[test]
+fn each_role_may_do_its_own_work_alone() {
+    let text = acls(&config("kafka:9092", Mode::Production), &["pix.transactions".into()]);
+    let of = |role: Role| text.lines().filter(|line| line.contains(&format!("User:recado-{role} "))).collect::<Vec<_>>().join("\n");
+    assert!(!of(Role::Gateway).contains("dispatch") && !of(Role::Gateway).contains("--transactional-id"));
+    assert!(!of(Role::Dispatcher).contains("recado.state") && !of(Role::Dispatcher).contains("recado.status"));
+    assert!(of(Role::Engine).contains("--topic 'pix.transactions'"));
+    assert!(!text.lines().any(|line| line.contains("pix.transactions") && line.contains("Write")), "nobody of ours writes the bank's topics");
+}
+
+#[tokio::test]
+async fn topics_are_created_once_and_are_then_as_they_must_be() {
+    let kafka = noida::kafka::spawn("127.0.0.1:0").unwrap();
+    let config = config(&kafka.to_string(), Mode::Development);
+    let inputs = ["pix.transactions".to_owned()];
+    assert!(create(&config, &inputs).await.is_err(), "nobody says how many partitions");
+    make(&config, "pix.transactions", 3, &[]).await;
+
+    let missing = verify(&config, &inputs).await.unwrap().1;
+    assert_eq!(missing.len(), all("recado.").len());
+    assert_eq!(create(&config, &inputs).await.unwrap().len(), all("recado.").len());
+    assert_eq!(create(&config, &inputs).await.unwrap(), Vec::<String>::new(), "what exists is left alone");
+    assert_eq!(verify(&config, &inputs).await.unwrap(), (3, vec![]));
+    assert_eq!(partitions(&config, &inputs).await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn weak_topics_are_found_each_by_its_own_sentence() {
+    let kafka = noida::kafka::spawn("127.0.0.1:0").unwrap();
+    let mut config = config(&kafka.to_string(), Mode::Development);
+    config.topics.partitions = 2;
+    let day = ("retention.ms", "86400000");
+    make(&config, "recado.state", 2, &[("cleanup.policy", "delete")]).await;
+    make(&config, "recado.receipts", 2, &[("cleanup.policy", "delete"), ("retention.ms", "604800000")]).await;
+    make(&config, "recado.status", 1, &[("cleanup.policy", "delete"), ("retention.ms", "604800000")]).await;
+    make(&config, "recado.dead-letters", 2, &[("cleanup.policy", "delete"), day]).await;
+    make(&config, "bills", 5, &[]).await;
+    create(&config, &[]).await.unwrap();
+    config.topics.replication_factor = 3;
+    config.topics.min_insync_replicas = 2;
+    config.mode = Mode::Production;
+
+    let (_, faults) = verify(&config, &["bills".into(), "absent".into()]).await.unwrap();
+    let told = |topic: &str, word: &str| {
+        let found: Vec<&Fault> = faults.iter().filter(|fault| fault.key == topic && fault.sentence.contains(word)).collect();
+        assert_eq!(found.len(), 1, "{topic}: {word}: {faults:#?}");
+        assert_eq!(found[0].severity, Severity::Refuse);
+    };
+    told("recado.state", "must be compact");
+    told("recado.receipts", "LogAppendTime");
+    told("recado.status", "has 1 partitions");
+    told("recado.dead-letters", "retention.ms must be 2592000000");
+    told("recado.dispatch.sms", "1 copies where 3");
+    told("recado.dispatch.sms", "min.insync.replicas must be at least 2");
+    told("bills", "belong to nobody");
+    told("absent", "does not exist");
+}
+
+async fn make(config: &Config, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+    let admin: AdminClient<DefaultClientContext> = config.kafka_client().unwrap().create().unwrap();
+    let topic = settings.iter().fold(NewTopic::new(name, partitions, TopicReplication::Fixed(1)), |topic, (key, value)| topic.set(key, value));
+    admin.create_topics([&topic], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+}
