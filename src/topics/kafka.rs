@@ -3,11 +3,12 @@
 use super::{Cleanup, Topic, all, names};
 use crate::config::{Config, Fault};
 use anyhow::{Context, ensure};
+use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long Kafka may take for one question.
@@ -16,19 +17,46 @@ const ANSWER_MAX: Duration = Duration::from_secs(15);
 /// What stands in a fault's place of a file: these faults are in Kafka.
 const PLACE: &str = "kafka";
 
-type Admin = AdminClient<DefaultClientContext>;
+type Admin = AdminClient<LastWord>;
+
+/// Keeps what librdkafka said last: a question that nobody answers ends with "transport failure", whether the broker is away or the password is wrong.
+#[derive(Clone, Default)]
+struct LastWord(Arc<Mutex<Option<RDKafkaErrorCode>>>);
+
+impl ClientContext for LastWord {
+    fn error(&self, error: KafkaError, _reason: &str) {
+        let code = error.rdkafka_error_code();
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // The sharpest word counts: after a refused password all brokers are "down".
+        if *last != Some(RDKafkaErrorCode::Authentication) && *last != Some(RDKafkaErrorCode::SSL) {
+            *last = code.or(*last);
+        }
+    }
+}
+
+impl LastWord {
+    fn hint(&self) -> &'static str {
+        match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(RDKafkaErrorCode::Authentication) => ": it refuses the user or the password",
+            Some(RDKafkaErrorCode::SSL) => ": the TLS connection fails; look at ssl.ca.location and at the names in the broker's certificate",
+            Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Resolve) => ": no broker can be reached at kafka.bootstrap",
+            _ => "",
+        }
+    }
+}
 
 fn admin(config: &Config) -> anyhow::Result<Admin> {
     let mut client = config.kafka_client().map_err(anyhow::Error::msg)?;
     client.set("client.id", format!("{}{}.admin", config.prefix, config.instance));
-    client.create().context("the Kafka client refuses its settings")
+    client.create_with_context(LastWord::default()).context("the Kafka client refuses its settings")
 }
 
 async fn metadata(admin: Admin) -> anyhow::Result<(Admin, Metadata)> {
     // The call blocks; it has a thread of its own meanwhile.
     let asked = tokio::task::spawn_blocking(move || (admin.inner().fetch_metadata(None, ANSWER_MAX), admin)).await?;
     let (answer, admin) = asked;
-    Ok((admin, answer.context("Kafka does not tell its topics")?))
+    let answer = answer.with_context(|| format!("Kafka does not tell its topics{}", admin.inner().context().hint()))?;
+    Ok((admin, answer))
 }
 
 /// The number of partitions of each topic that exists.
