@@ -69,7 +69,7 @@ launch() { # launch I DIR: one node, in a session of its own, so that a signal t
 
 start() {
     n=$1 dir=$2 && shift 2
-    isr=$(((n + 1) / 2)) protocol=PLAINTEXT scram='' ports='' voters='' bootstrap=''
+    isr=$(((n + 1) / 2)) protocol=PLAINTEXT scram='' ports='' voters='' bootstrap='' broker='' controller='' client=''
     for i in $(seq "$n"); do ports="$ports ${1:-${i}9092} ${2:-${i}9093} ${3:-${i}9094}"; [ $# -lt 3 ] || shift 3; done
     fetch
     mkdir -p "$dir/logs"

@@ -206,9 +206,9 @@ impl Config {
                 "Keys in files need somebody who accepts that outside development: `name, 2026-11-30`.",
             );
             found.demand(self.logs.level != crate::observe::logs::Level::Trace, "logs.level", "It must not be `trace` outside development.");
-            found.demand((self.time.factor - 1.0).abs() < f64::EPSILON, "time.factor", "It must be 1 outside development: waits are promises.");
+            found.demand(self.time.hurry == 1, "time.hurry", "It must be 1 outside development: waits are promises.");
         }
-        found.demand(self.time.factor > 0.0 && self.time.factor <= 1.0, "time.factor", "It must be greater than 0 and at most 1.");
+        found.demand((1..=1_000).contains(&self.time.hurry), "time.hurry", "It must be between 1 and 1000.");
         found.span("time.disagreement_max", self.time.disagreement_max, Duration::from_millis(100), Duration::from_secs(5));
     }
 

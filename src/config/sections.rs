@@ -245,8 +245,8 @@ impl Default for Logs {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Time {
-    /// What waits, leases and the providers' lives of messages are multiplied by; greater than 0, at most 1. Other than 1 in development only.
-    pub factor: f64,
+    /// What waits, leases and the providers' lives of messages are divided by; at least 1. Other than 1 in development only.
+    pub hurry: u32,
     /// How far the clocks of brokers may be apart.
     #[serde(with = "humantime_serde")]
     pub disagreement_max: Duration,
@@ -254,14 +254,6 @@ pub struct Time {
 
 impl Default for Time {
     fn default() -> Self {
-        Self { factor: 1.0, disagreement_max: Duration::from_secs(1) }
-    }
-}
-
-impl Time {
-    /// `span` under the factor; whole milliseconds, at least one.
-    pub fn scale(&self, span: Duration) -> Duration {
-        let millis = u64::try_from(span.mul_f64(self.factor.clamp(0.0, 1.0)).as_millis()).unwrap_or(u64::MAX);
-        Duration::from_millis(millis.max(1))
+        Self { hurry: 1, disagreement_max: Duration::from_secs(1) }
     }
 }

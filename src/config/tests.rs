@@ -160,7 +160,7 @@ fn weak_settings_are_refused_outside_development() {
         ("cache_ttl = \"1m\"", "cache_ttl = \"6m\"", "keys.cache_ttl"),
         ("level = \"info\"", "level = \"trace\"", "logs.level"),
         ("127.0.0.1:9464", "127.0.0.1:8080", "management.listen"),
-        ("factor = 1.0", "factor = 0.1", "time.factor"),
+        ("hurry = 1", "hurry = 10", "time.hurry"),
         ("tls_ended_by = \"the load balancer of the payments zone\"", "", "gateway.tls_ended_by"),
         ("public_base_url = \"https://recado.bank.example\"", "", "gateway.public_base_url"),
         ("https://recado.bank.example", "http://recado.bank.example", "gateway.public_base_url"),
