@@ -1,6 +1,6 @@
 //! Puts the roles together. Enters: the configuration and the roles; it ends when the process is told to.
 
-use crate::config::Config;
+use crate::config::{Config, Messages};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
@@ -45,7 +45,7 @@ impl FromStr for Role {
 }
 
 /// Runs the roles until SIGTERM or SIGINT. `dry_run`: decides and renders on live input, calls no provider and publishes nothing but metrics.
-pub fn run(config: Config, roles: &BTreeSet<Role>, dry_run: bool) -> anyhow::Result<()> {
-    let _ = (config, roles, dry_run);
+pub fn run(config: Config, messages: Messages, roles: &BTreeSet<Role>, dry_run: bool) -> anyhow::Result<()> {
+    let _ = (config, messages, roles, dry_run);
     anyhow::bail!("the roles are not put together yet")
 }

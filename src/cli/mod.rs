@@ -4,6 +4,8 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is the command line")]
 
 mod harden;
+#[cfg(feature = "demo")]
+mod simulate;
 
 use crate::app::{self, Role};
 use crate::config::{Config, Fault, Severity};
@@ -29,6 +31,9 @@ enum Command {
     Run(Run),
     /// Names every fault of the configuration at once; prints what is in force, without secrets.
     Check(Where),
+    /// Plays Meta and Twilio on this machine, for tests and demonstrations.
+    #[cfg(feature = "demo")]
+    Simulate(simulate::Simulate),
     /// Compares our topics in Kafka with what they must be; creates them, or prints the rights that each role needs.
     Topics(Topics),
 }
@@ -78,6 +83,8 @@ fn run(command: Command) -> ExitCode {
     let done = match command {
         Command::Run(run) => start(run),
         Command::Check(place) => return check(&place),
+        #[cfg(feature = "demo")]
+        Command::Simulate(options) => simulate::run(&options),
         Command::Topics(options) => return topics_command(&options),
     };
     match done {
@@ -90,8 +97,8 @@ fn run(command: Command) -> ExitCode {
 }
 
 fn start(run: Run) -> anyhow::Result<()> {
-    let config = match Config::load(&run.place.config) {
-        Ok(config) => config,
+    let (config, messages) = match Config::load_all(&run.place.config) {
+        Ok(loaded) => loaded,
         Err(faults) => {
             tell(&faults);
             anyhow::bail!("nothing starts on this configuration");
@@ -102,15 +109,16 @@ fn start(run: Run) -> anyhow::Result<()> {
         tracing::warn!(file = fault.file, key = fault.key, "{}", fault.sentence);
     }
     let roles: BTreeSet<Role> = run.roles.into_iter().collect();
-    app::run(config, &roles, run.dry_run)
+    app::run(config, messages, &roles, run.dry_run)
 }
 
 fn check(place: &Where) -> ExitCode {
-    match Config::load(&place.config) {
-        Ok(config) => {
+    match Config::load_all(&place.config) {
+        Ok((config, messages)) => {
             tell(&config.warnings);
             println!("# In force: {} and the environment.", config.file.display());
             print!("{}", config.effective());
+            println!("\n# {} routes over {} topics of the bank.", messages.inputs.routes().len(), messages.topics().len());
             ExitCode::SUCCESS
         }
         Err(faults) => {
@@ -121,18 +129,18 @@ fn check(place: &Where) -> ExitCode {
 }
 
 fn topics_command(options: &Topics) -> ExitCode {
-    let config = match Config::load(&options.place.config) {
-        Ok(config) => config,
+    let (config, messages) = match Config::load_all(&options.place.config) {
+        Ok(loaded) => loaded,
         Err(faults) => {
             tell(&faults);
             return ExitCode::FAILURE;
         }
     };
     if options.acl {
-        print!("{}", topics::acls(&config, &config.input_topics()));
+        print!("{}", topics::acls(&config, &messages.topics()));
         return ExitCode::SUCCESS;
     }
-    match topics_in_kafka(&config, options.create) {
+    match topics_in_kafka(&config, &messages.topics(), options.create) {
         Ok(faults) => {
             tell(&faults);
             if faults.iter().any(|fault| fault.severity == Severity::Refuse) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
@@ -144,16 +152,15 @@ fn topics_command(options: &Topics) -> ExitCode {
     }
 }
 
-fn topics_in_kafka(config: &Config, create: bool) -> anyhow::Result<Vec<Fault>> {
+fn topics_in_kafka(config: &Config, inputs: &[String], create: bool) -> anyhow::Result<Vec<Fault>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime could not be made")?;
     runtime.block_on(async {
-        let inputs = config.input_topics();
         if create {
-            for name in topics::create(config, &inputs).await? {
+            for name in topics::create(config, inputs).await? {
                 println!("created {name}");
             }
         }
-        let (partitions, faults) = topics::verify(config, &inputs).await?;
+        let (partitions, faults) = topics::verify(config, inputs).await?;
         if faults.is_empty() {
             println!("{} topics of ours with {partitions} partitions each are as they must be.", topics::all(&config.prefix).len());
         }

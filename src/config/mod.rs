@@ -5,6 +5,7 @@
 
 mod fault;
 mod kafka;
+mod messages;
 mod provider;
 mod rules;
 mod secret_file;
@@ -14,6 +15,7 @@ mod source;
 
 pub use fault::{Fault, Severity};
 pub use kafka::Kafka;
+pub use messages::Messages;
 pub use provider::{Kind, MinTls, Provider};
 pub use secret_file::SecretFile;
 pub use sections::{Dispatcher, Engine, Gateway, Keys, Logs, Management, MetaApp, Mode, SchemaRegistry, Time, TopicSettings, TwilioAccount};
@@ -106,10 +108,10 @@ impl Config {
 
     /// [`Config::load`] with these variables in place of the environment's.
     pub fn load_with(path: &Path, variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, Vec<Fault>> {
-        let file = if path.is_dir() { path.join("recado.toml") } else { path.to_path_buf() };
+        let file = file_of(path);
         let source = source::Source::new(&file, variables);
         let (mut config, mut faults) = source.read().map_err(|fault| vec![fault])?;
-        config.folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
+        config.folder = folder_of(&file);
         config.file = file;
         config.resolve();
         let mut found = rules::Found::new(&source);
@@ -131,9 +133,48 @@ impl Config {
         self.mode == Mode::Development
     }
 
-    /// The bank's topics that are read, inputs and cancel inputs, each once.
-    pub fn input_topics(&self) -> Vec<String> {
-        Vec::new() // until routes are compiled
+    /// Reads the configuration at `path` ([`Config::load`]) and the routes, templates and masking beside it ([`Messages::read`]).
+    ///
+    /// Errors: every fault of every file, so that one run of `recado check` tells them all.
+    pub fn load_all(path: &Path) -> Result<(Self, Messages), Vec<Fault>> {
+        let loaded = Self::load(path);
+        // Where the settings cannot be read, the routes are judged under the defaults.
+        let defaults = Self { folder: folder_of(&file_of(path)), ..Self::default() };
+        let config = loaded.as_ref().unwrap_or(&defaults);
+        let read = Messages::read(&config.folder, config.input_settings());
+        match (loaded, read) {
+            (Ok(mut config), Ok((messages, warnings))) => {
+                config.warnings.extend(warnings);
+                config.check_steps(&messages).map(|()| (config, messages))
+            }
+            (Err(mut faults), Ok((_, warnings))) => {
+                faults.extend(warnings);
+                Err(faults)
+            }
+            (Ok(config), Err(faults)) => Err(config.warnings.into_iter().chain(faults).collect()),
+            (Err(mut faults), Err(more)) => {
+                faults.extend(more);
+                Err(faults)
+            }
+        }
+    }
+
+    /// What routes are compiled with.
+    pub fn input_settings(&self) -> crate::event::input::Settings {
+        crate::event::input::Settings { call_max: self.dispatcher.call_max(), hurry: self.time.hurry }
+    }
+
+    /// Every channel of a route has a provider.
+    fn check_steps(&self, messages: &Messages) -> Result<(), Vec<Fault>> {
+        let missing = |one: &&crate::event::input::TemplateUse| !self.providers.iter().any(|provider| provider.channel == one.channel);
+        let faults: Vec<_> = messages.inputs.template_uses().iter().filter(missing).collect();
+        if faults.is_empty() {
+            return Ok(());
+        }
+        let tell = |one: &crate::event::input::TemplateUse| {
+            Fault::refuse(&one.file, &one.key, format!("Its channel is {}, but no entry of [providers] carries that.", one.channel.word()))
+        };
+        Err(self.warnings.iter().cloned().chain(faults.into_iter().map(tell)).collect())
     }
 
     /// The name of a topic of ours: the prefix and `name` (`receipts`, `dispatch.sms.bulk`).
@@ -184,6 +225,7 @@ impl Config {
         for (name, entry) in &self.entries {
             files.push((format!("providers.{name}.access_token_file"), &entry.access_token_file));
             files.push((format!("providers.{name}.auth_token_file"), &entry.auth_token_file));
+            files.push((format!("providers.{name}.api_secret_file"), &entry.api_secret_file));
         }
         files.retain(|(_, file)| file.is_named());
         files
@@ -198,9 +240,18 @@ impl Config {
         ];
         files.extend(self.gateway.meta.values_mut().flat_map(|app| [&mut app.app_secret_file, &mut app.verify_token_file]));
         files.extend(self.gateway.twilio.values_mut().map(|account| &mut account.auth_token_file));
-        files.extend(self.entries.values_mut().flat_map(|entry| [&mut entry.access_token_file, &mut entry.auth_token_file]));
+        files.extend(self.entries.values_mut().flat_map(|entry| [&mut entry.access_token_file, &mut entry.auth_token_file, &mut entry.api_secret_file]));
         files
     }
+}
+
+/// A folder means the `recado.toml` in it.
+fn file_of(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join("recado.toml") } else { path.to_path_buf() }
+}
+
+fn folder_of(file: &Path) -> PathBuf {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf()
 }
 
 #[cfg(test)]

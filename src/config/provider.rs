@@ -40,12 +40,16 @@ pub enum Kind {
     Twilio {
         /// `AC` and 32 hex digits.
         account_sid: String,
-        /// The account's token.
-        auth_token: SecretFile,
+        /// The user that opens it: an API key (`SK…`), or the account itself.
+        user: String,
+        /// The API key's secret, or the account's auth token.
+        secret: SecretFile,
         /// The sending number in E.164, or the id of a messaging service (`MG…`).
         from: String,
         /// Whose webhooks its receipts come through: a name of `[gateway.twilio]`.
         account: String,
+        /// Who speaks in calls; empty: the usual voice.
+        voice: String,
     },
 }
 
@@ -88,9 +92,12 @@ pub(super) struct Entry {
     pub(super) access_token_file: SecretFile,
     app: String,
     account_sid: String,
+    api_key: String,
+    pub(super) api_secret_file: SecretFile,
     pub(super) auth_token_file: SecretFile,
     from: String,
     account: String,
+    voice: String,
 }
 
 impl Entry {
@@ -140,7 +147,12 @@ impl Entry {
                 None
             }
             Some(KindWord::Meta) => {
-                self.only_for(key, &[("account_sid", &self.account_sid), ("from", &self.from), ("account", &self.account)], "twilio", found);
+                self.only_for(
+                    key,
+                    &[("account_sid", &self.account_sid), ("api_key", &self.api_key), ("from", &self.from), ("account", &self.account), ("voice", &self.voice)],
+                    "twilio",
+                    found,
+                );
                 if channel.is_some_and(|channel| channel != Channel::WhatsApp) {
                     found.refuse(&key("channel"), "Meta carries whatsapp alone.");
                 }
@@ -162,7 +174,13 @@ impl Entry {
                     found.refuse(&key("channel"), "Twilio carries sms or voice here; whatsapp goes to Meta itself.");
                 }
                 found.demand(is_sid(&self.account_sid, "AC"), &key("account_sid"), "It must be Twilio's account id: `AC` and 32 hex digits.");
-                found.demand(self.auth_token_file.is_named(), &key("auth_token_file"), "It must name the file that holds the account's auth token.");
+                let by_key = !self.api_key.is_empty();
+                found.demand(!by_key || is_sid(&self.api_key, "SK"), &key("api_key"), "It must be an API key's id: `SK` and 32 hex digits.");
+                found.demand(
+                    self.api_secret_file.is_named() == by_key && self.auth_token_file.is_named() != by_key,
+                    &key(if by_key { "api_secret_file" } else { "auth_token_file" }),
+                    "It must name the file that opens the account: `api_secret_file` with an `api_key`, else `auth_token_file`, and not both.",
+                );
                 let number = self.from.strip_prefix('+').is_some_and(|rest| is_digits(rest) && (8..=15).contains(&rest.len()));
                 let service = channel == Some(Channel::Sms) && is_sid(&self.from, "MG");
                 found.demand(
@@ -177,9 +195,11 @@ impl Entry {
                 );
                 Some(Kind::Twilio {
                     account_sid: self.account_sid.clone(),
-                    auth_token: self.auth_token_file.clone(),
+                    user: if by_key { &self.api_key } else { &self.account_sid }.clone(),
+                    secret: if by_key { &self.api_secret_file } else { &self.auth_token_file }.clone(),
                     from: self.from.clone(),
                     account: self.account.clone(),
+                    voice: self.voice.clone(),
                 })
             }
         }

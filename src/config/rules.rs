@@ -91,6 +91,12 @@ impl Config {
                 entry.check(name, self.mode, &self.gateway, &self.dispatcher.hosts_allowed, found)
             })
             .collect();
+        for (index, provider) in self.providers.iter().enumerate() {
+            if let Some(other) = self.providers[..index].iter().find(|other| other.channel == provider.channel) {
+                let sentence = format!("`{}` carries {} already: a channel has one provider.", other.name, provider.channel.word());
+                found.refuse(&format!("providers.{}.channel", provider.name), &sentence);
+            }
+        }
     }
 
     fn check_names(&self, found: &mut Found<'_>) {
@@ -143,7 +149,9 @@ impl Config {
         found.span("dispatcher.call_timeout", dispatcher.call_timeout, Duration::from_millis(100), Duration::from_secs(30));
         found.span("dispatcher.call_margin", dispatcher.call_margin, Duration::from_millis(10), Duration::from_secs(30));
         found.span("dispatcher.breaker_pause", dispatcher.breaker_pause, Duration::from_millis(100), Duration::from_secs(600));
-        found.demand(dispatcher.breaker_failures >= 1, "dispatcher.breaker_failures", "It must be at least 1.");
+        found.span("dispatcher.breaker_window", dispatcher.breaker_window, Duration::from_secs(1), Duration::from_secs(600));
+        found.demand(dispatcher.breaker_calls_min >= 1, "dispatcher.breaker_calls_min", "It must be at least 1.");
+        found.demand((1..=100).contains(&dispatcher.breaker_failed_percent_min), "dispatcher.breaker_failed_percent_min", "It must be between 1 and 100.");
     }
 
     fn check_gateway(&self, found: &mut Found<'_>) {

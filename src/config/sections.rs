@@ -108,8 +108,13 @@ pub struct Dispatcher {
     /// Kept free between the end of the longest call and the end of the lease.
     #[serde(with = "humantime_serde")]
     pub call_margin: Duration,
-    /// The breaker of a provider opens after so many failures in a row.
-    pub breaker_failures: u32,
+    /// Over what time a provider's breaker looks at its calls; whole seconds.
+    #[serde(with = "humantime_serde")]
+    pub breaker_window: Duration,
+    /// It does not open on fewer calls than this.
+    pub breaker_calls_min: u32,
+    /// It opens when so many of a hundred calls failed.
+    pub breaker_failed_percent_min: u32,
     /// For so long an open breaker answers *unavailable* at once; then one call is tried.
     #[serde(with = "humantime_serde")]
     pub breaker_pause: Duration,
@@ -123,8 +128,10 @@ impl Default for Dispatcher {
             in_flight_max: 2_000,
             call_timeout: Duration::from_secs(4),
             call_margin: Duration::from_secs(1),
-            breaker_failures: 20,
-            breaker_pause: Duration::from_secs(10),
+            breaker_window: Duration::from_secs(10),
+            breaker_calls_min: 20,
+            breaker_failed_percent_min: 50,
+            breaker_pause: Duration::from_secs(5),
             hosts_allowed: vec!["graph.facebook.com".into(), "api.twilio.com".into()],
         }
     }

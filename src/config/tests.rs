@@ -14,7 +14,7 @@ impl Folder {
         // Paths of the files as shipped lead out of the folder; in here everything stays inside.
         let text = text.replace("../.recado/", "");
         fs::create_dir(folder.path().join("secrets")).unwrap();
-        for name in ["kafka-password", "meta-app-secret", "meta-verify-token", "twilio-auth-token", "meta-access-token"] {
+        for name in ["kafka-password", "meta-app-secret", "meta-verify-token", "twilio-auth-token", "twilio-api-secret", "meta-access-token"] {
             Self::write(&folder.path().join("secrets").join(name), &format!("{name}-5f1d77aa"));
         }
         Self::write(&folder.path().join("secrets/root-key"), "8f3a".repeat(16).as_str());
@@ -155,6 +155,9 @@ fn weak_settings_are_refused_outside_development() {
         ("min_tls = \"1.3\"", "min_tls = \"1.2\"", "providers.meta.min_tls_reason"),
         ("\"https://graph.facebook.com\"", "\"http://127.0.0.1:9\"", "providers.meta.base_url"),
         ("\"https://graph.facebook.com\"", "\"https://graph.example\"", "providers.meta.base_url"),
+        ("api_key = \"SK00000000000000000000000000000000\"", "", "providers.twilio-sms.auth_token_file"),
+        ("api_key = \"SK00", "api_key = \"AC00", "providers.twilio-sms.api_key"),
+        ("channel = \"voice\"", "channel = \"sms\"", "providers.twilio-voice.channel"),
         ("app = \"bank\"", "app = \"other\"", "providers.meta.app"),
         ("accepted_by = \"Ana Souza, 2026-11-30\"", "accepted_by = \"Ana\"", "keys.accepted_by"),
         ("cache_ttl = \"1m\"", "cache_ttl = \"6m\"", "keys.cache_ttl"),
@@ -211,4 +214,62 @@ fn a_file_that_is_no_toml_is_told_by_its_line_alone() {
     assert_eq!(faults[0].sentence, "Line 2 is no TOML.");
     let absent = Config::load_with(Path::new("absent/recado.toml"), []).unwrap_err();
     assert!(absent[0].sentence.contains("cannot be read"), "{absent:?}");
+}
+
+/// The whole configuration as shipped, with secrets.
+fn shipped() -> Folder {
+    let folder = Folder::new(MANUAL);
+    let from = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for place in ["config/routes", "config/templates", "schemas"] {
+        let into = folder.0.path().join(place.trim_start_matches("config/"));
+        fs::create_dir(&into).unwrap();
+        for entry in fs::read_dir(from.join(place)).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, into.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    fs::copy(from.join("config/masking.toml"), folder.0.path().join("masking.toml")).unwrap();
+    folder
+}
+
+fn change(folder: &Folder, file: &str, from: &str, to: &str) {
+    let path = folder.0.path().join(file);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{from} is not in {file}");
+    fs::write(path, text.replacen(from, to, 1)).unwrap();
+}
+
+#[test]
+fn the_configuration_as_shipped_has_no_faults() {
+    let folder = shipped();
+    let (config, messages) = Config::load_all(folder.0.path()).unwrap();
+    let refused: Vec<_> = config.warnings.iter().filter(|fault| fault.severity == Severity::Refuse).collect();
+    assert!(refused.is_empty(), "{refused:#?}");
+    assert_eq!(messages.topics(), ["auth.challenges", "auth.codes-used", "billing.invoices", "pix.transactions"]);
+}
+
+#[test]
+fn faults_of_all_files_are_told_in_one_run() {
+    let folder = shipped();
+    change(&folder, "recado.toml", "threads = 1", "threads = 1000");
+    change(&folder, "routes/codes.toml", "lane = \"express\"", "lane = \"bulk\"");
+    change(&folder, "routes/pix.toml", "channel = \"sms\"", "channel = \"pigeon\"");
+    fs::write(folder.0.path().join("templates/fatura.toml"), "name = \n").unwrap();
+    fs::remove_file(folder.0.path().join("masking.toml")).unwrap();
+    let Err(faults) = Config::load_all(folder.0.path()) else { panic!("there are faults") };
+    for file in ["recado.toml", "routes/codes.toml", "routes/pix.toml", "masking.toml"] {
+        assert!(faults.iter().any(|fault| fault.file == file && fault.severity == Severity::Refuse), "{file}: {faults:#?}");
+    }
+    assert!(!faults.iter().any(|fault| fault.file.starts_with("routes/") && fault.key.ends_with("template")), "no fault follows from another: {faults:#?}");
+}
+
+#[test]
+fn a_channel_without_a_provider_is_refused() {
+    let folder = shipped();
+    let text = fs::read_to_string(folder.0.path().join("recado.toml")).unwrap();
+    let (start, end) = (text.find("[providers.twilio-voice]").unwrap(), text.find("# The keys that seal").unwrap());
+    fs::write(folder.0.path().join("recado.toml"), format!("{}{}", &text[..start], &text[end..])).unwrap();
+    let Err(faults) = Config::load_all(folder.0.path()) else { panic!("there are faults") };
+    let refused: Vec<_> = faults.iter().filter(|fault| fault.severity == Severity::Refuse).collect();
+    assert!(!refused.is_empty() && refused.iter().all(|fault| fault.sentence.contains("no entry of [providers] carries")), "{faults:#?}");
 }

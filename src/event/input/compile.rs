@@ -306,6 +306,8 @@ impl Compiler<'_> {
             route: self.routes.len(),
             channel,
             template: step.template.clone(),
+            wait,
+            last_step: index + 1 == route.steps.len(),
             code,
         });
         Step::new(channel, step.template.as_str(), self.scaled(lease), self.scaled(wait), wait_for)

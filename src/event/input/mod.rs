@@ -154,6 +154,10 @@ pub struct TemplateUse {
     pub channel: Channel,
     /// Its name in the catalogue.
     pub template: String,
+    /// How long the step waits for its receipt, undivided.
+    pub wait: Duration,
+    /// Whether no step comes after it.
+    pub last_step: bool,
     /// Whether the notifications carry a code.
     pub code: bool,
 }
