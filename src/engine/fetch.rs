@@ -1,7 +1,7 @@
 //! Takes records out of the consumer in batches, through two queues of our own: receipts (with cancels), which never wait, and requests.
 //!
-//! Easily got wrong: a forward that is set before librdkafka has started the partition is overwritten by its start, so records may also come through the main
-//! queue. They are taken there too, and the forward is set again.
+//! Easily got wrong: a forward that is set before librdkafka has started the partition is overwritten by its start. The order that avoids it is `take_over` in
+//! `thread.rs`.
 #![expect(unsafe_code, reason = "rdkafka has no safe binding of batch consumption from a private queue")]
 
 use crate::delivery::{Partition, Timestamp};

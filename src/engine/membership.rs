@@ -5,11 +5,12 @@
 use crate::delivery::Partition;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What the group wants of this member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,9 +25,15 @@ pub enum Rebalance {
 #[derive(Default)]
 pub struct Membership {
     wanted: Mutex<VecDeque<Rebalance>>,
+    closing: AtomicBool,
 }
 
 impl Membership {
+    /// From now on partitions are given back as soon as the group asks: closing a consumer waits for that, and the loop that would do it has ended.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
     /// The next wish of the group, in order.
     pub fn next(&self) -> Option<Rebalance> {
         self.wanted.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front()
@@ -40,7 +47,13 @@ impl ClientContext for Membership {
 }
 
 impl ConsumerContext for Membership {
-    fn rebalance(&self, _: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        if self.closing.load(Ordering::Relaxed) {
+            if let Err(error) = consumer.unassign() {
+                tracing::warn!(%error, "Partitions could not be given back.");
+            }
+            return;
+        }
         let wish = match error {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
                 Rebalance::Assigned(list.elements().iter().filter_map(|element| Partition::from_kafka(element.partition())).collect())

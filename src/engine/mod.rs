@@ -1,5 +1,33 @@
-//! To be written.
+//! Kafka in, decisions out. Enters: the bank's records, receipts, time; leaves: dispatches, statuses, and the state that they came from, in one transaction.
+//!
+//! The order that everything rests on: decide, commit to Kafka, and only then write to RocksDB. The store is never ahead of what is committed, so recovery
+//! only goes forward.
+//!
+//! `overlay`, `gate`, `resume`, `timers`, `dedup`, `storm`, `kafka_time` and `stored` are pure; `thread` is the loop, `task` what one partition knows.
 
 pub mod end_offsets;
 pub mod kafka_time;
 pub mod store;
+
+mod dedup;
+
+mod fetch;
+mod gate;
+mod hello;
+mod membership;
+mod overlay;
+mod poison;
+mod restore;
+mod resume;
+mod settings;
+mod storm;
+mod stored;
+mod task;
+mod thread;
+mod timers;
+mod topic_id;
+mod transaction;
+mod watchdog;
+
+pub use settings::{Settings, Topics};
+pub use thread::{Engine, EngineError, Shared};

@@ -1,0 +1,96 @@
+//! How the engine learns Kafka time: now and then it writes a record of its own to each receipts partition, and the acknowledgement carries the append time.
+//!
+//! Easily got wrong: reading the record back would measure the backlog too; the acknowledgement does not.
+
+use super::kafka_time::Estimator;
+use crate::delivery::{Partition, Timestamp};
+use crate::event::records::{Returned, encode_returned};
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A partition without a sample for so long gets a hello. Source: design §4.
+const PACE: Duration = Duration::from_secs(5);
+/// Until the first sample has come, one is tried this often.
+const PACE_FIRST: Duration = Duration::from_millis(500);
+
+/// One measured record.
+struct Sample {
+    partition: Partition,
+    written: Timestamp,
+    acknowledged: Timestamp,
+    appended: Timestamp,
+}
+
+struct Context {
+    samples: Mutex<Sender<Sample>>,
+}
+
+impl ClientContext for Context {}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = Box<Timestamp>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, written: Box<Timestamp>) {
+        let Ok(message) = result else { return };
+        let (Some(partition), Some(appended)) = (Partition::from_kafka(message.partition()), message.timestamp().to_millis()) else { return };
+        let sample = Sample { partition, written: *written, acknowledged: crate::clock::now(), appended: Timestamp::from_millis(appended) };
+        // The engine has gone: nobody needs the sample.
+        let _ = self.samples.lock().unwrap_or_else(std::sync::PoisonError::into_inner).send(sample);
+    }
+}
+
+/// Writes hellos and collects their samples, for one engine thread.
+pub struct Hello {
+    producer: ThreadedProducer<Context>,
+    samples: Receiver<Sample>,
+    topic: Arc<str>,
+    instance: String,
+    nonce: u64,
+}
+
+impl Hello {
+    /// With a producer of its own: never transactional, or it would hide receipts.
+    pub fn open(mut config: ClientConfig, topic: Arc<str>, instance: String) -> Result<Self, KafkaError> {
+        let (sender, samples) = channel();
+        config.set("enable.idempotence", "true").set("acks", "all").set("linger.ms", "0").set("message.timeout.ms", "4000");
+        let producer = config.create_with_context(Context { samples: Mutex::new(sender) })?;
+        Ok(Self { producer, samples, topic, instance, nonce: 0 })
+    }
+
+    /// Writes one to this partition if its clock is due for it. `asked` is when the last one was written.
+    pub fn write_if_due(&mut self, partition: Partition, clock: &Estimator, asked: &mut Option<Timestamp>, now: Timestamp) {
+        let pace = if clock.age(now).is_some() { PACE } else { PACE_FIRST };
+        let fresh = clock.age(now).is_some_and(|age| age < PACE);
+        if fresh || asked.is_some_and(|asked| now.since(asked) < pace) {
+            return;
+        }
+        *asked = Some(now);
+        self.nonce += 1;
+        let mut value = Vec::new();
+        encode_returned(&Returned::Hello { instance: self.instance.clone(), nonce: self.nonce }, &mut value);
+        let record: BaseRecord<'_, [u8], [u8], Box<Timestamp>> =
+            BaseRecord::with_opaque_to(&self.topic, Box::new(crate::clock::now())).partition(partition.kafka()).key(&[][..]).payload(value.as_slice());
+        if let Err((error, _)) = self.producer.send(record) {
+            tracing::warn!(partition = partition.0, %error, "A hello could not be written; Kafka time ages.");
+        }
+    }
+
+    /// Hands out what has been measured since the last call.
+    pub fn samples(&self, mut to: impl FnMut(Partition, Timestamp, Timestamp, Timestamp)) {
+        while let Ok(sample) = self.samples.try_recv() {
+            to(sample.partition, sample.written, sample.acknowledged, sample.appended);
+        }
+    }
+}
+
+impl Drop for Hello {
+    fn drop(&mut self) {
+        self.producer.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
+    }
+}

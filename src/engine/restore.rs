@@ -1,0 +1,403 @@
+//! Opens the tasks of newly assigned partitions: stable positions, the changelog's true end, replay up to it, and where to read each source from.
+//!
+//! Easily got wrong: the order. The end of the changelog is asked for after the group's *stable* offsets were read, else writes whose commit marker is still
+//! on its way are missed.
+
+use super::end_offsets::EndOffsets;
+use super::poison::Note;
+use super::resume::{self, Known, Oddity};
+use super::store::{Meta, PartitionStore, StoreError};
+use super::stored::{POSITIONS_KEY, Positions};
+use super::task::{Task, TaskError};
+use super::thread::Shared;
+use super::topic_id::topic_id;
+use super::watchdog::Watch;
+use crate::delivery::{Partition, Timestamp};
+use crate::event::input::Start;
+use crate::observe::engine as metrics;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longer than the transaction time-out and the coordinator's scan together: the question for stable offsets waits pending transactions out.
+const COMMITTED_TIMEOUT: Duration = Duration::from_secs(25);
+/// One question to a broker.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// The whole replay gives up after this; the process restarts and goes on from what is flushed.
+const REPLAY_TIMEOUT: Duration = Duration::from_secs(600);
+/// So many keys are folded before they are written to the store.
+const FOLD_MAX: usize = 1_000_000;
+
+/// Why partitions could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// Kafka did not answer, or refused.
+    #[error("{doing}: {error}")]
+    Kafka {
+        /// What we were doing.
+        doing: &'static str,
+        /// What the client says.
+        error: KafkaError,
+    },
+    /// A client answered nothing in time.
+    #[error("{0}: no answer in time")]
+    Silent(&'static str),
+    /// The state is beyond the end of a source: nobody may guess.
+    #[error("the position of {topic}-{partition} lies beyond the log's end: the topic was made anew or lost writes; an operator must say where to go on")]
+    BeyondEnd {
+        /// The source.
+        topic: String,
+        /// Its partition.
+        partition: u16,
+    },
+    /// The store.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// The store.
+    #[error("the state store: {0}")]
+    Store(#[from] StoreError),
+    /// The note of the record being decided.
+    #[error("the state folder: {0}")]
+    Folder(#[from] std::io::Error),
+}
+
+fn kafka(doing: &'static str) -> impl FnOnce(KafkaError) -> RestoreError {
+    move |error| RestoreError::Kafka { doing, error }
+}
+
+/// A source topic with the number of its partitions.
+pub struct Source {
+    /// Its name.
+    pub topic: Arc<str>,
+    /// How many partitions it has.
+    pub partitions: u16,
+    /// Where a first start begins.
+    pub start: Start,
+}
+
+/// The opened tasks, and the list to assign with the offset of each source.
+pub struct Opened {
+    /// One for each partition.
+    pub tasks: BTreeMap<Partition, Task>,
+    /// What to hand to the consumer.
+    pub list: TopicPartitionList,
+    /// Whether a position record must be committed before the first read: there are new starts.
+    pub new_starts: bool,
+}
+
+/// Opens the tasks of these partitions. `consumer` is the group's; `beat` is called at least once a second, so that the group sees us alive.
+pub fn open<C: ConsumerContext>(
+    shared: &Shared,
+    consumer: &BaseConsumer<C>,
+    watch: &Watch,
+    sources: &[Source],
+    partitions: &[Partition],
+    beat: &mut dyn FnMut(),
+) -> Result<Opened, RestoreError> {
+    let wanted: Vec<(&Source, Partition)> = partitions
+        .iter()
+        .flat_map(|&partition| sources.iter().filter(move |source| partition.0 < source.partitions).map(move |source| (source, partition)))
+        .collect();
+    let committed = committed(consumer, watch, &wanted)?;
+    let ends = changelog_ends(shared, consumer, partitions)?;
+    let mut tasks = BTreeMap::new();
+    let id = topic_id(consumer.client().native_ptr(), &shared.settings.topics.state, QUESTION_TIMEOUT)
+        .ok_or(RestoreError::Silent("asking for the changelog's identity"))?;
+    let mut stores = BTreeMap::new();
+    for &partition in partitions {
+        stores.insert(partition, trusted(shared, partition, id)?);
+    }
+    replay(shared, &mut stores, &ends, beat)?;
+    for (partition, (store, meta)) in stores {
+        let note = Note::open(&shared.settings.state_folder.join(format!("deciding-{}", partition.0)))?;
+        let mut task = Task::new(partition, store, note, meta, crate::clock::now());
+        task.rebuild()?;
+        tasks.insert(partition, task);
+    }
+    let mut opened = Opened { tasks, list: TopicPartitionList::new(), new_starts: false };
+    for (source, partition) in wanted {
+        beat();
+        place(consumer, &mut opened, source, partition, committed.get(&(source.topic.to_string(), partition)).copied())?;
+    }
+    Ok(opened)
+}
+
+/// The group's stable positions: the question waits for pending transactions, ours of a former life included.
+fn committed<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    watch: &Watch,
+    wanted: &[(&Source, Partition)],
+) -> Result<HashMap<(String, Partition), i64>, RestoreError> {
+    let mut list = TopicPartitionList::new();
+    for (source, partition) in wanted {
+        list.add_partition(&source.topic, partition.kafka());
+    }
+    let _guard = watch.enter("committed");
+    let answer = consumer.committed_offsets(list, COMMITTED_TIMEOUT).map_err(kafka("asking for the group's positions"))?;
+    Ok(answer
+        .elements()
+        .iter()
+        .filter_map(|element| match element.offset() {
+            Offset::Offset(offset) => Some(((element.topic().to_owned(), Partition::from_kafka(element.partition())?), offset)),
+            _ => None,
+        })
+        .collect())
+}
+
+/// The read-uncommitted end of each changelog partition.
+fn changelog_ends<C: ConsumerContext>(shared: &Shared, consumer: &BaseConsumer<C>, partitions: &[Partition]) -> Result<BTreeMap<Partition, i64>, RestoreError> {
+    let mut questions = EndOffsets::new(consumer.client().native_ptr());
+    let mut ends = BTreeMap::new();
+    let deadline = crate::clock::monotonic() + QUESTION_TIMEOUT * 3;
+    while ends.len() < partitions.len() {
+        if crate::clock::monotonic() > deadline {
+            return Err(RestoreError::Silent("asking for the changelog's end"));
+        }
+        let missing = partitions.iter().filter(|partition| !ends.contains_key(*partition));
+        questions.ask(missing.map(|&partition| (shared.settings.topics.state.to_string(), partition)), QUESTION_TIMEOUT);
+        while questions.open() > 0 {
+            match questions.answer(QUESTION_TIMEOUT + Duration::from_secs(1)) {
+                Some(Ok(answers)) => ends.extend(answers.into_iter().filter_map(|end| Some((end.partition, end.offset?)))),
+                Some(Err(error)) => tracing::warn!(%error, "The changelog's end could not be asked for; asking again."),
+                None => return Err(RestoreError::Silent("asking for the changelog's end")),
+            }
+        }
+    }
+    Ok(ends)
+}
+
+/// The store of a partition, emptied when it cannot be trusted: corrupt, older than the changelog keeps its tombstones, or of another topic of that name.
+fn trusted(shared: &Shared, partition: Partition, topic_id: [u8; 16]) -> Result<(PartitionStore, Meta), RestoreError> {
+    let store = shared.store.partition(partition)?;
+    let why = match store.meta() {
+        Ok(None) => return Ok((store, empty(topic_id))),
+        Ok(Some(meta)) if meta.topic_id != topic_id => "topic_recreated",
+        Ok(Some(meta)) if crate::clock::wall().since(meta.wall) > shared.settings.store_age_max => "too_old",
+        Ok(Some(meta)) => return Ok((store, meta)),
+        Err(StoreError::Corrupt(_)) => "corrupt",
+        Err(other) => return Err(other.into()),
+    };
+    drop(store);
+    emptied(shared, partition, topic_id, why)
+}
+
+fn emptied(shared: &Shared, partition: Partition, topic_id: [u8; 16], why: &'static str) -> Result<(PartitionStore, Meta), RestoreError> {
+    tracing::warn!(partition = partition.0, why, "The partition's store cannot be trusted; it is rebuilt from the changelog.");
+    metrics::rebuilt(why);
+    shared.store.drop_partition(partition)?;
+    Ok((shared.store.partition(partition)?, empty(topic_id)))
+}
+
+/// The position of a store that holds nothing.
+fn empty(topic_id: [u8; 16]) -> Meta {
+    Meta { changelog_position: 0, next_offsets: BTreeMap::new(), wall: crate::clock::wall(), topic_id }
+}
+
+/// Reads each changelog from the stored position to its end and folds it into the store.
+fn replay(
+    shared: &Shared,
+    stores: &mut BTreeMap<Partition, (PartitionStore, Meta)>,
+    ends: &BTreeMap<Partition, i64>,
+    beat: &mut dyn FnMut(),
+) -> Result<(), RestoreError> {
+    let reader = Reader::open(shared)?;
+    let mut list = TopicPartitionList::new();
+    for (&partition, (store, meta)) in stores.iter_mut() {
+        let end = ends.get(&partition).copied().unwrap_or(0);
+        let (start, log_end) = reader.watermarks(partition)?;
+        if meta.changelog_position > end || (meta.changelog_position > 0 && meta.changelog_position < start) {
+            let (fresh, empty) = emptied(shared, partition, meta.topic_id, "outside_log")?;
+            (*store, *meta) = (fresh, empty);
+        }
+        meta.changelog_position = meta.changelog_position.max(start);
+        if meta.changelog_position < end {
+            list.add_partition_offset(&shared.settings.topics.state, partition.kafka(), Offset::Offset(meta.changelog_position))
+                .map_err(kafka("reading the changelog"))?;
+        }
+        tracing::debug!(partition = partition.0, from = meta.changelog_position, end, log_end, "Replaying.");
+    }
+    if list.count() > 0 {
+        reader.replay(&list, stores, ends, beat)?;
+    }
+    Ok(())
+}
+
+/// A second, assign-only consumer for changelogs.
+struct Reader {
+    consumer: BaseConsumer,
+    topic: Arc<str>,
+}
+
+impl Reader {
+    fn open(shared: &Shared) -> Result<Self, RestoreError> {
+        let mut config = shared.settings.client();
+        config
+            .set("group.id", format!("{}restore", shared.settings.topics.prefix()))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("isolation.level", "read_committed")
+            .set("auto.offset.reset", "error")
+            .set("check.crcs", "true")
+            .set("fetch.wait.max.ms", "20");
+        let consumer = config.create().map_err(kafka("making the changelog's reader"))?;
+        Ok(Self { consumer, topic: shared.settings.topics.state.clone() })
+    }
+
+    fn watermarks(&self, partition: Partition) -> Result<(i64, i64), RestoreError> {
+        self.consumer.fetch_watermarks(&self.topic, partition.kafka(), QUESTION_TIMEOUT).map_err(kafka("asking for the changelog's start"))
+    }
+
+    fn replay(
+        &self,
+        list: &TopicPartitionList,
+        stores: &mut BTreeMap<Partition, (PartitionStore, Meta)>,
+        ends: &BTreeMap<Partition, i64>,
+        beat: &mut dyn FnMut(),
+    ) -> Result<(), RestoreError> {
+        self.consumer.assign(list).map_err(kafka("reading the changelog"))?;
+        let deadline = crate::clock::monotonic() + REPLAY_TIMEOUT;
+        let mut folds: BTreeMap<Partition, HashMap<Vec<u8>, Option<Vec<u8>>>> = BTreeMap::new();
+        let mut since_beat = crate::clock::monotonic();
+        let mut left: Vec<Partition> = list.elements().iter().filter_map(|element| Partition::from_kafka(element.partition())).collect();
+        let mut read = 0u64;
+        while !left.is_empty() {
+            let now = crate::clock::monotonic();
+            if now.saturating_sub(since_beat) > Duration::from_millis(500) {
+                beat();
+                since_beat = now;
+            }
+            if now > deadline {
+                return Err(RestoreError::Silent("reading the changelog to its end"));
+            }
+            match self.consumer.poll(Duration::from_millis(50)) {
+                Some(Ok(message)) => {
+                    let Some(partition) = Partition::from_kafka(message.partition()) else { continue };
+                    let (_, meta) = stores.get_mut(&partition).expect("only stores that are being opened are read");
+                    meta.changelog_position = message.offset() + 1;
+                    read += 1;
+                    if let Some(key) = message.key() {
+                        let fold = folds.entry(partition).or_default();
+                        fold.insert(key.to_vec(), message.payload().map(<[u8]>::to_vec));
+                        if fold.len() >= FOLD_MAX {
+                            write(stores, partition, std::mem::take(fold))?;
+                        }
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) | None => {}
+                Some(Err(error)) if retriable(&error) => tracing::warn!(%error, "The changelog cannot be read now; trying on."),
+                Some(Err(error)) => return Err(RestoreError::Kafka { doing: "reading the changelog", error }),
+            }
+            // Positions pass over commit markers, records do not: the end is reached by position.
+            let positions = self.consumer.position().map_err(kafka("reading the changelog"))?;
+            for element in positions.elements() {
+                if let (Some(partition), Offset::Offset(position)) = (Partition::from_kafka(element.partition()), element.offset()) {
+                    if position >= ends.get(&partition).copied().unwrap_or(0)
+                        && let Some(at) = left.iter().position(|other| *other == partition)
+                    {
+                        left.swap_remove(at);
+                        let (_, meta) = stores.get_mut(&partition).expect("as above");
+                        meta.changelog_position = meta.changelog_position.max(position);
+                        write(stores, partition, folds.remove(&partition).unwrap_or_default())?;
+                    }
+                }
+            }
+        }
+        tracing::info!(records = read, partitions = list.count(), "Replayed the changelog.");
+        Ok(())
+    }
+}
+
+/// Whether reading may go on after this error.
+fn retriable(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::NotLeaderForPartition
+        )
+    )
+}
+
+/// Writes folded changes and the position that they reach, in one batch.
+fn write(
+    stores: &mut BTreeMap<Partition, (PartitionStore, Meta)>,
+    partition: Partition,
+    mut fold: HashMap<Vec<u8>, Option<Vec<u8>>>,
+) -> Result<(), RestoreError> {
+    let (store, meta) = stores.get_mut(&partition).expect("only stores that are being opened are written");
+    if let Some(Some(positions)) = fold.remove(POSITIONS_KEY) {
+        meta.next_offsets = Positions::read(&positions).map_err(TaskError::from)?.0;
+    }
+    meta.wall = crate::clock::wall();
+    let mut changes: Vec<_> = fold.into_iter().collect();
+    changes.sort();
+    store.apply(changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())), meta)?;
+    Ok(())
+}
+
+/// Where one source of one task is read from.
+fn place<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    opened: &mut Opened,
+    source: &Source,
+    partition: Partition,
+    committed: Option<i64>,
+) -> Result<(), RestoreError> {
+    let (log_start, log_end) = consumer.fetch_watermarks(&source.topic, partition.kafka(), QUESTION_TIMEOUT).map_err(kafka("asking for a source's bounds"))?;
+    let task = opened.tasks.get_mut(&partition).expect("each wanted partition has a task");
+    let recorded = task.positions.0.get(&*source.topic).copied();
+    let first = match source.start {
+        _ if recorded.is_some() || committed.is_some() => log_end,
+        Start::Earliest => log_start,
+        Start::Latest => log_end,
+        Start::At(time) => offset_at(consumer, source, partition, time)?.unwrap_or(log_end),
+    };
+    let start = resume::start(Known { recorded, committed, log_start, log_end, first })
+        .map_err(|_| RestoreError::BeyondEnd { topic: source.topic.to_string(), partition: partition.0 })?;
+    if let Some(oddity) = start.oddity {
+        metrics::oddity(oddity_word(oddity));
+        tracing::warn!(
+            topic = &*source.topic,
+            partition = partition.0,
+            oddity = oddity_word(oddity),
+            recorded,
+            committed,
+            log_start,
+            log_end,
+            start = start.offset,
+            "State, group and log disagree about a position; the state counts."
+        );
+    }
+    task.positions.0.insert(source.topic.to_string(), start.offset);
+    if let Some(until) = start.reread_until {
+        task.reread.insert(source.topic.to_string(), until);
+    }
+    opened.new_starts |= start.new;
+    opened.list.add_partition_offset(&source.topic, partition.kafka(), Offset::Offset(start.offset)).map_err(kafka("assigning"))
+}
+
+fn offset_at<C: ConsumerContext>(consumer: &BaseConsumer<C>, source: &Source, partition: Partition, time: Timestamp) -> Result<Option<i64>, RestoreError> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&source.topic, partition.kafka(), Offset::Offset(time.millis())).map_err(kafka("asking for the offset of a time"))?;
+    let answer = consumer.offsets_for_times(list, QUESTION_TIMEOUT).map_err(kafka("asking for the offset of a time"))?;
+    Ok(answer.elements().first().and_then(|element| match element.offset() {
+        Offset::Offset(offset) => Some(offset),
+        _ => None,
+    }))
+}
+
+fn oddity_word(oddity: Oddity) -> &'static str {
+    match oddity {
+        Oddity::GroupBehind => "group_behind",
+        Oddity::GroupAhead => "group_ahead",
+        Oddity::Truncated => "truncated",
+        Oddity::BeyondEnd => "beyond_end",
+    }
+}

@@ -1,0 +1,118 @@
+//! What the engine is told: limits, names, clients.
+
+use crate::delivery::{Channel, Lane};
+use rdkafka::ClientConfig;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Settings of the engine of one process.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The stable name of this instance; part of its group member and transactional ids.
+    pub instance: String,
+    /// How many threads; each has a consumer, a producer and its tasks.
+    pub threads: usize,
+    /// Where RocksDB lives.
+    pub state_folder: PathBuf,
+    /// Connection properties of every Kafka client (bootstrap, TLS, SCRAM).
+    pub kafka: Vec<(String, String)>,
+    /// Commit at the latest after this. Default 100 ms.
+    pub commit_interval: Duration,
+    /// Commit when drained and this long after the last commit. Default 20 ms; `None` switches it off (the crash rig's long transactions).
+    pub commit_on_drain: Option<Duration>,
+    /// How long a transaction may stay open. Default 10 s.
+    pub transaction_timeout: Duration,
+    /// How long a dead member keeps its partitions. Default 10 s.
+    pub session_timeout: Duration,
+    /// How many attempts without outcome and receipt there may be per channel and lane before requests pause.
+    pub attempts_open_max: usize,
+    /// How long a due timer is held at most for a silent gateway, a silent dispatcher or a storm. Default 120 s.
+    pub hold_max: Duration,
+    /// Whether the storm guard holds fallbacks. Default true.
+    pub storm_guard: bool,
+    /// Deduplication window. Default 1 h.
+    pub dedup_window: Duration,
+    /// A store whose position is older than this is rebuilt: deleted deliveries would come back. Default: the changelog's `delete.retention.ms` less a margin.
+    pub store_age_max: Duration,
+    /// Decide and render, but publish nothing: no transaction is begun.
+    pub dry_run: bool,
+    /// Topic names.
+    pub topics: Topics,
+}
+
+impl Settings {
+    /// The connection properties alone, as the start of a client's configuration.
+    pub fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        for (key, value) in &self.kafka {
+            config.set(key, value);
+        }
+        config
+    }
+}
+
+/// The names of Recado's own topics under one prefix.
+#[derive(Clone, Debug)]
+pub struct Topics {
+    prefix: String,
+    /// `<prefix>receipts`
+    pub receipts: Arc<str>,
+    /// `<prefix>status`
+    pub status: Arc<str>,
+    /// `<prefix>state`
+    pub state: Arc<str>,
+    /// `<prefix>dead-letters`
+    pub dead_letters: Arc<str>,
+    /// `<prefix>dispatch-journal`
+    pub journal: Arc<str>,
+    dispatch: Vec<Arc<str>>,
+    retry: Vec<Arc<str>>,
+}
+
+impl Topics {
+    /// All names under this prefix (`recado.` by default).
+    pub fn under(prefix: &str) -> Self {
+        let name = |word: &str| Arc::from(format!("{prefix}{word}"));
+        let per_traffic = |word: &str| {
+            Channel::ALL
+                .into_iter()
+                .flat_map(|channel| {
+                    Lane::ALL.map(|lane| {
+                        let bulk = if lane == Lane::Bulk { ".bulk" } else { "" };
+                        name(&format!("{word}.{}{bulk}", channel.word()))
+                    })
+                })
+                .collect()
+        };
+        Self {
+            prefix: prefix.to_owned(),
+            receipts: name("receipts"),
+            status: name("status"),
+            state: name("state"),
+            dead_letters: name("dead-letters"),
+            journal: name("dispatch-journal"),
+            dispatch: per_traffic("dispatch"),
+            retry: per_traffic("retry"),
+        }
+    }
+
+    /// The prefix itself: groups and transactional ids stand under it too.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Where first attempts of this traffic go.
+    pub fn dispatch(&self, channel: Channel, lane: Lane) -> &Arc<str> {
+        &self.dispatch[index(channel, lane)]
+    }
+
+    /// Where later attempts of this traffic go.
+    pub fn retry(&self, channel: Channel, lane: Lane) -> &Arc<str> {
+        &self.retry[index(channel, lane)]
+    }
+}
+
+fn index(channel: Channel, lane: Lane) -> usize {
+    usize::from(channel.ordinal() - 1) * Lane::ALL.len() + usize::from(lane.ordinal() - 1)
+}

@@ -1,0 +1,195 @@
+//! The engine's metrics: what it takes in, decides, commits and holds.
+
+use super::registry;
+use crate::delivery::{Channel, Lane, MessageId, Status, TimerKind, Timestamp, Why};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, exponential_buckets};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+fn counter(name: &str, help: &str) -> IntCounter {
+    let counter = IntCounter::new(name, help).expect("names and help are constants");
+    registry().register(Box::new(counter.clone())).expect("each metric is registered once");
+    counter
+}
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    let counters = IntCounterVec::new(Opts::new(name, help), labels).expect("names and help are constants");
+    registry().register(Box::new(counters.clone())).expect("each metric is registered once");
+    counters
+}
+
+fn gauges_of(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    let gauges = IntGaugeVec::new(Opts::new(name, help), labels).expect("names and help are constants");
+    registry().register(Box::new(gauges.clone())).expect("each metric is registered once");
+    gauges
+}
+
+/// 1 ms to 65 s, doubling.
+fn buckets() -> Vec<f64> {
+    exponential_buckets(0.001, 2.0, 17).expect("a positive start and factor")
+}
+
+static DISPATCHED: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counters("recado_attempts_total", "Attempts decided, first ones and later ones.", &["channel", "lane", "attempt"]));
+static FALLBACKS: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counters("recado_fallbacks_total", "Later attempts by their channel and reason.", &["to", "reason"]));
+static STATUSES: LazyLock<IntCounterVec> = LazyLock::new(|| counters("recado_statuses_total", "Statuses decided, by word and reason.", &["status", "reason"]));
+static DOUBLE: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counters("recado_double_delivered_total", "Deliveries confirmed by a channel after a fallback had gone out.", &["channel"]));
+static DURATION: LazyLock<HistogramVec> = LazyLock::new(|| {
+    let histogram = HistogramVec::new(
+        HistogramOpts::new("recado_delivery_duration_seconds", "From the record to its terminal status.").buckets(buckets()),
+        &["lane", "status"],
+    )
+    .expect("constant names");
+    registry().register(Box::new(histogram.clone())).expect("each metric is registered once");
+    histogram
+});
+static TIMER_LAG: LazyLock<HistogramVec> = LazyLock::new(|| {
+    let histogram =
+        HistogramVec::new(HistogramOpts::new("recado_timer_lag_seconds", "How long after its deadline a timer fired.").buckets(buckets()), &["kind"])
+            .expect("constant names");
+    registry().register(Box::new(histogram.clone())).expect("each metric is registered once");
+    histogram
+});
+static COMMIT: LazyLock<Histogram> = LazyLock::new(|| {
+    let histogram = Histogram::with_opts(HistogramOpts::new("recado_commit_duration_seconds", "One transaction from begin to committed.").buckets(buckets()))
+        .expect("constant names");
+    registry().register(Box::new(histogram.clone())).expect("each metric is registered once");
+    histogram
+});
+static COMMITTED_RECORDS: LazyLock<IntCounter> = LazyLock::new(|| counter("recado_committed_records_total", "Records written by committed transactions."));
+static COMMITTED_INPUTS: LazyLock<IntCounter> =
+    LazyLock::new(|| counter("recado_committed_inputs_total", "Records and timers decided by committed transactions."));
+static RECYCLED: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counters("recado_producers_recycled_total", "Transactional producers given up and made anew.", &["reason"]));
+static REBUILT: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counters("recado_stores_rebuilt_total", "Partition stores thrown away and rebuilt from the changelog.", &["reason"]));
+static ODDITIES: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counters("recado_position_disagreements_total", "Positions on which state, group and log disagreed at a start.", &["kind"]));
+static DUPLICATES: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counters("recado_duplicate_events_total", "Events of the bank that came again within the deduplication window.", &["input"]));
+static IGNORED: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counters("recado_ignored_records_total", "Input records for which no route is meant.", &["input", "reason"]));
+static HELD_BACK: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counters("recado_input_waits_total", "Times an input partition had to wait for a schema or a key.", &["input"]));
+static RECEIPTS_DROPPED: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counters("recado_receipts_dropped_total", "Records of the receipts topic that changed nothing.", &["reason"]));
+static DEAD: LazyLock<IntCounterVec> = LazyLock::new(|| counters("recado_dead_letters_total", "Records that could not be processed, by reason.", &["reason"]));
+static ARMED: LazyLock<IntGaugeVec> = LazyLock::new(|| gauges_of("recado_timers_armed", "Timers that are set.", &["thread"]));
+static HELD: LazyLock<IntGaugeVec> = LazyLock::new(|| gauges_of("recado_timers_held", "Groups of due timers that are held.", &["thread"]));
+static WINDOW: LazyLock<IntGaugeVec> = LazyLock::new(|| gauges_of("recado_dedup_events", "Events in the deduplication window.", &["thread"]));
+static TASKS: LazyLock<IntGaugeVec> = LazyLock::new(|| gauges_of("recado_tasks", "Partitions that this process owns.", &["thread"]));
+
+/// An attempt was decided.
+pub fn dispatched(channel: Channel, lane: Lane, why: Option<Why>) {
+    DISPATCHED.with_label_values(&[channel.word(), lane.word(), if why.is_some() { "later" } else { "first" }]).inc();
+    if let Some(why) = why {
+        FALLBACKS.with_label_values(&[channel.word(), why.reason.word()]).inc();
+    }
+}
+
+/// A status was decided.
+pub fn status(status: &Status, lane: Lane, now: Timestamp, id: MessageId) {
+    STATUSES.with_label_values(&[status.word.word(), status.reason.word()]).inc();
+    if status.double_delivered {
+        DOUBLE.with_label_values(&[status.channel.map_or("none", Channel::word)]).inc();
+    }
+    if status.word.terminal() {
+        // A message id begins with the record's time in ms.
+        let mut millis = [0; 8];
+        millis[2..].copy_from_slice(&id.bytes()[..6]);
+        let record_time = Timestamp::from_millis(i64::from_be_bytes(millis));
+        DURATION.with_label_values(&[lane.word(), status.word.word()]).observe(now.since(record_time).as_secs_f64());
+    }
+}
+
+/// A timer fired, so long after its deadline.
+pub fn timer_fired(kind: TimerKind, late: Duration) {
+    let word = match kind {
+        TimerKind::Lease => "lease",
+        TimerKind::Wait => "wait",
+        TimerKind::Linger => "linger",
+        TimerKind::BackOff => "back_off",
+    };
+    TIMER_LAG.with_label_values(&[word]).observe(late.as_secs_f64());
+}
+
+/// A transaction committed.
+pub fn committed(took: Duration, inputs: usize, records: usize) {
+    COMMIT.observe(took.as_secs_f64());
+    COMMITTED_INPUTS.inc_by(u64::try_from(inputs).unwrap_or(0));
+    COMMITTED_RECORDS.inc_by(u64::try_from(records).unwrap_or(0));
+}
+
+/// A producer was given up.
+pub fn producer_recycled(reason: &str) {
+    RECYCLED.with_label_values(&[reason]).inc();
+}
+
+/// A partition's store was thrown away.
+pub fn rebuilt(reason: &str) {
+    REBUILT.with_label_values(&[reason]).inc();
+}
+
+/// State, group and log disagreed about a position.
+pub fn oddity(kind: &str) {
+    ODDITIES.with_label_values(&[kind]).inc();
+}
+
+/// The same event came again.
+pub fn duplicate(input: &str) {
+    DUPLICATES.with_label_values(&[input]).inc();
+}
+
+/// A record for which no route is meant.
+pub fn ignored(input: &str, reason: &str) {
+    IGNORED.with_label_values(&[input, reason]).inc();
+}
+
+/// An input partition waits for a schema or a key.
+pub fn held_back(input: &str) {
+    HELD_BACK.with_label_values(&[input]).inc();
+}
+
+/// A receipt that names another partition.
+pub fn receipt_astray() {
+    RECEIPTS_DROPPED.with_label_values(&["astray"]).inc();
+}
+
+/// A receipt of a delivery that has ended.
+pub fn receipt_after_end() {
+    RECEIPTS_DROPPED.with_label_values(&["after_end"]).inc();
+}
+
+/// A receipt that was applied before.
+pub fn replayed() {
+    RECEIPTS_DROPPED.with_label_values(&["replayed"]).inc();
+}
+
+/// Bytes on the receipts topic that are none of ours.
+pub fn receipt_unreadable() {
+    RECEIPTS_DROPPED.with_label_values(&["unreadable"]).inc();
+}
+
+/// A record that could not be processed.
+pub fn dead_letter(reason: &str) {
+    DEAD.with_label_values(&[reason]).inc();
+}
+
+/// What one thread holds now.
+pub fn gauges(thread: u16, armed: usize, window: usize) {
+    let thread = thread.to_string();
+    ARMED.with_label_values(&[&thread]).set(i64::try_from(armed).unwrap_or(i64::MAX));
+    WINDOW.with_label_values(&[&thread]).set(i64::try_from(window).unwrap_or(i64::MAX));
+}
+
+/// The groups of timers that one thread holds now.
+pub fn held<'a>(thread: u16, groups: impl Iterator<Item = &'a (Lane, Channel, TimerKind)>) {
+    HELD.with_label_values(&[&thread.to_string()]).set(i64::try_from(groups.count()).unwrap_or(i64::MAX));
+}
+
+/// How many tasks one thread has.
+pub fn tasks(thread: u16, count: usize) {
+    TASKS.with_label_values(&[&thread.to_string()]).set(i64::try_from(count).unwrap_or(i64::MAX));
+}

@@ -1,0 +1,153 @@
+//! One Apache Kafka for all tests of this program, started by the first that needs it; clients of the bank's side; waiting with a deadline.
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Message, OwnedMessage};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// The address of the one broker. It ends with this process, also when that is killed.
+pub fn bootstrap() -> &'static str {
+    static BOOTSTRAP: OnceLock<String> = OnceLock::new();
+    BOOTSTRAP.get_or_init(|| {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        start(&[], &[])
+    })
+}
+
+/// Starts a broker of its own, with more settings for it, and gives its address.
+pub fn start(settings: &[&str], environment: &[(&str, &str)]) -> String {
+    let folder = std::env::temp_dir().join(format!("recado-kafka-{}-{}", std::process::id(), free_port()));
+    let script = repository().join("docker/kafka.sh");
+    let ports: Vec<String> = (0..3).map(|_| free_port().to_string()).collect();
+    let mut command = Command::new("sh");
+    command.arg(&script).arg("start").arg("1").arg(&folder).args(&ports).env("KAFKA_EXTRA", settings.join(" ")).envs(environment.iter().copied());
+    let output = command.stderr(Stdio::inherit()).output().expect("sh starts");
+    assert!(output.status.success(), "Kafka did not start; its logs are in {}", folder.display());
+    // The guard outlives a kill -9 of this process and takes the broker with it.
+    let guard = format!(
+        "while kill -0 {} 2>/dev/null; do sleep 0.5; done; sh {} stop {}; rm -rf {}",
+        std::process::id(),
+        script.display(),
+        folder.display(),
+        folder.display()
+    );
+    Command::new("setsid").arg("sh").arg("-c").arg(guard).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("sh starts");
+    String::from_utf8(output.stdout).expect("an address is text").trim().to_owned()
+}
+
+/// The root of the repository.
+pub fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A port that nobody uses now.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("loopback has a free port").port()
+}
+
+/// A prefix that no other test has: topics, groups and transactional ids stand under it.
+pub fn prefix(test: &str) -> String {
+    static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    format!("{test}-{}.", COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+}
+
+/// A client's configuration.
+pub fn client() -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap());
+    config
+}
+
+/// Makes topics of so many partitions with these settings.
+pub async fn create(topics: &[(&str, i32, &[(&str, &str)])]) {
+    let admin: AdminClient<DefaultClientContext> = client().create().expect("an admin client can be made");
+    let news: Vec<NewTopic<'_>> = topics
+        .iter()
+        .map(|(name, partitions, settings)| {
+            settings.iter().fold(NewTopic::new(name, *partitions, TopicReplication::Fixed(1)), |topic, (key, value)| topic.set(key, value))
+        })
+        .collect();
+    for result in admin.create_topics(&news, &AdminOptions::new()).await.expect("the broker answers") {
+        result.expect("a new topic can be made");
+    }
+}
+
+/// Writes records, and waits until all of them are acknowledged.
+pub struct Writer(ThreadedProducer<DefaultProducerContext>);
+
+impl Writer {
+    /// A plain idempotent producer.
+    pub fn new() -> Self {
+        Self(client().set("enable.idempotence", "true").set("linger.ms", "0").create().expect("a producer can be made"))
+    }
+
+    /// Writes one record.
+    pub fn send(&self, topic: &str, partition: i32, key: &[u8], value: &[u8]) {
+        let record = BaseRecord::to(topic).partition(partition).key(key).payload(value);
+        self.0.send(record).map_err(|(error, _)| error).expect("the producer takes a record");
+    }
+
+    /// Waits until everything is acknowledged.
+    pub fn flush(&self) {
+        self.0.flush(Duration::from_secs(30)).expect("the broker acknowledges");
+    }
+}
+
+/// Reads a topic from its start, committed records only.
+pub struct Reader {
+    consumer: BaseConsumer,
+    /// What has been read, in the order of arrival.
+    pub read: Vec<OwnedMessage>,
+}
+
+impl Reader {
+    /// On all partitions of these topics.
+    pub fn new(topics: &[(&str, i32)]) -> Self {
+        let consumer: BaseConsumer = client()
+            .set("group.id", "reader")
+            .set("enable.auto.commit", "false")
+            .set("isolation.level", "read_committed")
+            .set("auto.offset.reset", "earliest")
+            .set("fetch.wait.max.ms", "10")
+            .create()
+            .expect("a consumer can be made");
+        let mut list = TopicPartitionList::new();
+        for (topic, partitions) in topics {
+            for partition in 0..*partitions {
+                list.add_partition_offset(topic, partition, Offset::Beginning).expect("a legal topic");
+            }
+        }
+        consumer.assign(&list).expect("a legal assignment");
+        Self { consumer, read: Vec::new() }
+    }
+
+    /// Reads until `enough` says so; panics with `what` when that does not come about in 30 s.
+    pub fn until(&mut self, what: &str, enough: impl FnMut(&[OwnedMessage]) -> bool) {
+        self.until_within(what, Duration::from_secs(30), enough);
+    }
+
+    /// As [`Reader::until`] with a deadline of one's own.
+    pub fn until_within(&mut self, what: &str, within: Duration, mut enough: impl FnMut(&[OwnedMessage]) -> bool) {
+        let deadline = Instant::now() + within;
+        while !enough(&self.read) {
+            assert!(Instant::now() < deadline, "{what}: not within {within:?}; {} records read", self.read.len());
+            if let Some(Ok(message)) = self.consumer.poll(Duration::from_millis(20)) {
+                self.read.push(message.detach());
+            }
+        }
+    }
+}
+
+/// The value of a record.
+pub fn value(message: &OwnedMessage) -> &[u8] {
+    message.payload().unwrap_or_default()
+}
