@@ -21,7 +21,7 @@ use rdkafka::producer::Producer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -36,7 +36,11 @@ const QUESTION: Duration = Duration::from_secs(10);
 
 /// What the group wants, noted in librdkafka's callback and carried out by the loop.
 #[derive(Default)]
-pub struct Membership(Mutex<VecDeque<Wish>>);
+pub struct Membership {
+    wishes: Mutex<VecDeque<Wish>>,
+    /// The loop has ended, and everything was given back: closing the consumer revokes once more and waits for an answer.
+    closing: AtomicBool,
+}
 
 enum Wish {
     Assign(TopicPartitionList),
@@ -50,12 +54,17 @@ impl ClientContext for Membership {
 }
 
 impl ConsumerContext for Membership {
-    fn rebalance(&self, _: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        if self.closing.load(Ordering::Acquire) {
+            // Nothing can be done about a refusal on the way out.
+            let _ = consumer.unassign();
+            return;
+        }
         let wish = match error {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Wish::Assign(list.clone()),
             _ => Wish::Revoke,
         };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(wish);
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner).push_back(wish);
     }
 }
 
@@ -84,7 +93,7 @@ impl Intake {
         let settings = &shared.settings;
         let mut config = client(settings);
         config
-            .set("group.id", settings.group())
+            .set("group.id", &settings.group)
             .set("group.protocol", "classic")
             .set("group.instance.id", format!("recado.dispatcher.{}", settings.instance))
             .set("partition.assignment.strategy", "range")
@@ -131,6 +140,7 @@ impl Intake {
             self.stop.fail(error);
         }
         self.revoke();
+        self.consumer.context().closing.store(true, Ordering::Release);
     }
 
     fn read(&mut self) -> anyhow::Result<()> {
@@ -174,7 +184,7 @@ impl Intake {
     }
 
     fn wish(&self) -> Option<Wish> {
-        self.consumer.context().0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        self.consumer.context().wishes.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
     fn take(&self, message: &BorrowedMessage<'_>) {

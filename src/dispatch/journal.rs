@@ -72,7 +72,7 @@ pub fn tail(settings: &Settings, stop: Stop) -> anyhow::Result<(thread_queue::Se
     let mut config = client(settings);
     // It never joins the group: the name is the one that the role's ACL allows.
     config
-        .set("group.id", settings.group())
+        .set("group.id", &settings.group)
         .set("enable.auto.commit", "false")
         .set("isolation.level", "read_uncommitted")
         .set("auto.offset.reset", "error")

@@ -12,8 +12,10 @@ use std::time::Duration;
 pub struct Settings {
     /// The stable name of this instance: static group membership and heartbeats carry it.
     pub instance: String,
-    /// `recado`: the beginning of the names of our topics and of the group.
+    /// `recado`: the beginning of the names of our topics.
     pub prefix: String,
+    /// `recado.dispatch`: the consumer group.
+    pub group: String,
     /// Properties for every Kafka client (addresses, TLS, SASL), as librdkafka names them.
     pub kafka: BTreeMap<String, String>,
     /// Attempts in hand per channel and lane; above it nothing more is read of them until half are done. Each attempt in hand makes at most one call at a time.
@@ -36,6 +38,7 @@ impl Settings {
         Self {
             instance: instance.into(),
             prefix: "recado".into(),
+            group: "recado.dispatch".into(),
             kafka,
             in_hand_max: 2_000,
             call_timeout: Duration::from_secs(4),
@@ -52,10 +55,6 @@ impl Settings {
 
     pub(super) fn receipts(&self) -> String {
         format!("{}.receipts", self.prefix)
-    }
-
-    pub(super) fn group(&self) -> String {
-        format!("{}.dispatch", self.prefix)
     }
 }
 
