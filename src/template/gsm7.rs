@@ -3,7 +3,7 @@
 //! What is easily got wrong: of the Portuguese letters GSM-7 has only à é ü Ç É Ü; one ã in a text turns 160 characters into 70. Source: 3GPP TS 23.038 §6.2.1,
 //! channels.md §5.3.
 
-use unicode_normalization::char::{decompose_canonical, decompose_compatible, is_combining_mark};
+use unicode_normalization::char::{decompose_compatible, is_combining_mark};
 
 /// What one SMS holds.
 pub const SEGMENT_SEPTETS: usize = 160;
@@ -49,37 +49,20 @@ fn plain_sign(c: char) -> Option<&'static str> {
     })
 }
 
-/// One character by its decomposition without marks: canonical first, as `ã` has it, else compatible, as a full-width letter has it.
+/// One character by its compatibility decomposition without marks: `ã` becomes `a`, a full-width `Ａ` becomes `A`.
 fn transliterate_letter(c: char, out: &mut String) -> bool {
-    if is_combining_mark(c) {
-        return true;
-    }
     let start = out.len();
-    for decompose in [canonical, compatible] {
-        decompose(c, out);
-        if out[start..].chars().all(|part| septets(part).is_some()) {
-            return true;
-        }
-        out.truncate(start);
-    }
-    out.push('?');
-    false
-}
-
-fn canonical(c: char, out: &mut String) {
-    decompose_canonical(c, |part| {
-        if !is_combining_mark(part) {
-            out.push(part)
-        }
-    });
-}
-
-fn compatible(c: char, out: &mut String) {
     decompose_compatible(c, |part| {
         if !is_combining_mark(part) {
-            out.push(part)
+            out.push(part);
         }
     });
+    let kept = out[start..].chars().all(|part| septets(part).is_some());
+    if !kept {
+        out.truncate(start);
+        out.push('?');
+    }
+    kept
 }
 
 /// How many septets a text takes; a character outside the alphabet counts one, as the `?` that would stand for it.

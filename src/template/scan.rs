@@ -84,7 +84,7 @@ impl Flat {
         for (at, c) in text.char_indices() {
             if c.is_ascii() {
                 flat.push(c.to_ascii_lowercase(), at);
-            } else if !is_invisible(c) {
+            } else {
                 decompose_compatible(c, |part| {
                     if !is_combining_mark(part) && !is_invisible(part) {
                         part.to_lowercase().for_each(|small| flat.push(plain(small), at));
