@@ -11,7 +11,8 @@ pub enum Severity {
     Warn,
 }
 
-/// One thing that is wrong with the configuration. It never holds a secret nor a customer's data: what a file says is quoted only where it is a name or a number.
+/// One thing that is wrong with the configuration. It never holds a secret nor a customer's data: what a file says is quoted only where it is a name or a
+/// number.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fault {
     /// Which file, relative to the configuration folder (`routes/pix.toml`); `environment` for a variable.

@@ -5,7 +5,8 @@ use crate::app::Role;
 use crate::config::Config;
 use std::fmt::Write;
 
-/// Lines for a shell that has Kafka's tools, `kafka-acls.sh`, one user for each role (`User:recado-engine` and so on). `inputs`: the bank's topics that are read.
+/// Lines for a shell that has Kafka's tools, `kafka-acls.sh`, one user for each role (`User:recado-engine` and so on). `inputs`: the bank's topics that are
+/// read.
 ///
 /// Where one user has several roles, it needs the lines of all of them.
 pub fn acls(config: &Config, inputs: &[String]) -> String {
