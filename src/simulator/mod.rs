@@ -3,6 +3,7 @@
 //! What is easily got wrong: it is written from the providers' documents, never from our codecs (`delivery/` and `channel/` are out of bounds here), or
 //! it would share our mistakes. It is a test tool: its send log holds full phone numbers, and it must never be pointed at real customers.
 
+pub mod demo;
 pub mod log;
 pub mod script;
 pub mod named;
