@@ -1,9 +1,33 @@
 //! Puts the roles together. Enters: the configuration and the roles; it ends when the process is told to.
 
-use crate::config::{Config, Messages};
-use std::collections::BTreeSet;
+use crate::config::{Config, Kind as ProviderKind, Messages, MinTls, Provider, Severity};
+use crate::delivery::Channel;
+use crate::engine::store::{self, Store, StoreError};
+use crate::engine::{self, Engine};
+use crate::event::input::{NoRegistry, Schemas};
+use crate::event::records::{Framing, STATUS_SCHEMA};
+use crate::event::registry::{self, RegistryError};
+use crate::observe::health::Cause;
+use crate::observe::{self, Health};
+use crate::privacy::{FileKeys, KeyService, RootKey, Sealer, Secret};
+use crate::{dispatch, gateway, topics};
+use anyhow::Context;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Between two questions to a Kafka or a registry that is away at the start.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+/// The changelog's `delete.retention.ms` (6 h) less a margin for compaction that is late and clocks that differ.
+const STORE_AGE_MAX: Duration = Duration::from_secs(5 * 3600);
 
 /// What an instance does. One process may have all three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,7 +69,297 @@ impl FromStr for Role {
 }
 
 /// Runs the roles until SIGTERM or SIGINT. `dry_run`: decides and renders on live input, calls no provider and publishes nothing but metrics.
+///
+/// Errors: whatever keeps a role from starting, or ended it. The other roles are then stopped in order.
 pub fn run(config: Config, messages: Messages, roles: &BTreeSet<Role>, dry_run: bool) -> anyhow::Result<()> {
-    let _ = (config, messages, roles, dry_run);
-    anyhow::bail!("the roles are not put together yet")
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("a runtime could not be made")?;
+    runtime.block_on(async {
+        let app = App::start(config, messages, roles, dry_run).await?;
+        let shutdown = app.shutdown.clone();
+        tokio::spawn(async move {
+            stopped().await;
+            tracing::info!("Told to stop; what is under way is finished first.");
+            shutdown.cancel();
+        });
+        app.ended().await
+    })
+}
+
+/// SIGTERM or SIGINT came.
+async fn stopped() {
+    let mut terminate = match signal(SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(error) => {
+            tracing::error!(%error, "SIGTERM cannot be heard; only SIGINT ends this process in order.");
+            let _ = tokio::signal::ctrl_c().await;
+            return;
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+/// The roles of one process, running.
+pub struct App {
+    /// Cancelled, everything stops in order.
+    pub shutdown: CancellationToken,
+    /// How it is.
+    pub health: Health,
+    /// Where webhooks arrive; `None` without the role.
+    pub gateway: Option<SocketAddr>,
+    parts: JoinSet<anyhow::Result<()>>,
+}
+
+impl App {
+    /// Starts the roles. Returns when all of them run; whether they are ready, `health` tells.
+    pub async fn start(config: Config, messages: Messages, roles: &BTreeSet<Role>, dry_run: bool) -> anyhow::Result<Self> {
+        let shutdown = CancellationToken::new();
+        let health = Health::new();
+        let mut parts = JoinSet::new();
+        let management = TcpListener::bind(config.management.listen).await.with_context(|| format!("the management port {} cannot be opened", config.management.listen))?;
+        parts.spawn(named("management", observe::serve(management, health.clone(), shutdown.clone().cancelled_owned())));
+        verify_topics(&config, &messages, &health).await?;
+        let sealer = Sealer::new(keys(&config)?);
+        if roles.contains(&Role::Engine) {
+            engine(&config, &messages, &sealer, &health, &shutdown, &mut parts, dry_run).await?;
+        }
+        let mut gateway = None;
+        if roles.contains(&Role::Gateway) && !dry_run {
+            let bound = gateway::Gateway::bind(gateway_settings(&config)?, sealer.clone()).await?;
+            gateway = Some(bound.address()?);
+            let shutdown = shutdown.clone();
+            parts.spawn(async move {
+                bound.run(shutdown).await;
+                Ok(())
+            });
+        }
+        if roles.contains(&Role::Dispatcher) && !dry_run {
+            let (settings, catalogue, shutdown) = (dispatch_settings(&config)?, messages.catalogue.clone(), shutdown.clone());
+            parts.spawn(named("dispatcher", dispatch::run(settings, sealer, catalogue, shutdown)));
+        }
+        health.set(Cause::Starting, None);
+        Ok(Self { shutdown, health, gateway, parts })
+    }
+
+    /// Waits until every part has ended; the first that fails takes the others with it.
+    pub async fn ended(mut self) -> anyhow::Result<()> {
+        let mut first = Ok(());
+        while let Some(part) = self.parts.join_next().await {
+            let ended = part.unwrap_or_else(|panic| Err(anyhow::anyhow!("a part of the process was stopped by a bug: {panic}")));
+            if let Err(error) = &ended {
+                tracing::error!(error = format!("{error:#}"), "A role ended; the process stops in order.");
+            }
+            if first.is_ok() {
+                first = ended;
+            }
+            self.health.set(Cause::Draining, Some("The process is stopping.".into()));
+            self.shutdown.cancel();
+        }
+        first
+    }
+}
+
+async fn named<E: Into<anyhow::Error>>(name: &'static str, part: impl Future<Output = Result<(), E>>) -> anyhow::Result<()> {
+    part.await.map_err(Into::into).context(name)
+}
+
+/// Refuses to run on weak or missing topics; a Kafka that is away is waited for.
+async fn verify_topics(config: &Config, messages: &Messages, health: &Health) -> anyhow::Result<()> {
+    loop {
+        match topics::verify(config, &messages.topics()).await {
+            Ok((_, faults)) => {
+                let refused: Vec<String> = faults.iter().filter(|fault| fault.severity == Severity::Refuse).map(ToString::to_string).collect();
+                anyhow::ensure!(refused.is_empty(), "the topics are not as they must be (recado topics --create makes missing ones): {}", refused.join("; "));
+                health.set(Cause::KafkaAway, None);
+                return Ok(());
+            }
+            Err(error) => {
+                health.set(Cause::KafkaAway, Some(format!("Kafka cannot be asked for its topics: {error:#}.")));
+                tracing::warn!(error = format!("{error:#}"), "Kafka cannot be asked for its topics; asking again.");
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        }
+    }
+}
+
+fn keys(config: &Config) -> anyhow::Result<Arc<dyn KeyService>> {
+    let lines = config.keys.root_key_file.read().map_err(anyhow::Error::msg).context("the root key")?;
+    let text = lines.first().context("the file of the root key is empty")?;
+    let root = RootKey::from_text(text.expose()).context("the root key is neither 64 hex digits nor 44 characters of base64")?;
+    let keys = FileKeys::open(&config.keys.folder, root, config.keys.cache_ttl).context("the folder of keys cannot be used")?;
+    Ok(Arc::new(keys))
+}
+
+async fn engine(config: &Config, messages: &Messages, sealer: &Sealer, health: &Health, shutdown: &CancellationToken, parts: &mut JoinSet<anyhow::Result<()>>, dry_run: bool) -> anyhow::Result<()> {
+    let settings = engine_settings(config, dry_run)?;
+    std::fs::create_dir_all(&settings.state_folder).with_context(|| format!("the state folder {} cannot be made", settings.state_folder.display()))?;
+    let (schemas, status_framing) = registry(config, &settings, shutdown, parts).await?;
+    let store = open_store(config, &settings)?;
+    let shared = Arc::new(engine::Shared {
+        inputs: messages.inputs.clone(),
+        sealer: sealer.clone(),
+        pepper: sealer.keys().pepper(),
+        schemas,
+        store,
+        status_framing,
+        health: health.clone(),
+        settings,
+    });
+    for number in 0..config.engine.threads {
+        let (shared, stop) = (shared.clone(), Arc::new(AtomicBool::new(false)));
+        let watched = (shutdown.clone(), stop.clone());
+        tokio::spawn(async move {
+            watched.0.cancelled().await;
+            watched.1.store(true, Ordering::Relaxed);
+        });
+        let (done, ended) = tokio::sync::oneshot::channel();
+        std::thread::Builder::new()
+            .name(format!("engine-{number}"))
+            .spawn(move || {
+                let result = Engine::open(shared, number).and_then(|engine| engine.run(&stop));
+                // Nobody listens any more only when the runtime itself has gone.
+                let _ = done.send(result);
+            })
+            .context("an engine thread cannot be made")?;
+        parts.spawn(async move { ended.await.context("an engine thread was stopped by a bug")?.with_context(|| format!("engine thread {number}")) });
+    }
+    Ok(())
+}
+
+/// The store; one that cannot be opened at all (a broken MANIFEST) is made anew and filled from the changelog.
+fn open_store(config: &Config, settings: &engine::Settings) -> anyhow::Result<Store> {
+    let options = store::Options { cache_bytes: config.engine.cache.bytes(), memtables_bytes: config.engine.write_buffer.bytes(), ..store::Options::default() };
+    let folder = settings.state_folder.join("db");
+    match Store::open(&folder, &settings.instance, &options) {
+        Err(StoreError::CannotOpen(why)) => {
+            tracing::warn!(why, "The state store cannot be opened; it is rebuilt from the changelog.");
+            Store::rebuild(&folder, &settings.instance, &options).context("the state store cannot be rebuilt")
+        }
+        other => other.context("the state store cannot be opened"),
+    }
+}
+
+/// Schemas of the bank's records, and how statuses are framed: with a registry both come from it.
+async fn registry(config: &Config, settings: &engine::Settings, shutdown: &CancellationToken, parts: &mut JoinSet<anyhow::Result<()>>) -> anyhow::Result<(Arc<dyn Schemas + Send + Sync>, Framing)> {
+    if config.schema_registry.url.is_empty() {
+        return Ok((Arc::new(NoRegistry), Framing::SingleObject));
+    }
+    let credentials = &config.schema_registry.credentials_file;
+    let (cache, client) = registry::open(registry::Settings {
+        url: config.schema_registry.url.clone(),
+        credentials_file: credentials.is_named().then(|| credentials.path().to_owned()),
+        ca_file: None,
+        timeout: config.schema_registry.timeout,
+    })
+    .await?;
+    let subject = format!("{}-value", settings.topics.status);
+    let id = loop {
+        match client.register(&subject, STATUS_SCHEMA).await {
+            Ok(id) => break id,
+            Err(error @ RegistryError::Away(_)) => {
+                tracing::warn!(%error, subject, "The schema of statuses cannot be registered yet; asking again.");
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            Err(error) => return Err(error).with_context(|| format!("registering the schema of statuses under {subject}")),
+        }
+    };
+    let shutdown = shutdown.clone();
+    parts.spawn(async move {
+        client.run(shutdown).await;
+        Ok(())
+    });
+    Ok((Arc::new(cache), Framing::Confluent(id)))
+}
+
+fn kafka_properties(config: &Config) -> anyhow::Result<BTreeMap<String, String>> {
+    let client = config.kafka_client().map_err(anyhow::Error::msg).context("Kafka's secrets")?;
+    Ok(client.config_map().into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
+}
+
+fn engine_settings(config: &Config, dry_run: bool) -> anyhow::Result<engine::Settings> {
+    Ok(engine::Settings {
+        instance: config.instance.clone(),
+        threads: usize::from(config.engine.threads),
+        state_folder: config.engine.state_folder.clone(),
+        kafka: kafka_properties(config)?.into_iter().collect(),
+        commit_interval: config.engine.commit_interval,
+        commit_on_drain: Some(Duration::from_millis(20)),
+        transaction_timeout: Duration::from_secs(10),
+        session_timeout: Duration::from_secs(10),
+        attempts_open_max: usize::try_from(config.engine.attempts_open_max).unwrap_or(usize::MAX),
+        hold_max: config.engine.hold_max,
+        storm_guard: true,
+        store_age_max: STORE_AGE_MAX,
+        dry_run,
+        topics: engine::Topics::under(&config.prefix),
+    })
+}
+
+fn gateway_settings(config: &Config) -> anyhow::Result<gateway::Settings> {
+    let secrets = |file: &crate::config::SecretFile| file.read().map_err(anyhow::Error::msg);
+    let mut meta_apps = Vec::new();
+    for (name, app) in &config.gateway.meta {
+        meta_apps.push(gateway::MetaApp { name: name.clone(), secrets: secrets(&app.app_secret_file)?, verify_tokens: secrets(&app.verify_token_file)? });
+    }
+    let mut twilio_accounts = Vec::new();
+    for (name, account) in &config.gateway.twilio {
+        let tokens = secrets(&account.auth_token_file)?;
+        twilio_accounts.push(gateway::TwilioAccount { name: name.clone(), tokens, shared_keys: Vec::new(), voice: gateway::usual_voice() });
+    }
+    let limits = gateway::Limits {
+        meta_body_bytes_max: config.gateway.meta_body_max.bytes(),
+        body_bytes_max: config.gateway.body_max.bytes(),
+        connections_max: usize::try_from(config.gateway.connections_max).unwrap_or(usize::MAX),
+        ..gateway::Limits::default()
+    };
+    Ok(gateway::Settings {
+        listen: config.gateway.listen,
+        public_base_url: config.gateway.public_base_url.clone(),
+        instance: config.instance.clone(),
+        meta_apps,
+        twilio_accounts,
+        partitions: None,
+        receipts_topic: config.topic("receipts"),
+        dead_letters_topic: config.topic("dead-letters"),
+        kafka: kafka_properties(config)?.into_iter().collect(),
+        limits,
+    })
+}
+
+fn dispatch_settings(config: &Config) -> anyhow::Result<dispatch::Settings> {
+    let mut settings = dispatch::Settings::new(config.instance.clone(), kafka_properties(config)?);
+    settings.prefix = config.prefix.trim_end_matches('.').to_owned();
+    settings.in_hand_max = usize::try_from(config.dispatcher.in_flight_max).unwrap_or(usize::MAX);
+    settings.call_timeout = config.dispatcher.call_timeout;
+    for provider in &config.providers {
+        settings.providers.insert(provider.channel, dispatch_provider(config, provider).with_context(|| format!("provider {}", provider.name))?);
+    }
+    Ok(settings)
+}
+
+fn dispatch_provider(config: &Config, provider: &Provider) -> anyhow::Result<dispatch::Provider> {
+    let newest = |file: &crate::config::SecretFile| -> anyhow::Result<Secret<String>> {
+        file.read().map_err(anyhow::Error::msg)?.into_iter().next().context("the secret's file is empty")
+    };
+    let (auth, sender) = match &provider.kind {
+        ProviderKind::Meta { api_version, phone_number_id, access_token, .. } => {
+            (dispatch::Auth::Bearer(newest(access_token)?), dispatch::Sender::whatsapp(api_version.clone(), phone_number_id.clone()))
+        }
+        ProviderKind::Twilio { account_sid, user, secret, from, account, voice } => {
+            let (sid, from, base, account) = (account_sid.clone(), from.clone(), config.gateway.public_base_url.clone(), account.clone());
+            let sender = if provider.channel == Channel::Voice {
+                dispatch::Sender::voice(sid, from, base, account, (!voice.is_empty()).then(|| voice.clone()))
+            } else {
+                dispatch::Sender::sms(sid, from, base, account)
+            };
+            (dispatch::Auth::Basic { user: user.clone(), password: newest(secret)? }, sender)
+        }
+    };
+    let min_tls = match provider.min_tls {
+        MinTls::V1_3 => dispatch::MinTls::V1_3,
+        MinTls::V1_2 => dispatch::MinTls::V1_2,
+    };
+    Ok(dispatch::Provider { name: provider.name.clone(), base_url: provider.base_url.clone(), min_tls, auth, calls_per_second: provider.calls_per_second, sender })
 }

@@ -1,6 +1,7 @@
 //! What a dispatcher must be told: whom it is, where Kafka is, whom it sends through, and every limit by its name.
 
 use super::breaker;
+use crate::channel::twilio::Callbacks;
 use crate::channel::{sms, voice, whatsapp};
 use crate::delivery::Channel;
 use crate::privacy::Secret;
@@ -107,4 +108,23 @@ pub enum Sender {
     Sms(sms::Sender),
     /// Twilio's calls.
     Voice(voice::Sender),
+}
+
+impl Sender {
+    /// Meta's Cloud API: the Graph API's version and Meta's id of the sending number.
+    pub fn whatsapp(version: String, phone_number_id: String) -> Self {
+        Self::WhatsApp(whatsapp::Sender { version, phone_number_id })
+    }
+
+    /// Twilio's messages, from a number in E.164 or a messaging service (`MG…`). Receipts come to `public_base_url` under the account's name.
+    pub fn sms(account_sid: String, from: String, public_base_url: String, account: String) -> Self {
+        let from = if from.starts_with("MG") { sms::From::Service(from) } else { sms::From::Number(from) };
+        Self::Sms(sms::Sender { account_sid, from, callbacks: Callbacks { public_base_url, account } })
+    }
+
+    /// Twilio's calls; without a voice the usual one speaks.
+    pub fn voice(account_sid: String, from: String, public_base_url: String, account: String, voice: Option<String>) -> Self {
+        let voice = voice.unwrap_or_else(|| voice::VOICE.to_owned());
+        Self::Voice(voice::Sender { account_sid, from, callbacks: Callbacks { public_base_url, account }, voice })
+    }
 }

@@ -82,13 +82,8 @@ impl Window {
     }
 
     /// How many hashes it holds.
-    pub fn len(&self) -> usize {
+    pub fn events(&self) -> usize {
         self.seen.len()
-    }
-
-    /// Whether it holds none.
-    pub fn is_empty(&self) -> bool {
-        self.seen.is_empty()
     }
 }
 

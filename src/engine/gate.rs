@@ -8,8 +8,6 @@ use std::time::Duration;
 
 /// A gateway heartbeat may be this much older than the deadline that it vouches for: awaiting a later one would eat the promise of 1 s. Source: `engine.md` §5.
 const HEARTBEAT_SLACK: Duration = Duration::from_secs(3);
-/// The longest that a due timer is held. Source: `engine.md` §5, "cap 120 s".
-pub const HOLD_MAX: Duration = Duration::from_secs(120);
 /// Pairs kept; at one each 100 ms this is 100 s of a reader that never catches up. Beyond it the oldest go: safe time only grows more slowly.
 const PAIRS_MAX: usize = 1_000;
 
@@ -30,7 +28,7 @@ pub enum Verdict {
     Fire,
     /// The receipts are not known to be drained past it: wait, without limit, since an acknowledged receipt may lie there.
     NotDrained,
-    /// Somebody is silent: wait, at most [`HOLD_MAX`].
+    /// Somebody is silent: wait, at most as long as `hold_max` says.
     Hold(Hold),
 }
 
@@ -63,11 +61,6 @@ impl Gate {
     pub fn dispatcher_heartbeat(&mut self, channel: Channel, lane: Lane, settled: Timestamp) {
         let known = self.settled.entry((channel, lane)).or_insert(settled);
         *known = (*known).max(settled);
-    }
-
-    /// The Kafka time up to which receipts are known to be drained.
-    pub fn safe_time(&self) -> Option<Timestamp> {
-        self.safe
     }
 
     /// Whether a timer of this kind with this deadline may fire. `traffic` is the channel and lane of its attempt.
@@ -113,7 +106,7 @@ mod tests {
             gate.end_offset(at(second * 1_000), second * 100 + 100);
             gate.drained_to(second * 100);
         }
-        assert_eq!(gate.safe_time(), Some(at(8_000)), "always one batch behind, and yet it advances");
+        assert_eq!(gate.safe, Some(at(8_000)), "always one batch behind, and yet it advances");
     }
 
     #[test]

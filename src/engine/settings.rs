@@ -31,8 +31,6 @@ pub struct Settings {
     pub hold_max: Duration,
     /// Whether the storm guard holds fallbacks. Default true.
     pub storm_guard: bool,
-    /// Deduplication window. Default 1 h.
-    pub dedup_window: Duration,
     /// A store whose position is older than this is rebuilt: deleted deliveries would come back. Default: the changelog's `delete.retention.ms` less a margin.
     pub store_age_max: Duration,
     /// Decide and render, but publish nothing: no transaction is begun.

@@ -540,8 +540,8 @@ impl Task {
     }
 
     /// Forgets deduplication minutes and early cancels whose time is over.
-    pub fn expire(&mut self, settings: &Settings, now: Timestamp) {
-        for key in self.window.expire(now, settings.dedup_window) {
+    pub fn expire(&mut self, window: std::time::Duration, now: Timestamp) {
+        for key in self.window.expire(now, window) {
             self.overlay.delete(key, true);
         }
         while let Some(&(until, hash)) = self.cancels_first.first()

@@ -678,14 +678,16 @@ impl Engine {
         }
         self.last_upkeep = now;
         let own_now = crate::clock::now();
+        // The longest window of all inputs counts for each: an event is looked for only under its own input's name.
+        let window = self.shared.inputs.inputs().iter().map(|input| input.dedup_window).max().unwrap_or_default();
         for task in self.tasks.values_mut() {
             if let Some(now) = task.now(own_now) {
-                task.expire(&self.shared.settings, now);
+                task.expire(window, now);
             }
         }
         let known = self.tasks.values().all(|task| task.now(own_now).is_some());
         self.shared.health.set(Cause::NoKafkaTime(self.number), (!known).then(|| "Kafka time is not known for every partition.".into()));
-        metrics::gauges(self.number, self.tasks.values().map(|task| task.timers.armed()).sum(), self.tasks.values().map(|task| task.window.len()).sum());
+        metrics::gauges(self.number, self.tasks.values().map(|task| task.timers.armed()).sum(), self.tasks.values().map(|task| task.window.events()).sum());
         metrics::held(self.number, self.tasks.values().flat_map(Task::held));
         if now.saturating_sub(self.last_idle_commit) >= IDLE_COMMIT {
             self.last_idle_commit = now;

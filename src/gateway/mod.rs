@@ -71,6 +71,11 @@ pub struct TwilioAccount {
     pub voice: String,
 }
 
+/// The voice that says codes where the configuration names none.
+pub fn usual_voice() -> String {
+    crate::channel::voice::VOICE.to_owned()
+}
+
 /// Bounds of what strangers may take. The defaults are our judgement (`privacy.md` §6).
 #[derive(Clone, Debug)]
 pub struct Limits {

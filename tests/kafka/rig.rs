@@ -85,7 +85,6 @@ impl World {
             attempts_open_max: 10_000,
             hold_max: Duration::from_secs(120),
             storm_guard: true,
-            dedup_window: Duration::from_secs(3600),
             store_age_max: Duration::from_secs(6 * 3600),
             dry_run: false,
             topics: self.topics.clone(),
