@@ -118,7 +118,8 @@ impl App {
         let shutdown = CancellationToken::new();
         let health = Health::new();
         let mut parts = JoinSet::new();
-        let management = TcpListener::bind(config.management.listen).await.with_context(|| format!("the management port {} cannot be opened", config.management.listen))?;
+        let management =
+            TcpListener::bind(config.management.listen).await.with_context(|| format!("the management port {} cannot be opened", config.management.listen))?;
         parts.spawn(named("management", observe::serve(management, health.clone(), shutdown.clone().cancelled_owned())));
         verify_topics(&config, &messages, &health).await?;
         let sealer = Sealer::new(keys(&config)?);
@@ -192,7 +193,15 @@ fn keys(config: &Config) -> anyhow::Result<Arc<dyn KeyService>> {
     Ok(Arc::new(keys))
 }
 
-async fn engine(config: &Config, messages: &Messages, sealer: &Sealer, health: &Health, shutdown: &CancellationToken, parts: &mut JoinSet<anyhow::Result<()>>, dry_run: bool) -> anyhow::Result<()> {
+async fn engine(
+    config: &Config,
+    messages: &Messages,
+    sealer: &Sealer,
+    health: &Health,
+    shutdown: &CancellationToken,
+    parts: &mut JoinSet<anyhow::Result<()>>,
+    dry_run: bool,
+) -> anyhow::Result<()> {
     let settings = engine_settings(config, dry_run)?;
     std::fs::create_dir_all(&settings.state_folder).with_context(|| format!("the state folder {} cannot be made", settings.state_folder.display()))?;
     let (schemas, status_framing) = registry(config, &settings, shutdown, parts).await?;
@@ -208,6 +217,8 @@ async fn engine(config: &Config, messages: &Messages, sealer: &Sealer, health: &
         settings,
     });
     for number in 0..config.engine.threads {
+        // From here on, so that this instance is not ready before the thread has opened its clients.
+        health.set(Cause::NotJoined(number), Some("The thread is starting.".into()));
         let (shared, stop) = (shared.clone(), Arc::new(AtomicBool::new(false)));
         let watched = (shutdown.clone(), stop.clone());
         tokio::spawn(async move {
@@ -242,7 +253,12 @@ fn open_store(config: &Config, settings: &engine::Settings) -> anyhow::Result<St
 }
 
 /// Schemas of the bank's records, and how statuses are framed: with a registry both come from it.
-async fn registry(config: &Config, settings: &engine::Settings, shutdown: &CancellationToken, parts: &mut JoinSet<anyhow::Result<()>>) -> anyhow::Result<(Arc<dyn Schemas + Send + Sync>, Framing)> {
+async fn registry(
+    config: &Config,
+    settings: &engine::Settings,
+    shutdown: &CancellationToken,
+    parts: &mut JoinSet<anyhow::Result<()>>,
+) -> anyhow::Result<(Arc<dyn Schemas + Send + Sync>, Framing)> {
     if config.schema_registry.url.is_empty() {
         return Ok((Arc::new(NoRegistry), Framing::SingleObject));
     }
@@ -275,7 +291,10 @@ async fn registry(config: &Config, settings: &engine::Settings, shutdown: &Cance
 
 fn kafka_properties(config: &Config) -> anyhow::Result<BTreeMap<String, String>> {
     let client = config.kafka_client().map_err(anyhow::Error::msg).context("Kafka's secrets")?;
-    Ok(client.config_map().into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
+    let mut properties: BTreeMap<String, String> = client.config_map().into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    // librdkafka waits up to 10 s before it tries a broker again: after an outage of Kafka that would be ten seconds of ours.
+    properties.entry("reconnect.backoff.max.ms".into()).or_insert_with(|| "1000".into());
+    Ok(properties)
 }
 
 fn engine_settings(config: &Config, dry_run: bool) -> anyhow::Result<engine::Settings> {
@@ -361,5 +380,12 @@ fn dispatch_provider(config: &Config, provider: &Provider) -> anyhow::Result<dis
         MinTls::V1_3 => dispatch::MinTls::V1_3,
         MinTls::V1_2 => dispatch::MinTls::V1_2,
     };
-    Ok(dispatch::Provider { name: provider.name.clone(), base_url: provider.base_url.clone(), min_tls, auth, calls_per_second: provider.calls_per_second, sender })
+    Ok(dispatch::Provider {
+        name: provider.name.clone(),
+        base_url: provider.base_url.clone(),
+        min_tls,
+        auth,
+        calls_per_second: provider.calls_per_second,
+        sender,
+    })
 }

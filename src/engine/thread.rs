@@ -696,7 +696,7 @@ impl Engine {
         if now.saturating_sub(self.last_flush) >= FLUSH_PACE {
             self.last_flush = now;
             for task in self.tasks.values() {
-                task.store.flush().map_err(TaskError::from)?;
+                task.store.begin_flush().map_err(TaskError::from)?;
             }
         }
         Ok(())

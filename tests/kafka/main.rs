@@ -3,5 +3,7 @@
 
 mod bank;
 mod engine;
+mod process;
 mod rig;
+mod spine;
 mod support;

@@ -1,0 +1,25 @@
+//! The whole path with real processes: record, engine, dispatcher, provider, webhook, gateway, status.
+
+use crate::bank::pix_received;
+use crate::process::Stage;
+use crate::rig::words;
+use crate::support::Writer;
+use recado::delivery::StatusWord;
+use recado::simulator;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_pix_record_goes_through_all_roles_and_comes_back_as_delivered() {
+    let stage = Stage::new("whole", 2, simulator::Settings::default()).await;
+    let mut instance = stage.start(&stage.config("a", stage.gateway_port, ""), "engine,dispatcher,gateway");
+    instance.ready().await;
+    let writer = Writer::new();
+    writer.send(&stage.input("pix.transactions"), 1, b"customer-1", &pix_received("e-1", "customer-1", "+5511987654321"));
+    writer.flush();
+    let mut told = stage.statuses();
+    told.until("delivered", |read| words(read).contains(&StatusWord::Delivered));
+    assert_eq!(words(&told.read).first(), Some(&StatusWord::Requested));
+    let calls: Vec<_> = stage.send_log().into_iter().filter_map(|line| if let simulator::Line::Call(call) = line { Some(call) } else { None }).collect();
+    assert_eq!(calls.len(), 1);
+    assert_eq!(calls[0].to, "5511987654321");
+    instance.stop();
+}
