@@ -169,6 +169,9 @@ impl Gateway {
     }
 }
 
+/// How long a key service may take: Twilio gives up 5 s after its request, 4 of which may be Kafka's.
+const KEYS_DEADLINE: Duration = Duration::from_millis(800);
+
 /// What all requests share.
 struct Shared {
     public_base_url: String,

@@ -86,7 +86,8 @@ impl Returns {
                 let (sealer, source, now) = (sealer.clone(), source.to_owned(), clock::wall());
                 // The key service may read a file or ask another machine.
                 let sealing = tokio::task::spawn_blocking(move || sealer.seal_dead_letter(false, source.as_bytes(), &plain, now));
-                Value::Sealed(sealing.await.expect("sealing does not panic").map_err(|_: SealError| Refusal::KeysAway)?)
+                let sealed = tokio::time::timeout(super::KEYS_DEADLINE, sealing).await.map_err(|_| Refusal::KeysAway)?;
+                Value::Sealed(sealed.expect("sealing does not panic").map_err(|_: SealError| Refusal::KeysAway)?)
             }
         };
         let value = dead_letter::write_value(&value);

@@ -102,7 +102,11 @@ async fn say(shared: &Shared, attempt_id: &AttemptId, code: Option<CarriedCode>,
     let (sealer, message_id) = (shared.sealer.clone(), attempt_id.message_id);
     // The key service may read a file or ask another machine.
     let opening = tokio::task::spawn_blocking(move || sealer.open(Purpose::Code, customer, message_id, expiry, &sealed));
-    match opening.await.expect("opening does not panic") {
+    let Ok(opened) = tokio::time::timeout(super::KEYS_DEADLINE, opening).await else {
+        metrics::spoken_code("unavailable");
+        return voice::say_unavailable(voice);
+    };
+    match opened.expect("opening does not panic") {
         Ok(code) => match std::str::from_utf8(code.expose()) {
             Ok(code) => {
                 metrics::spoken_code("said");
