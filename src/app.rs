@@ -188,7 +188,7 @@ async fn verify_topics(config: &Config, messages: &Messages, health: &Health) ->
 fn keys(config: &Config) -> anyhow::Result<Arc<dyn KeyService>> {
     let lines = config.keys.root_key_file.read().map_err(anyhow::Error::msg).context("the root key")?;
     let text = lines.first().context("the file of the root key is empty")?;
-    let root = RootKey::from_text(text.expose()).context("the root key is neither 64 hex digits nor 44 characters of base64")?;
+    let root = RootKey::from_secret(text).context("the root key is neither 64 hex digits nor 44 characters of base64")?;
     let keys = FileKeys::open(&config.keys.folder, root, config.keys.cache_ttl).context("the folder of keys cannot be used")?;
     Ok(Arc::new(keys))
 }

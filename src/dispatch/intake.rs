@@ -113,7 +113,9 @@ impl Intake {
         let slots: BTreeMap<String, Slot> = Slot::all().map(|slot| (slot.topic(&settings.prefix), slot)).collect();
         let topics: Vec<&str> = slots.keys().map(String::as_str).collect();
         consumer.subscribe(&topics).context("subscribing to the topics of dispatches")?;
-        let ends = EndOffsets::new(consumer.client().native_ptr());
+        #[expect(unsafe_code, reason = "EndOffsets must not outlive its client")]
+        // SAFETY: it goes into the struct that keeps the consumer too, and is declared before it, so it is dropped first.
+        let ends = unsafe { EndOffsets::new(consumer.client()) };
         let counts = traffics().map(|traffic| (traffic, Arc::default())).collect();
         Ok(Self {
             ends,

@@ -5,12 +5,11 @@
 
 use crate::delivery::Partition;
 use rdkafka::bindings as sys;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::ffi::CStr;
 
 /// A queue of questions and answers on one client.
-///
-/// It must not outlive the client that it was made of: its owner keeps the consumer beside it, declared after it, so that it is dropped later.
 pub struct EndOffsets {
     client: *mut sys::rd_kafka_t,
     queue: *mut sys::rd_kafka_queue_t,
@@ -32,9 +31,13 @@ pub struct End {
 }
 
 impl EndOffsets {
-    /// On this client. The pointer must stay valid as long as the value lives.
-    pub fn new(client: *mut sys::rd_kafka_t) -> Self {
-        // SAFETY: the caller hands in a live client.
+    /// On this client.
+    ///
+    /// # Safety
+    /// The client must outlive the value: keep it beside it in a struct, declared after it.
+    pub unsafe fn new<C: ClientContext>(client: &Client<C>) -> Self {
+        let client = client.native_ptr();
+        // SAFETY: the client is live.
         let queue = unsafe { sys::rd_kafka_queue_new(client) };
         Self { client, queue, open: 0 }
     }

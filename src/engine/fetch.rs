@@ -6,6 +6,7 @@
 
 use crate::delivery::{Partition, Timestamp};
 use rdkafka::bindings as sys;
+use rdkafka::client::{Client, ClientContext};
 use std::ffi::{CStr, CString};
 use std::time::Duration;
 
@@ -109,8 +110,6 @@ pub enum Fetched {
 }
 
 /// A private queue of one consumer.
-///
-/// It must not outlive the consumer: its owner declares the consumer after it, so that it is dropped later.
 pub struct Queue {
     client: *mut sys::rd_kafka_t,
     queue: *mut sys::rd_kafka_queue_t,
@@ -120,9 +119,13 @@ pub struct Queue {
 unsafe impl Send for Queue {}
 
 impl Queue {
-    /// A new queue on this consumer. The pointer must stay valid as long as the value lives.
-    pub fn new(client: *mut sys::rd_kafka_t) -> Self {
-        // SAFETY: the caller hands in a live client.
+    /// A new queue on this consumer's client.
+    ///
+    /// # Safety
+    /// The client must outlive the queue: keep it beside it in a struct, declared after it.
+    pub unsafe fn new<C: ClientContext>(client: &Client<C>) -> Self {
+        let client = client.native_ptr();
+        // SAFETY: the client is live.
         Self { client, queue: unsafe { sys::rd_kafka_queue_new(client) } }
     }
 

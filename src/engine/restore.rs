@@ -105,8 +105,7 @@ pub fn open<C: ConsumerContext>(
     let committed = committed(consumer, watch, &wanted)?;
     let ends = changelog_ends(shared, consumer, partitions)?;
     let mut tasks = BTreeMap::new();
-    let id = topic_id(consumer.client().native_ptr(), &shared.settings.topics.state, QUESTION_TIMEOUT)
-        .ok_or(RestoreError::Silent("asking for the changelog's identity"))?;
+    let id = topic_id(consumer.client(), &shared.settings.topics.state, QUESTION_TIMEOUT).ok_or(RestoreError::Silent("asking for the changelog's identity"))?;
     let mut stores = BTreeMap::new();
     for &partition in partitions {
         stores.insert(partition, trusted(shared, partition, id)?);
@@ -150,7 +149,9 @@ fn committed<C: ConsumerContext>(
 
 /// The read-uncommitted end of each changelog partition.
 fn changelog_ends<C: ConsumerContext>(shared: &Shared, consumer: &BaseConsumer<C>, partitions: &[Partition]) -> Result<BTreeMap<Partition, i64>, RestoreError> {
-    let mut questions = EndOffsets::new(consumer.client().native_ptr());
+    #[expect(unsafe_code, reason = "EndOffsets must not outlive the client")]
+    // SAFETY: `questions` ends with this function, and the consumer is borrowed for longer.
+    let mut questions = unsafe { EndOffsets::new(consumer.client()) };
     let mut ends = BTreeMap::new();
     let deadline = crate::clock::monotonic() + QUESTION_TIMEOUT * 3;
     while ends.len() < partitions.len() {
@@ -294,15 +295,14 @@ impl Reader {
             // Positions pass over commit markers, records do not: the end is reached by position.
             let positions = self.consumer.position().map_err(kafka("reading the changelog"))?;
             for element in positions.elements() {
-                if let (Some(partition), Offset::Offset(position)) = (Partition::from_kafka(element.partition()), element.offset()) {
-                    if position >= ends.get(&partition).copied().unwrap_or(0)
-                        && let Some(at) = left.iter().position(|other| *other == partition)
-                    {
-                        left.swap_remove(at);
-                        let (_, meta) = stores.get_mut(&partition).expect("as above");
-                        meta.changelog_position = meta.changelog_position.max(position);
-                        write(stores, partition, folds.remove(&partition).unwrap_or_default())?;
-                    }
+                if let (Some(partition), Offset::Offset(position)) = (Partition::from_kafka(element.partition()), element.offset())
+                    && position >= ends.get(&partition).copied().unwrap_or(0)
+                    && let Some(at) = left.iter().position(|other| *other == partition)
+                {
+                    left.swap_remove(at);
+                    let (_, meta) = stores.get_mut(&partition).expect("as above");
+                    meta.changelog_position = meta.changelog_position.max(position);
+                    write(stores, partition, folds.remove(&partition).unwrap_or_default())?;
                 }
             }
         }

@@ -196,7 +196,7 @@ impl Task {
         if lives {
             sealed = shared.sealer.seal(Purpose::Params, customer, id, expiry, &notification.payload.write(), now)?;
             if let Some(code) = &notification.code {
-                sealed_code = Some(shared.sealer.seal(Purpose::Code, customer, id, expiry, code.expose().as_bytes(), now)?);
+                sealed_code = Some(shared.sealer.seal_text(Purpose::Code, customer, id, expiry, code, now)?);
             }
         }
         let personal = shared.inputs.inputs()[input].key_personal;

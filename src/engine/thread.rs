@@ -144,10 +144,12 @@ impl Engine {
     pub fn open(shared: Arc<Shared>, number: u16) -> Result<Self, EngineError> {
         let settings = &shared.settings;
         let name = format!("{}{}.{number}", settings.topics.prefix(), settings.instance);
-        let watch = Watch::start(name.clone(), settings.transaction_timeout * WATCH_FACTOR).map_err(|error| RestoreError::Folder(error))?;
+        let watch = Watch::start(name.clone(), settings.transaction_timeout * WATCH_FACTOR).map_err(RestoreError::Folder)?;
         let consumer: BaseConsumer<Membership> =
             consumer_config(settings, &name).create_with_context(Membership::default()).map_err(kafka("making the consumer"))?;
-        let client = consumer.client().native_ptr();
+        #[expect(unsafe_code, reason = "queues and questions must not outlive their client")]
+        // SAFETY: they go into the struct that keeps the consumer too, and are declared before it, so they are dropped first.
+        let (receipts, requests, questions) = unsafe { (Queue::new(consumer.client()), Queue::new(consumer.client()), EndOffsets::new(consumer.client())) };
         let hello = Hello::open(settings.client(), settings.topics.receipts.clone(), name).map_err(kafka("making the producer of hellos"))?;
         let sources = sources(&shared, &consumer)?;
         let pulse = shared.health.pulse(format!("engine-{number}"), LOOP_BOUND);
@@ -158,9 +160,9 @@ impl Engine {
             pulse,
             inputs_of,
             number,
-            receipts: Queue::new(client),
-            requests: Queue::new(client),
-            questions: EndOffsets::new(client),
+            receipts,
+            requests,
+            questions,
             consumer,
             transactor: None,
             hello,
@@ -744,7 +746,7 @@ fn decode<'a>(shared: &Shared, task: &mut Task, input: usize, records: impl Iter
         };
         let customer = match &decoded {
             Decoded::NeedSchema(_) => break,
-            Decoded::Notification(notification) => Some(shared.pepper.reference(ReferenceKind::Customer, notification.customer.expose())),
+            Decoded::Notification(notification) => Some(shared.pepper.reference_of(ReferenceKind::Customer, &notification.customer)),
             Decoded::Cancel { .. } | Decoded::Ignored(_) | Decoded::Dead(_) => None,
         };
         all.push(Read { decoded, customer });

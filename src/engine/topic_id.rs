@@ -2,17 +2,19 @@
 #![expect(unsafe_code, reason = "rdkafka has no safe binding of DescribeTopics")]
 
 use rdkafka::bindings as sys;
+use rdkafka::client::{Client, ClientContext};
 use std::ffi::CString;
 use std::time::Duration;
 
 /// The 128-bit id that the cluster gave the topic; all zero where it does not say (brokers before 2.8, stand-ins).
 ///
-/// `None` when nobody answered in time. The client must be live.
-pub fn topic_id(client: *mut sys::rd_kafka_t, topic: &str, wait: Duration) -> Option<[u8; 16]> {
+/// `None` when nobody answered in time.
+pub fn topic_id<C: ClientContext>(client: &Client<C>, topic: &str, wait: Duration) -> Option<[u8; 16]> {
+    let client = client.native_ptr();
     let topic = CString::new(topic).ok()?;
     let mut names = [topic.as_ptr()];
     let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: the client is live by the contract above; everything made here is destroyed here, and results are copied before their event goes.
+    // SAFETY: the client is live, as it is borrowed; everything made here is destroyed here, and results are copied before their event goes.
     unsafe {
         let queue = sys::rd_kafka_queue_new(client);
         let topics = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());

@@ -1,5 +1,6 @@
 //! How a person appears outside sealed bytes: a keyed hash, never a name, number or document.
 
+use super::Secret;
 use std::fmt;
 
 /// A customer or contact: HMAC-SHA256(pepper, kind ‖ identifier) cut to 128 bits.
@@ -55,6 +56,11 @@ impl Pepper {
             ReferenceKind::Contact => b"contact",
         };
         Reference(self.hash(&[word, identifier.as_bytes()]))
+    }
+
+    /// The reference of a person whose identifier is boxed.
+    pub fn reference_of(&self, kind: ReferenceKind, identifier: &Secret<String>) -> Reference {
+        self.reference(kind, identifier.expose())
     }
 
     /// A keyed hash of several parts, each with its length in four bytes before it, cut to 128 bits: deduplication and cancel hashes, provider ids.

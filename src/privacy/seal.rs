@@ -105,6 +105,19 @@ impl Sealer {
         }
     }
 
+    /// [`Sealer::seal`] of a boxed text: a code.
+    pub fn seal_text(
+        &self,
+        purpose: Purpose,
+        customer: Reference,
+        message_id: MessageId,
+        expiry: Timestamp,
+        text: &Secret<String>,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, SealError> {
+        self.seal(purpose, customer, message_id, expiry, text.expose().as_bytes(), now)
+    }
+
     /// Opens what [`Sealer::seal`] made, with the same customer, message, purpose and expiry. [`KeyError::Gone`] after an erasure, and for a code when its epoch
     /// is over.
     pub fn open(&self, purpose: Purpose, customer: Reference, message_id: MessageId, expiry: Timestamp, sealed: &[u8]) -> Result<Secret<Vec<u8>>, SealError> {

@@ -1,5 +1,11 @@
 //! Tests on a real Apache Kafka 4.3.1, which they start themselves. What a stand-in cannot prove is proved here: transactions, fencing, rebalances, restore.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "real processes are waited for with real deadlines, and their logs are shown when one fails"
+)]
+#![allow(clippy::type_complexity, reason = "topics with their settings are listed in place")]
 
 mod bank;
 mod engine;

@@ -40,6 +40,7 @@ pub fn start(settings: &[&str], environment: &[(&str, &str)]) -> String {
         folder.display(),
         folder.display()
     );
+    #[expect(clippy::zombie_processes, reason = "it is to outlive this process")]
     Command::new("setsid").arg("sh").arg("-c").arg(guard).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("sh starts");
     String::from_utf8(output.stdout).expect("an address is text").trim().to_owned()
 }

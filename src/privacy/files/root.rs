@@ -1,5 +1,6 @@
 //! The key above all others, as the bank hands it over.
 
+use crate::privacy::Secret;
 use crate::privacy::aead::Key;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -25,6 +26,11 @@ impl RootKey {
             _ => return None,
         }
         key.iter().any(|byte| *byte != key[0]).then_some(Self(key))
+    }
+
+    /// [`RootKey::from_text`] of a boxed text.
+    pub fn from_secret(text: &Secret<String>) -> Option<Self> {
+        Self::from_text(text.expose())
     }
 
     /// A new one from the OS generator: for `recado demo` and tests, whose folders live as long as they do.
