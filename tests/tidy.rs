@@ -44,7 +44,7 @@ struct Fence {
 }
 
 const FENCES: &[Fence] = &[
-    Fence { inside: &["delivery", "channel", "event", "template", "pix"], except: &["event/registry.rs"], words: PURE, reason: "a pure folder" },
+    Fence { inside: &["delivery", "channel", "event", "template", "pix"], except: &["event/registry"], words: PURE, reason: "a pure folder" },
     Fence { inside: &["."], except: &["clock.rs"], words: TIME, reason: "the time is read in src/clock.rs; elsewhere `now` is an argument" },
     Fence { inside: &["."], except: &["engine/store"], words: &["rocksdb::"], reason: "only engine/store knows RocksDB" },
     Fence {

@@ -384,3 +384,6 @@ impl Http {
         Ok((response.status(), bytes))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,7 +119,7 @@ impl Compiler<'_> {
         take_fields(&mut builder, input);
         let conditions: Vec<_> = file.routes.iter().enumerate().map(|(index, route)| take_conditions(&mut builder, index, &route.when)).collect();
         let fields = builder.fields;
-        check_codes(input, lane, fields.code.is_some(), faults);
+        check_codes(input, lane, fields.has_code, faults);
 
         let index = self.inputs.len();
         let (start, key_personal, dedup_window) = check_options(input, faults);
@@ -128,7 +128,7 @@ impl Compiler<'_> {
             if file.routes[..number].iter().any(|earlier| earlier.when.is_empty()) {
                 faults.refuse(format!("route.{number}"), "can never match: a route before it has no `when` and takes every record.");
             }
-            let compiled = self.route(index, number, route, lane, fields.code.is_some(), faults);
+            let compiled = self.route(index, number, route, lane, fields.has_code, faults);
             self.routes.push(NamedRoute { conditions, ..compiled });
         }
         if file.routes.is_empty() {
@@ -146,7 +146,7 @@ impl Compiler<'_> {
             key_personal,
             dedup_window,
             has_cancel: cancel.is_some(),
-            has_code: fields.code.is_some(),
+            has_code: fields.has_code,
             expiry_max,
             routes: first_route..self.routes.len(),
             framing,
@@ -452,7 +452,7 @@ fn check_expiry(route: &NamedRouteFile, number: usize, code: bool, faults: &mut 
     }
     let before_last = route.steps.len().saturating_sub(1);
     let waits: Duration = route.steps[..before_last].iter().map(|step| step.wait.unwrap_or(Duration::from_secs(30))).sum();
-    if before_last > 0 && waits >= route.expiry {
+    if before_last > 0 && waits >= route.expiry && !route.expiry.is_zero() {
         faults.refuse(&key, format!("is {}, but the steps before the last wait {}: the last step could never begin.", say(route.expiry), say(waits)));
     }
 }

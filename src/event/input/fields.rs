@@ -25,6 +25,8 @@ pub(super) struct Fields {
     pub(super) zone: Option<usize>,
     pub(super) expires_at: Option<(usize, Option<TimeUnit>)>,
     pub(super) code: Option<usize>,
+    /// Whether a field has class otp, fit or not: the rules for codes hold all the same.
+    pub(super) has_code: bool,
     pub(super) values: Vec<ValueField>,
 }
 
@@ -173,12 +175,13 @@ impl Builder<'_, '_> {
         let Some(place) = self.place(&key, field, None) else { return };
         match place.class {
             Class::Otp => {
-                if self.fields.code.is_some() {
+                if self.fields.has_code {
                     self.faults.refuse(&key, "is the second field of class otp: an input has one code.");
                 }
                 if field.kind.is_some() || field.unit.is_some() {
                     self.faults.refuse(&key, "is a code, which takes neither `kind` nor `unit`.");
                 }
+                self.fields.has_code = true;
                 self.fields.code = self.need(&key, place, Need::Code);
             }
             Class::Reference => self.faults.refuse(&key, "has class reference, which no text may show."),
@@ -272,7 +275,9 @@ impl Builder<'_, '_> {
 
     /// Route, `[input.classes]` and schema, in this order; all that speak must say the same.
     fn class(&mut self, key: &str, field: &FieldFile, found: &Found, implied: Option<Class>) -> Option<Class> {
-        let mut words: Vec<&str> = field.class.iter().chain(self.classes.get(&field.path)).chain(&found.classes).map(String::as_str).collect();
+        // An unknown word of `[input.classes]` is told once, there.
+        let table = self.classes.get(&field.path).filter(|word| Class::from_word(word).is_some());
+        let mut words: Vec<&str> = field.class.iter().chain(table).chain(&found.classes).map(String::as_str).collect();
         words.dedup();
         match (words.as_slice(), implied) {
             ([word], _) => {
