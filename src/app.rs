@@ -2,15 +2,17 @@
 
 use crate::config::{Config, Kind as ProviderKind, Messages, MinTls, Provider, Severity};
 use crate::delivery::Channel;
+use crate::dispatch;
 use crate::engine::store::{self, Store, StoreError};
 use crate::engine::{self, Engine};
 use crate::event::input::{NoRegistry, Schemas};
 use crate::event::records::{Framing, STATUS_SCHEMA};
 use crate::event::registry::{self, RegistryError};
+use crate::gateway;
 use crate::observe::health::Cause;
 use crate::observe::{self, Health};
 use crate::privacy::{FileKeys, KeyService, RootKey, Sealer, Secret};
-use crate::{dispatch, gateway, topics};
+use crate::topics;
 use anyhow::Context;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -131,7 +131,7 @@ impl World {
             Said::Requested(_) | Said::Heard(_) => None,
             Said::Hold(kind, attempt) => {
                 self.held.insert((*kind, *attempt));
-                if !self.timers.get(kind).is_some_and(|set| *set == (*attempt, now)) {
+                if self.timers.get(kind).is_none_or(|set| *set != (*attempt, now)) {
                     faults.push("a timer is held from its deadline on".into());
                 }
                 None
