@@ -143,10 +143,9 @@ fn allowed(flat: &Flat, spans: &[Span], contacts: &Contacts) -> Vec<Range<usize>
         spans.iter().filter(|span| matches!(span.class, Class::Otp | Class::PaymentCode)).map(|span| place(span.range.start)..place(span.range.end)).collect();
     for contact in &contacts.0 {
         for (start, part) in flat.chars.windows(contact.len()).enumerate() {
-            let end = start + contact.len();
-            let beside = start.checked_sub(1).and_then(|index| flat.chars.get(index)).into_iter().chain(flat.chars.get(end));
-            if part == contact.as_slice() && !beside.copied().any(char::is_alphanumeric) {
-                allowed.push(start..end);
+            // A longer number or address around it is a longer hit, which does not lie in it: no need to look beside it.
+            if part == contact.as_slice() {
+                allowed.push(start..start + contact.len());
             }
         }
     }
