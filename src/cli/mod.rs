@@ -3,6 +3,8 @@
 //! What is easily got wrong: whatever is printed here passes no mask. So it prints faults, settings and topic names, and never a record.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is the command line")]
 
+#[cfg(feature = "demo")]
+mod demo;
 mod harden;
 #[cfg(feature = "demo")]
 mod simulate;
@@ -31,6 +33,9 @@ enum Command {
     Run(Run),
     /// Names every fault of the configuration at once; prints what is in force, without secrets.
     Check(Where),
+    /// Shows it all on this machine, with nothing installed: 200 notifications, their fallbacks told, and a table.
+    #[cfg(feature = "demo")]
+    Demo(demo::Demo),
     /// Plays Meta and Twilio on this machine, for tests and demonstrations.
     #[cfg(feature = "demo")]
     Simulate(simulate::Simulate),
@@ -83,6 +88,8 @@ fn run(command: Command) -> ExitCode {
     let done = match command {
         Command::Run(run) => start(run),
         Command::Check(place) => return check(&place),
+        #[cfg(feature = "demo")]
+        Command::Demo(options) => demo::run(&options),
         #[cfg(feature = "demo")]
         Command::Simulate(options) => simulate::run(&options),
         Command::Topics(options) => return topics_command(&options),

@@ -45,7 +45,16 @@ impl Level {
 /// Starts the log on standard output, and replaces the panic hook by one that writes the place and never the payload, which may quote data. Called once, at
 /// the beginning of a command that runs roles; a second call changes nothing.
 pub fn start(level: Level) {
-    if tracing::subscriber::set_global_default(subscriber(level, std::io::stdout)).is_ok() {
+    install(subscriber(level, std::io::stdout));
+}
+
+/// [`start`] with a file in the place of standard output, for a command that has something else to show there.
+pub fn start_into(level: Level, file: std::fs::File) {
+    install(subscriber(level, file));
+}
+
+fn install(subscriber: impl Subscriber + Send + Sync) {
+    if tracing::subscriber::set_global_default(subscriber).is_ok() {
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map_or_else(String::new, |place| format!("{}:{}", place.file(), place.line()));
             let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
