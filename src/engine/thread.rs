@@ -55,6 +55,8 @@ const UPKEEP_PACE: Duration = Duration::from_secs(1);
 const WATCH_FACTOR: u32 = 3;
 /// A loop that does not turn for so long is dead for `/livez`; opening partitions beats too.
 const LOOP_BOUND: Duration = Duration::from_secs(60);
+/// What `/readyz` says until each partition has a sample of Kafka time.
+const NO_KAFKA_TIME: &str = "Kafka time is not known for every partition.";
 /// How long partitions may take to be started.
 const SEEK_BOUND: Duration = Duration::from_secs(10);
 
@@ -317,6 +319,7 @@ impl Engine {
         };
         let opened = restore::open(&self.shared, consumer, &self.watch, &self.sources, partitions, &mut beat)?;
         self.tasks = opened.tasks;
+        self.shared.health.set(Cause::NoKafkaTime(self.number), (!self.tasks.is_empty()).then(|| NO_KAFKA_TIME.into()));
         if opened.new_starts {
             self.commit_positions()?;
         }
@@ -688,7 +691,7 @@ impl Engine {
             }
         }
         let known = self.tasks.values().all(|task| task.now(own_now).is_some());
-        self.shared.health.set(Cause::NoKafkaTime(self.number), (!known).then(|| "Kafka time is not known for every partition.".into()));
+        self.shared.health.set(Cause::NoKafkaTime(self.number), (!known).then(|| NO_KAFKA_TIME.into()));
         metrics::gauges(self.number, self.tasks.values().map(|task| task.timers.armed()).sum(), self.tasks.values().map(|task| task.window.events()).sum());
         metrics::held(self.number, self.tasks.values().flat_map(Task::held));
         if now.saturating_sub(self.last_idle_commit) >= IDLE_COMMIT {
