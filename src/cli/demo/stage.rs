@@ -175,7 +175,8 @@ fn bank_topics(config: &Config, inputs_prefix: &str) -> Topics {
 
 /// Deletes what the demo made, each by its whole name.
 async fn clear(config: &Config, topics: &[String]) -> anyhow::Result<()> {
-    let admin: AdminClient<DefaultClientContext> = config.kafka_client().map_err(anyhow::Error::msg)?.create().context("the Kafka client refuses its settings")?;
+    let admin: AdminClient<DefaultClientContext> =
+        config.kafka_client().map_err(anyhow::Error::msg)?.create().context("the Kafka client refuses its settings")?;
     let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(15)));
     let names: Vec<&str> = topics.iter().map(String::as_str).collect();
     for deleted in admin.delete_topics(&names, &options).await.context("the demo's topics could not be deleted")? {

@@ -1,0 +1,179 @@
+//! One transaction: outputs, state, positions; and what follows it, in RocksDB when it committed, or a new beginning when it did not.
+//!
+//! Easily got wrong: any trouble has the same cure as a restart. The old producer is given up before anything else, so that nothing it left can land later.
+
+use super::{COMMIT_BYTES, COMMIT_INPUTS, Engine, EngineError, kafka};
+use crate::delivery::Partition;
+use crate::engine::settings::Settings;
+use crate::engine::stored::POSITIONS_KEY;
+use crate::engine::task::TaskError;
+use crate::engine::transaction::{End, Output, Transactor};
+use crate::observe::engine as metrics;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::Consumer;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::collections::BTreeMap;
+
+impl Engine {
+    pub(super) fn commit_due(&self, busy: bool) -> bool {
+        if self.decided == 0 && self.outputs.is_empty() {
+            return false;
+        }
+        let settings = &self.shared.settings;
+        let since = crate::clock::monotonic().saturating_sub(self.last_commit);
+        let nothing_to_write = self.outputs.is_empty() && self.tasks.values().all(|task| task.overlay.is_empty());
+        if nothing_to_write {
+            return false; // heartbeats alone: the idle commit takes care of their positions
+        }
+        self.decided >= COMMIT_INPUTS
+            || self.tasks.values().map(|task| task.overlay.bytes()).sum::<usize>() >= COMMIT_BYTES
+            || since >= settings.commit_interval
+            || (!busy && settings.commit_on_drain.is_some_and(|pause| since >= pause))
+    }
+
+    /// New starts are committed before the first read, so that a crash right after it starts at the same place.
+    pub(super) fn commit_positions(&mut self) -> Result<(), EngineError> {
+        self.commit_all(true)
+    }
+
+    pub(super) fn commit(&mut self) -> Result<(), EngineError> {
+        self.commit_all(false)
+    }
+
+    fn commit_all(&mut self, idle: bool) -> Result<(), EngineError> {
+        let touched: Vec<Partition> =
+            self.tasks.values().filter(|task| task.positions != task.committed || !task.overlay.is_empty()).map(|task| task.partition).collect();
+        if self.shared.settings.dry_run {
+            self.outputs.clear();
+            self.decided = 0;
+            return Ok(());
+        }
+        if touched.is_empty() || (!idle && self.outputs.is_empty() && self.tasks.values().all(|task| task.overlay.is_empty())) {
+            return Ok(());
+        }
+        if self.transactor.as_ref().is_none_or(Transactor::suspect) {
+            metrics::producer_recycled("suspicion");
+            self.new_producer()?;
+        }
+        let written = self.state_records(&touched);
+        let positions = self.changed_positions(&touched)?;
+        let Some(group) = self.consumer.group_metadata() else { return self.start_over("the group's metadata are not known") };
+        let transactor = self.transactor.as_ref().expect("a producer was made above");
+        match transactor.run(&self.outputs, &positions, &group) {
+            End::Committed { took } => {
+                metrics::committed(took, self.decided, self.outputs.len());
+                self.apply(&written)
+            }
+            End::Aborted(why) => self.start_over(&why),
+            End::Unknown(why) => self.start_over(&why),
+            End::Fenced(why) => Err(EngineError::Fenced(why)),
+        }
+    }
+
+    /// Adds the state records of the touched tasks behind their outputs: deliveries and cancel index, then deduplication blocks, then position records.
+    /// Returns how many went to each changelog partition.
+    fn state_records(&mut self, touched: &[Partition]) -> BTreeMap<Partition, i64> {
+        let topic = self.shared.settings.topics.state.clone();
+        let mut written = BTreeMap::new();
+        let record = |partition: Partition, key: Vec<u8>, value: Option<Vec<u8>>| Output {
+            topic: topic.clone(),
+            partition: partition.kafka(),
+            key,
+            value,
+            headers: Vec::new(),
+        };
+        for partition in touched {
+            let task = &self.tasks[partition];
+            let before = self.outputs.len();
+            self.outputs.extend(task.overlay.changes().map(|(key, value)| record(*partition, key.to_vec(), value.map(<[u8]>::to_vec))));
+            written.insert(*partition, i64::try_from(self.outputs.len() - before).unwrap_or(0));
+        }
+        for partition in touched {
+            let task = self.tasks.get_mut(partition).expect("a touched task is there");
+            for (key, value) in task.take_blocks() {
+                task.overlay.put(key.clone(), value.clone(), false);
+                self.outputs.push(record(*partition, key, Some(value)));
+                *written.entry(*partition).or_default() += 1;
+            }
+        }
+        for partition in touched {
+            let task = &self.tasks[partition];
+            self.outputs.push(record(*partition, POSITIONS_KEY.to_vec(), Some(task.positions.write())));
+            *written.entry(*partition).or_default() += 1;
+        }
+        written
+    }
+
+    fn changed_positions(&self, touched: &[Partition]) -> Result<TopicPartitionList, EngineError> {
+        let mut list = TopicPartitionList::new();
+        for partition in touched {
+            let task = &self.tasks[partition];
+            for (topic, &next) in task.positions.0.iter().filter(|(topic, next)| task.committed.0.get(*topic) != Some(next)) {
+                list.add_partition_offset(topic, partition.kafka(), Offset::Offset(next)).map_err(kafka("noting positions"))?;
+            }
+        }
+        Ok(list)
+    }
+
+    /// After the commit: one batch for each task into its column family.
+    fn apply(&mut self, written: &BTreeMap<Partition, i64>) -> Result<(), EngineError> {
+        let wall = crate::clock::wall();
+        for (partition, records) in written {
+            let task = self.tasks.get_mut(partition).expect("a touched task is there");
+            // A lower bound: our records and one commit marker. Aborted junk makes it lag, which replay forgives.
+            task.meta.changelog_position += records + 1;
+            task.meta.next_offsets.clone_from(&task.positions.0);
+            task.meta.wall = wall;
+            task.store.apply(task.overlay.changes(), &task.meta).map_err(TaskError::from)?;
+            task.overlay.clear();
+            task.committed = task.positions.clone();
+        }
+        self.outputs.clear();
+        self.decided = 0;
+        self.aborts_in_a_row = 0;
+        self.last_commit = crate::clock::monotonic();
+        Ok(())
+    }
+
+    /// The one cure: a new producer decides what the old one left, then the tasks are opened anew.
+    pub(super) fn start_over(&mut self, why: &str) -> Result<(), EngineError> {
+        tracing::warn!(thread = self.number, why, "A transaction did not commit; the tasks are opened anew.");
+        metrics::producer_recycled("transaction");
+        self.aborts_in_a_row += 1;
+        let partitions: Vec<Partition> = self.tasks.keys().copied().collect();
+        self.new_producer()?;
+        self.consumer.unassign().map_err(kafka("giving partitions back"))?;
+        self.open_tasks(&partitions)
+    }
+
+    pub(super) fn new_producer(&mut self) -> Result<(), EngineError> {
+        self.transactor = None;
+        let settings = &self.shared.settings;
+        let id = format!("{}{}.{}", settings.topics.prefix(), settings.instance, self.number);
+        let mut config = producer_config(settings, &id);
+        config.set("client.id", format!("{id}.producer"));
+        let transactor = Transactor::open(&config, self.watch.clone(), settings.transaction_timeout).map_err(kafka("initialising transactions"))?;
+        self.transactor = Some(transactor);
+        Ok(())
+    }
+}
+
+fn producer_config(settings: &Settings, id: &str) -> ClientConfig {
+    let mut config = settings.client();
+    let timeout = settings.transaction_timeout.as_millis();
+    config
+        .set("transactional.id", id)
+        .set("transaction.timeout.ms", timeout.to_string())
+        .set("socket.timeout.ms", (timeout * 6 / 10).to_string())
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("delivery.report.only.error", "true")
+        .set("retry.backoff.ms", "20")
+        .set("retry.backoff.max.ms", "500")
+        .set("linger.ms", "5")
+        .set("batch.size", "262144")
+        .set("batch.num.messages", "10000")
+        .set("queue.buffering.max.messages", "200000")
+        .set("compression.type", "lz4");
+    config
+}

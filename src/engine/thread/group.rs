@@ -1,0 +1,164 @@
+//! The group's wishes: which partitions are ours, opening and closing their tasks, and beginning to read.
+//!
+//! Easily got wrong: a forward that is set before librdkafka has started a partition is overwritten by that start; `take_over` has the order that holds.
+
+use super::{Engine, EngineError, NO_KAFKA_TIME, SEEK_BOUND, Shared, kafka};
+use crate::delivery::Partition;
+use crate::engine::membership::{Membership, Rebalance};
+use crate::engine::restore::{self, Source};
+use crate::engine::settings::Settings;
+use crate::observe::engine as metrics;
+use crate::observe::health::Cause;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Engine {
+    /// Serves the main queue: events of the group. Records never come this way (see `take_over`); one that does means that order is lost.
+    pub(super) fn serve_group(&mut self, wait: Duration) -> Result<(), EngineError> {
+        let stray = match self.consumer.poll(wait) {
+            None => return Ok(()),
+            Some(Ok(_)) => true,
+            Some(Err(error)) => {
+                tracing::debug!(%error, "The consumer says:");
+                false
+            }
+        };
+        if let Some((code, text)) = self.consumer.client().fatal_error() {
+            return Err(EngineError::Fenced(format!("{code}: {text}")));
+        }
+        if stray { self.start_over("a record came through the main queue") } else { Ok(()) }
+    }
+
+    pub(super) fn rebalance(&mut self, wish: Rebalance) -> Result<(), EngineError> {
+        match wish {
+            Rebalance::Revoked => {
+                tracing::info!(thread = self.number, partitions = self.tasks.len(), "Partitions revoked.");
+                self.commit()?;
+                self.close_tasks();
+                self.consumer.unassign().map_err(kafka("giving partitions back"))?;
+            }
+            Rebalance::Assigned(partitions) => {
+                tracing::info!(thread = self.number, partitions = partitions.len(), "Partitions assigned.");
+                self.open_tasks(&partitions)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn close_tasks(&mut self) {
+        self.tasks.clear();
+        self.waiting_receipts.clear();
+        self.waiting_requests.clear();
+        self.paused.clear();
+        self.held_back.clear();
+        self.outputs.clear();
+        self.decided = 0;
+        self.asked_at = None;
+        self.shared.health.set(Cause::NotJoined(self.number), Some("No partitions are assigned.".into()));
+    }
+
+    pub(super) fn open_tasks(&mut self, partitions: &[Partition]) -> Result<(), EngineError> {
+        self.close_tasks();
+        self.shared.health.set(Cause::Restoring(self.number), Some(format!("{} partitions are being restored.", partitions.len())));
+        let (consumer, pulse) = (&self.consumer, &self.pulse);
+        // While the assignment is not taken nothing is fetched: this poll serves the group alone.
+        let mut beat = || {
+            pulse.beat();
+            let _ = consumer.poll(Duration::ZERO);
+        };
+        let opened = restore::open(&self.shared, consumer, &self.watch, &self.sources, partitions, &mut beat)?;
+        self.tasks = opened.tasks;
+        self.shared.health.set(Cause::NoKafkaTime(self.number), (!self.tasks.is_empty()).then(|| NO_KAFKA_TIME.into()));
+        if opened.new_starts {
+            self.commit_positions()?;
+        }
+        self.take_over(&opened.list)?;
+        self.shared.health.set(Cause::Restoring(self.number), None);
+        self.shared.health.set(Cause::NotJoined(self.number), None);
+        metrics::tasks(self.number, self.tasks.len());
+        Ok(())
+    }
+
+    /// Begins to read. A forward that is set before librdkafka has started a partition is overwritten by that start, and what was fetched in between lies in the
+    /// main queue: so a first seek proves the start, then the forwards are set, and a second seek makes what lies elsewhere outdated.
+    fn take_over(&self, list: &TopicPartitionList) -> Result<(), EngineError> {
+        self.consumer.assign(list).map_err(kafka("taking partitions"))?;
+        self.seek(list)?;
+        self.forward_all();
+        self.seek(list)
+    }
+
+    fn seek(&self, list: &TopicPartitionList) -> Result<(), EngineError> {
+        let deadline = crate::clock::monotonic() + SEEK_BOUND;
+        loop {
+            self.pulse.beat();
+            let answer = self.consumer.seek_partitions(list.clone(), SEEK_BOUND).map_err(kafka("seeking"))?;
+            let Some(Err(error)) = answer.elements().iter().map(|element| element.error()).find(Result::is_err) else { return Ok(()) };
+            if crate::clock::monotonic() > deadline {
+                return Err(EngineError::Kafka { doing: "seeking", error });
+            }
+            // The start of a partition waits for the stop of its former life.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn forward_all(&self) {
+        for &partition in self.tasks.keys() {
+            self.receipts.forward(&self.shared.settings.topics.receipts, partition);
+            for source in self.sources.iter().filter(|source| partition.0 < source.partitions && source.topic != self.shared.settings.topics.receipts) {
+                self.requests.forward(&source.topic, partition);
+            }
+        }
+    }
+}
+
+/// The sources with their partition counts: receipts first, then the inputs.
+pub(super) fn sources(shared: &Shared, consumer: &BaseConsumer<Membership>) -> Result<Vec<Source>, EngineError> {
+    use crate::event::input::Start;
+    let partitions = |topic: &str| -> Result<u16, EngineError> {
+        let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).map_err(kafka("asking for a topic's partitions"))?;
+        let count = metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |found| found.partitions().len());
+        Ok(u16::try_from(count).unwrap_or(u16::MAX))
+    };
+    let receipts = shared.settings.topics.receipts.clone();
+    let mut sources = vec![Source { partitions: partitions(&receipts)?, topic: receipts, start: Start::Earliest }];
+    for input in shared.inputs.inputs() {
+        let count = partitions(&input.topic)?;
+        let ours = sources[0].partitions;
+        shared.health.set(
+            Cause::PartitionsWithoutOwner,
+            (count > ours).then(|| format!("{} has {count} partitions, Recado's topics have {ours}: run `recado topics --grow`", input.topic)),
+        );
+        sources.push(Source { partitions: count.min(ours), topic: Arc::from(input.topic.as_str()), start: input.start });
+    }
+    Ok(sources)
+}
+
+pub(super) fn consumer_config(settings: &Settings, name: &str) -> ClientConfig {
+    let mut config = settings.client();
+    let session = settings.session_timeout.as_millis();
+    config
+        .set("client.id", format!("{name}.consumer"))
+        .set("group.id", format!("{}engine", settings.topics.prefix()))
+        .set("group.instance.id", name)
+        .set("group.protocol", "classic")
+        .set("partition.assignment.strategy", "range")
+        .set("session.timeout.ms", session.to_string())
+        .set("heartbeat.interval.ms", (session / 5).to_string())
+        .set("max.poll.interval.ms", "60000")
+        .set("isolation.level", "read_committed")
+        .set("auto.offset.reset", "error")
+        .set("check.crcs", "true")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("fetch.wait.max.ms", "20")
+        .set("fetch.min.bytes", "1")
+        .set("fetch.message.max.bytes", "2097152")
+        .set("queued.min.messages", "20000")
+        .set("queued.max.messages.kbytes", "32768")
+        .set("fetch.queue.backoff.ms", "10");
+    config
+}

@@ -1,0 +1,269 @@
+//! Records in, decisions out: receipts first, then due timers, then requests.
+//!
+//! Easily got wrong: a record leaves its queue only when it is decided, so one that cannot be sealed now stays where it is, and so does all behind it.
+
+use super::{Engine, EngineError, HELD_BACK, REQUESTS_A_TURN, Shared, TIMERS_A_TURN, WAITING_MAX};
+use crate::delivery::{Partition, SourcePosition, Timestamp};
+use crate::engine::fetch::{Fetched, Record};
+use crate::engine::task::{At, Task, TaskError};
+use crate::engine::transaction::Output;
+use crate::event::dead_letter;
+use crate::event::input::{DeadReason, Decoded, Kind, RawRecord};
+use crate::event::records::decode_returned;
+use crate::observe::engine as metrics;
+use crate::observe::health::Cause;
+use crate::privacy::{Reference, ReferenceKind};
+use rdkafka::consumer::Consumer;
+use rdkafka::topic_partition_list::TopicPartitionList;
+use std::collections::VecDeque;
+
+impl Engine {
+    pub(super) fn take(&mut self) -> Result<bool, EngineError> {
+        let mut fetched = Vec::new();
+        self.receipts.take(&mut fetched);
+        self.requests.take(&mut fetched);
+        let any = !fetched.is_empty();
+        for fetched in fetched {
+            match fetched {
+                Fetched::Record(record) => self.sort(record),
+                Fetched::Fault { topic, partition, error } => {
+                    tracing::warn!(topic, partition, %error, "A source cannot be read.");
+                    self.start_over("a source cannot be read")?;
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(any)
+    }
+
+    fn sort(&mut self, record: Record) {
+        let partition = record.partition();
+        let Some(task) = self.tasks.get(&partition) else { return }; // fetched before it was taken from us
+        let waiting = if record.topic() == &*self.shared.settings.topics.receipts {
+            self.waiting_receipts.entry(partition).or_default()
+        } else if let Some(&input) = self.inputs_of.get(record.topic()) {
+            self.waiting_requests.entry((input, partition)).or_default()
+        } else {
+            return;
+        };
+        let next = waiting.back().map_or_else(|| task.positions.0.get(record.topic()).copied().unwrap_or(0), |last| last.offset() + 1);
+        if record.offset() >= next {
+            waiting.push_back(record);
+        }
+    }
+
+    pub(super) fn decide_receipts(&mut self) -> Result<bool, EngineError> {
+        let topic = self.shared.settings.topics.receipts.clone();
+        let mut any = false;
+        let own_now = crate::clock::now();
+        for (partition, waiting) in &mut self.waiting_receipts {
+            let Some(task) = self.tasks.get_mut(partition) else { continue };
+            if task.rereading() {
+                continue;
+            }
+            let Some(now) = task.now(own_now) else { continue };
+            while let Some(record) = waiting.pop_front() {
+                any = true;
+                self.decided += 1;
+                let at = At { topic: &topic, offset: record.offset(), time: record.time() };
+                match record.value().map(decode_returned) {
+                    Some(Ok(returned)) => {
+                        task.returned(&self.shared, at, returned, now, &mut self.guard, &mut self.outputs)?;
+                    }
+                    Some(Err(_)) | None => metrics::receipt_unreadable(),
+                }
+                task.passed(at);
+            }
+            if let Some(&position) = task.positions.0.get(&*topic) {
+                task.gate.drained_to(position);
+            }
+        }
+        // An idle partition is drained too.
+        for task in self.tasks.values_mut().filter(|task| !task.rereading()) {
+            if self.waiting_receipts.get(&task.partition).is_none_or(VecDeque::is_empty)
+                && let Some(&position) = task.positions.0.get(&*topic)
+            {
+                task.gate.drained_to(position);
+            }
+        }
+        Ok(any)
+    }
+
+    pub(super) fn fire_timers(&mut self) -> Result<bool, EngineError> {
+        let own_now = crate::clock::now();
+        if !self.clocks_agree(own_now) {
+            return Ok(false);
+        }
+        let mut fired = 0;
+        for task in self.tasks.values_mut() {
+            if let Some(now) = task.now(own_now) {
+                fired += task.fire_due(&self.shared, now, &mut self.guard, TIMERS_A_TURN, &mut self.outputs)?;
+            }
+        }
+        self.decided += fired;
+        Ok(fired > 0)
+    }
+
+    pub(super) fn decide_requests(&mut self) -> Result<bool, EngineError> {
+        let own_now = crate::clock::now();
+        let mut any = false;
+        let keys: Vec<_> = self.waiting_requests.iter().filter(|(_, waiting)| !waiting.is_empty()).map(|(key, _)| *key).collect();
+        for (input, partition) in keys {
+            any |= self.decide_input(input, partition, own_now)?;
+        }
+        self.pause_and_resume(own_now);
+        Ok(any)
+    }
+
+    fn decide_input(&mut self, input: usize, partition: Partition, own_now: Timestamp) -> Result<bool, EngineError> {
+        let shared = self.shared.clone();
+        let Some(task) = self.tasks.get_mut(&partition) else { return Ok(false) };
+        let Some(now) = task.now(own_now) else { return Ok(false) };
+        let is_cancel = matches!(shared.inputs.inputs()[input].kind, Kind::Cancel { .. });
+        if self.held_back.get(&(input, partition)).is_some_and(|until| *until > own_now) || (!is_cancel && full(&shared, task, input)) {
+            return Ok(false);
+        }
+        let Some(waiting) = self.waiting_requests.get_mut(&(input, partition)) else { return Ok(false) };
+        // After an abort one record at a time, so that the one at fault stands alone.
+        let most = if self.aborts_in_a_row > 0 { 1 } else { REQUESTS_A_TURN };
+        let decoded = decode(&shared, task, input, waiting.iter().take(most));
+        let customers: Vec<_> = decoded.iter().filter_map(|decoded| decoded.customer).collect();
+        let keys = shared.sealer.keys().prepare(&customers, now);
+        shared.health.set(Cause::KeysAway, keys.err().map(|error| format!("Keys cannot be made: {error}. Nothing is taken that cannot be sealed.")));
+        let mut any = false;
+        if keys.is_ok() {
+            for decoded in decoded {
+                let Some(record) = waiting.front() else { break };
+                match decide(&shared, task, input, record, decoded, now, &mut self.outputs) {
+                    Ok(()) => {}
+                    Err(TaskError::Seal(_)) => break,
+                    Err(error) => return Err(error.into()),
+                }
+                waiting.pop_front();
+                self.decided += 1;
+                any = true;
+            }
+        }
+        if !any && !waiting.is_empty() {
+            self.held_back.insert((input, partition), own_now.plus(HELD_BACK));
+            metrics::held_back(&shared.inputs.inputs()[input].name);
+        }
+        Ok(any)
+    }
+
+    /// Pauses an input at the consumer while too much of it waits here; resumes it when half is gone.
+    fn pause_and_resume(&mut self, _: Timestamp) {
+        let mut pause = TopicPartitionList::new();
+        let mut resume = TopicPartitionList::new();
+        for (&(input, partition), waiting) in &self.waiting_requests {
+            let topic = &self.shared.inputs.inputs()[input].topic;
+            let paused = self.paused.entry((input, partition)).or_default();
+            if !*paused && waiting.len() > WAITING_MAX {
+                *paused = true;
+                pause.add_partition(topic, partition.kafka());
+            } else if *paused && waiting.len() < WAITING_MAX / 2 {
+                *paused = false;
+                resume.add_partition(topic, partition.kafka());
+            }
+        }
+        for (list, result) in
+            [(&pause, (pause.count() > 0).then(|| self.consumer.pause(&pause))), (&resume, (resume.count() > 0).then(|| self.consumer.resume(&resume)))]
+        {
+            if let Some(Err(error)) = result {
+                tracing::warn!(partitions = list.count(), %error, "Inputs could not be paused or resumed.");
+            }
+        }
+    }
+}
+
+/// Whether too many attempts are open for this input to bring more: beyond the limit on the channel of a route's first step, beyond twice the limit on any.
+fn full(shared: &Shared, task: &Task, input: usize) -> bool {
+    let max = shared.settings.attempts_open_max;
+    let lane = shared.inputs.inputs()[input].lane;
+    let open = |channel| task.open.get(&(channel, lane)).copied().unwrap_or(0);
+    let mut route = None;
+    shared.inputs.template_uses().iter().filter(|used| shared.inputs.route(used.route).input == input).any(|used| {
+        let first = route.replace(used.route) != Some(used.route);
+        open(used.channel) > if first { max } else { 2 * max }
+    })
+}
+
+/// A record as it was read, with the reference of its customer.
+struct Read {
+    decoded: Decoded,
+    customer: Option<Reference>,
+}
+
+/// Reads records in their order, up to one whose schema is still on its way.
+fn decode<'a>(shared: &Shared, task: &mut Task, input: usize, records: impl Iterator<Item = &'a Record>) -> Vec<Read> {
+    let mut all = Vec::new();
+    for record in records {
+        let headers = record.headers();
+        let raw = RawRecord { key: record.key(), value: record.value(), record_time: record.time(), headers: &headers };
+        let decoded = if task.note.poison(record.topic(), record.offset()) {
+            Decoded::Dead(DeadReason::Poison)
+        } else {
+            task.note.begin(record.topic(), record.offset());
+            shared.inputs.decode(input, &raw, &*shared.schemas)
+        };
+        let customer = match &decoded {
+            Decoded::NeedSchema(_) => break,
+            Decoded::Notification(notification) => Some(shared.pepper.reference_of(ReferenceKind::Customer, &notification.customer)),
+            Decoded::Cancel { .. } | Decoded::Ignored(_) | Decoded::Dead(_) => None,
+        };
+        all.push(Read { decoded, customer });
+    }
+    task.note.rest();
+    all
+}
+
+/// Decides one record that was read.
+fn decide(shared: &Shared, task: &mut Task, input: usize, record: &Record, read: Read, now: Timestamp, out: &mut Vec<Output>) -> Result<(), TaskError> {
+    let at = At { topic: record.topic(), offset: record.offset(), time: record.time() };
+    task.note.begin(at.topic, at.offset);
+    match (read.decoded, read.customer) {
+        (Decoded::Notification(notification), Some(customer)) => task.request(shared, input, at, record.key(), customer, *notification, now, out)?,
+        (Decoded::Cancel { event_id }, _) => {
+            if let Kind::Cancel { of } = shared.inputs.inputs()[input].kind {
+                task.cancel(shared, of, &event_id, now, out)?;
+            }
+        }
+        (Decoded::Ignored(why), _) => metrics::ignored(&shared.inputs.inputs()[input].name, why.word()),
+        (Decoded::Dead(reason), _) => {
+            if reason == DeadReason::Poison {
+                shared.health.set(
+                    Cause::Poison,
+                    Some(format!(
+                        "The record at {}-{} offset {} ended the process again and again; it is a dead letter now.",
+                        at.topic, task.partition.0, at.offset
+                    )),
+                );
+                task.poisoned(shared, at, now, out)?;
+            }
+            dead(shared, input, record, reason, now, out)?;
+        }
+        (Decoded::NeedSchema(_) | Decoded::Notification(_), _) => {
+            unreachable!("records are read up to one without a schema, and a notification has a customer")
+        }
+    }
+    task.note.end(at.topic, at.offset);
+    task.passed(at);
+    Ok(())
+}
+
+/// Keeps a record that cannot be processed, with its reason.
+fn dead(shared: &Shared, input: usize, record: &Record, reason: DeadReason, now: Timestamp, out: &mut Vec<Output>) -> Result<(), TaskError> {
+    metrics::dead_letter(reason.word());
+    let source = SourcePosition { topic: record.topic().to_owned(), partition: record.partition(), offset: record.offset() };
+    let value = match dead_letter::content(record.key(), record.value()) {
+        dead_letter::Content::Seal(plain) => {
+            let codes = shared.inputs.inputs()[input].has_code;
+            dead_letter::Value::Sealed(shared.sealer.seal_dead_letter(codes, &dead_letter::coordinates(&source), &plain, now)?)
+        }
+        dead_letter::Content::Digest(digest) => dead_letter::Value::Digest(digest),
+    };
+    let headers = dead_letter::headers(reason, &source).into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
+    let topic = shared.settings.topics.dead_letters.clone();
+    out.push(Output { topic, partition: source.partition.kafka(), key: Vec::new(), value: Some(dead_letter::write_value(&value)), headers });
+    Ok(())
+}

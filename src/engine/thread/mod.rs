@@ -1,0 +1,237 @@
+//! One engine thread: one consumer, one transactional producer, its tasks. The loop in its order: events of the group, receipts, timers, requests, commit.
+//!
+//! Easily got wrong: any trouble with a transaction has one cure, the same as a restart: the tasks are thrown away, a new producer fences the old one, and the
+//! tasks are opened anew from store and changelog.
+
+mod commit;
+mod group;
+mod intake;
+mod upkeep;
+
+use crate::delivery::{Partition, Timestamp};
+use crate::engine::end_offsets::EndOffsets;
+use crate::engine::fetch::{IDLE_WAIT, Queue, Record};
+use crate::engine::hello::Hello;
+use crate::engine::membership::Membership;
+use crate::engine::restore::{RestoreError, Source};
+use crate::engine::settings::Settings;
+use crate::engine::store::Store;
+use crate::engine::storm;
+use crate::engine::task::{Task, TaskError};
+use crate::engine::transaction::{Output, Transactor};
+use crate::engine::watchdog::Watch;
+use crate::event::input::{Inputs, Schemas};
+use crate::event::records::Framing;
+use crate::observe::health::{Cause, Health, Pulse};
+use crate::privacy::{Pepper, Sealer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Commit when so many inputs are decided. Source: design §5.2.
+const COMMIT_INPUTS: usize = 4_000;
+/// Commit when the overlays hold so much. Source: design §5.2.
+const COMMIT_BYTES: usize = 4 << 20;
+/// So many requests are decided between two looks at receipts and timers.
+const REQUESTS_A_TURN: usize = 500;
+/// So many timers fire between two looks at receipts.
+const TIMERS_A_TURN: usize = 500;
+/// An input with so many records waiting here is paused.
+const WAITING_MAX: usize = 5_000;
+/// While a timer is due, the ends of the receipts partitions are asked for this often. Source: `engine.md` §5.
+const GATE_PACE: Duration = Duration::from_millis(100);
+/// Positions without anything to commit beside them are committed this often. Source: `engine.md` §1.10.
+const IDLE_COMMIT: Duration = Duration::from_secs(60);
+/// Memtables are flushed this often at least: it bounds the replay after a kill. Source: design §5.3.
+const FLUSH_PACE: Duration = Duration::from_secs(30);
+/// After a record that could not be sealed or resolved, the task looks again so much later.
+const HELD_BACK: Duration = Duration::from_millis(100);
+/// Housekeeping and gauges.
+const UPKEEP_PACE: Duration = Duration::from_secs(1);
+/// The bound of one blocking call is this many transaction time-outs. Source: `engine.md` T5.
+const WATCH_FACTOR: u32 = 3;
+/// A loop that does not turn for so long is dead for `/livez`; opening partitions beats too.
+const LOOP_BOUND: Duration = Duration::from_secs(60);
+/// What `/readyz` says until each partition has a sample of Kafka time.
+const NO_KAFKA_TIME: &str = "Kafka time is not known for every partition.";
+/// How long partitions may take to be started.
+const SEEK_BOUND: Duration = Duration::from_secs(10);
+
+/// What all threads of one engine share.
+pub struct Shared {
+    /// Limits and names.
+    pub settings: Settings,
+    /// The bank's inputs and routes.
+    pub inputs: Arc<Inputs>,
+    /// Seals parameters and codes.
+    pub sealer: Sealer,
+    /// The key of references and hashes.
+    pub pepper: Arc<Pepper>,
+    /// Writer schemas by id.
+    pub schemas: Arc<dyn Schemas + Send + Sync>,
+    /// The state store of this process.
+    pub store: Store,
+    /// How statuses are framed.
+    pub status_framing: Framing,
+    /// Where readiness is reported.
+    pub health: Health,
+}
+
+/// Why an engine thread ended.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Another process with this instance's name took over; this one is the older.
+    #[error("another process has taken over this instance's name ({0}); the older one ends")]
+    Fenced(String),
+    /// Tasks could not be opened.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// The store failed after a commit: the truth is in Kafka, a restart replays it.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// A client could not be made.
+    #[error("{doing}: {error}")]
+    Kafka {
+        /// What we were doing.
+        doing: &'static str,
+        /// What the client says.
+        error: KafkaError,
+    },
+}
+
+fn kafka(doing: &'static str) -> impl FnOnce(KafkaError) -> EngineError {
+    move |error| EngineError::Kafka { doing, error }
+}
+
+/// One engine thread's state. Field order is drop order: queues and questions go before the consumer that they were made of.
+pub struct Engine {
+    shared: Arc<Shared>,
+    number: u16,
+    receipts: Queue,
+    requests: Queue,
+    questions: EndOffsets,
+    consumer: BaseConsumer<Membership>,
+    transactor: Option<Transactor>,
+    hello: Hello,
+    watch: Watch,
+    pulse: Pulse,
+    sources: Vec<Source>,
+    /// Input numbers by topic.
+    inputs_of: BTreeMap<String, usize>,
+    tasks: BTreeMap<Partition, Task>,
+    waiting_receipts: BTreeMap<Partition, VecDeque<Record>>,
+    /// By input and partition: express inputs first.
+    waiting_requests: BTreeMap<(usize, Partition), VecDeque<Record>>,
+    /// Inputs whose partition is paused at the consumer.
+    paused: BTreeMap<(usize, Partition), bool>,
+    held_back: BTreeMap<(usize, Partition), Timestamp>,
+    outputs: Vec<Output>,
+    decided: usize,
+    guard: storm::Guard,
+    asked_at: Option<Timestamp>,
+    asked: Duration,
+    last_commit: Duration,
+    last_work: Duration,
+    last_idle_commit: Duration,
+    last_flush: Duration,
+    last_upkeep: Duration,
+    aborts_in_a_row: u32,
+}
+
+impl Engine {
+    /// Makes the clients of thread `number`; joins nothing yet.
+    pub fn open(shared: Arc<Shared>, number: u16) -> Result<Self, EngineError> {
+        let settings = &shared.settings;
+        let name = format!("{}{}.{number}", settings.topics.prefix(), settings.instance);
+        let watch = Watch::start(name.clone(), settings.transaction_timeout * WATCH_FACTOR).map_err(RestoreError::Folder)?;
+        let consumer: BaseConsumer<Membership> =
+            group::consumer_config(settings, &name).create_with_context(Membership::default()).map_err(kafka("making the consumer"))?;
+        #[expect(unsafe_code, reason = "queues and questions must not outlive their client")]
+        // SAFETY: they go into the struct that keeps the consumer too, and are declared before it, so they are dropped first.
+        let (receipts, requests, questions) = unsafe { (Queue::new(consumer.client()), Queue::new(consumer.client()), EndOffsets::new(consumer.client())) };
+        let hello = Hello::open(settings.client(), settings.topics.receipts.clone(), name).map_err(kafka("making the producer of hellos"))?;
+        let sources = group::sources(&shared, &consumer)?;
+        let pulse = shared.health.pulse(format!("engine-{number}"), LOOP_BOUND);
+        let inputs_of = shared.inputs.inputs().iter().enumerate().map(|(at, input)| (input.topic.clone(), at)).collect();
+        shared.health.set(Cause::NotJoined(number), Some("No partitions are assigned.".into()));
+        let now = crate::clock::monotonic();
+        Ok(Self {
+            pulse,
+            inputs_of,
+            number,
+            receipts,
+            requests,
+            questions,
+            consumer,
+            transactor: None,
+            hello,
+            watch,
+            sources,
+            tasks: BTreeMap::new(),
+            waiting_receipts: BTreeMap::new(),
+            waiting_requests: BTreeMap::new(),
+            paused: BTreeMap::new(),
+            held_back: BTreeMap::new(),
+            outputs: Vec::new(),
+            decided: 0,
+            guard: storm::Guard::default(),
+            asked_at: None,
+            asked: now,
+            last_commit: now,
+            last_work: now,
+            last_idle_commit: now,
+            last_flush: now,
+            last_upkeep: now,
+            aborts_in_a_row: 0,
+            shared,
+        })
+    }
+
+    /// Runs until told to stop: then the transaction under way is finished.
+    pub fn run(mut self, stop: &AtomicBool) -> Result<(), EngineError> {
+        self.new_producer()?;
+        self.consumer.subscribe(&[&*self.shared.settings.topics.receipts]).map_err(kafka("subscribing"))?;
+        while !stop.load(Ordering::Relaxed) {
+            self.turn()?;
+        }
+        self.commit()?;
+        self.close_tasks();
+        Ok(())
+    }
+
+    fn turn(&mut self) -> Result<(), EngineError> {
+        self.pulse.beat();
+        self.serve_group(Duration::ZERO)?;
+        let mut busy = self.take()?;
+        while let Some(wish) = self.consumer.context().next() {
+            self.rebalance(wish)?;
+        }
+        self.measure();
+        busy |= self.decide_receipts()?;
+        busy |= self.fire_timers()?;
+        busy |= self.decide_requests()?;
+        if busy {
+            self.last_work = crate::clock::monotonic();
+        }
+        if self.commit_due(busy) {
+            self.commit()?;
+        }
+        self.upkeep()?;
+        if !busy {
+            self.serve_group(IDLE_WAIT)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.consumer.context().close();
+        if let Err(error) = self.consumer.unassign() {
+            tracing::debug!(%error, "Partitions could not be given back.");
+        }
+    }
+}
