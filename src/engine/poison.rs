@@ -64,15 +64,22 @@ impl Note {
         write(&mut self.map[..SLOT_LEN], topic, offset, 0);
     }
 
+    /// A transaction that held this record's outputs alone was refused: counts like a death.
+    pub fn blame(&mut self, topic: &str, offset: i64) {
+        let before = self.suspect.take().filter(|suspect| suspect.offset == offset && suspect.topic == topic).map_or(0, |suspect| suspect.deaths);
+        let suspect = Suspect { topic: topic.to_owned(), offset, deaths: before.saturating_add(1) };
+        write(&mut self.map[SLOT_LEN..], topic, offset, suspect.deaths);
+        self.suspect = Some(suspect);
+    }
+
     /// Nothing is being decided.
     pub fn rest(&mut self) {
         self.map[0] = 0;
     }
 
-    /// It was decided without a death.
-    pub fn end(&mut self, topic: &str, offset: i64) {
-        self.map[0] = 0;
-        if self.suspect.as_ref().is_some_and(|suspect| suspect.offset == offset && suspect.topic == topic) {
+    /// Everything below this offset of the topic is committed: a suspect there has been dealt with.
+    pub fn committed(&mut self, topic: &str, next: i64) {
+        if self.suspect.as_ref().is_some_and(|suspect| suspect.offset < next && suspect.topic == topic) {
             self.suspect = None;
             self.map[SLOT_LEN] = 0;
         }
@@ -113,14 +120,22 @@ mod tests {
             let mut note = Note::open(&path).unwrap();
             assert!(!note.poison("pix.transactions", 42), "after {deaths} deaths");
             note.begin("pix.transactions", 41);
-            note.end("pix.transactions", 41);
+            note.rest();
             note.begin("pix.transactions", 42);
         }
         let mut note = Note::open(&path).unwrap();
         assert!(note.poison("pix.transactions", 42));
         assert!(!note.poison("pix.transactions", 41) && !note.poison("auth.challenges", 42));
-        note.end("pix.transactions", 42);
+        note.committed("auth.challenges", 100);
+        note.committed("pix.transactions", 42);
+        assert!(note.poison("pix.transactions", 42));
+        note.committed("pix.transactions", 43);
         drop(note);
-        assert!(!Note::open(&path).unwrap().poison("pix.transactions", 42));
+        let mut note = Note::open(&path).unwrap();
+        assert!(!note.poison("pix.transactions", 42));
+        for _ in 0..DEATHS_MAX {
+            note.blame("pix.transactions", 44);
+        }
+        assert!(note.poison("pix.transactions", 44), "three refused transactions count as well");
     }
 }

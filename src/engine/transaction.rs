@@ -45,7 +45,12 @@ pub enum End {
         took: Duration,
     },
     /// None of it is, for sure; the producer has been given up. Reopen the tasks, then go on with a new one.
-    Aborted(String),
+    Aborted {
+        /// What the client says.
+        why: String,
+        /// A record was refused for good (too large, say): the same batch would be aborted again and again.
+        refused: bool,
+    },
     /// Nobody knows. Neither apply nor discard: a new producer decides it, then the changelog tells.
     Unknown(String),
     /// Another producer with the same transactional id took over: this process is the older one and must end.
@@ -55,6 +60,8 @@ pub enum End {
 struct Context {
     /// librdkafka lost or repeated a request to the transaction coordinator without telling anybody.
     suspicious: AtomicBool,
+    /// A record was refused for good.
+    refused: AtomicBool,
 }
 
 impl ClientContext for Context {
@@ -69,7 +76,13 @@ impl ClientContext for Context {
 
 impl ProducerContext for Context {
     type DeliveryOpaque = ();
-    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result
+            && error.rdkafka_error_code().is_some_and(refusal)
+        {
+            self.refused.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// One transactional producer.
@@ -82,7 +95,7 @@ pub struct Transactor {
 impl Transactor {
     /// Makes a producer and fences whoever used its transactional id before: what that one left open is aborted now.
     pub fn open(config: &ClientConfig, watch: Watch, timeout: Duration) -> Result<Self, KafkaError> {
-        let producer: BaseProducer<Context> = config.create_with_context(Context { suspicious: AtomicBool::new(false) })?;
+        let producer: BaseProducer<Context> = config.create_with_context(Context { suspicious: AtomicBool::new(false), refused: AtomicBool::new(false) })?;
         {
             let _guard = watch.enter("init_transactions");
             producer.init_transactions(timeout * 2)?;
@@ -183,6 +196,9 @@ impl Transactor {
     }
 
     fn give_up(&self, error: &KafkaError) -> End {
+        if error.rdkafka_error_code().is_some_and(refusal) {
+            self.producer.context().refused.store(true, Ordering::Relaxed);
+        }
         if let KafkaError::Transaction(inner) = error
             && inner.is_fatal()
         {
@@ -194,11 +210,22 @@ impl Transactor {
     fn abort(&self, text: String) -> End {
         let _guard = self.watch.enter("abort_transaction");
         match self.producer.abort_transaction(self.timeout) {
-            Ok(()) => End::Aborted(text),
+            Ok(()) => {
+                self.producer.poll(Duration::ZERO); // failed records report themselves
+                End::Aborted { why: text, refused: self.producer.context().refused.load(Ordering::Relaxed) }
+            }
             Err(KafkaError::Transaction(error)) if fenced(error.code()) => End::Fenced(text),
             Err(abort) => End::Unknown(format!("{text}; then, on abort: {abort}")),
         }
     }
+}
+
+/// Whether a record can never be written as it is.
+fn refusal(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge | RDKafkaErrorCode::InvalidRecord | RDKafkaErrorCode::InvalidMessage
+    )
 }
 
 /// Whether another producer with our transactional id has taken over.

@@ -1,27 +1,25 @@
 //! The engine's metrics: what it takes in, decides, commits and holds.
 
-use super::registry;
+use super::register;
 use crate::delivery::{Channel, Lane, MessageId, Status, TimerKind, Timestamp, Why};
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, exponential_buckets};
+use prometheus::{GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, exponential_buckets};
 use std::sync::LazyLock;
 use std::time::Duration;
 
 fn counter(name: &str, help: &str) -> IntCounter {
-    let counter = IntCounter::new(name, help).expect("names and help are constants");
-    registry().register(Box::new(counter.clone())).expect("each metric is registered once");
-    counter
+    register(IntCounter::new(name, help))
 }
 
 fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    let counters = IntCounterVec::new(Opts::new(name, help), labels).expect("names and help are constants");
-    registry().register(Box::new(counters.clone())).expect("each metric is registered once");
-    counters
+    register(IntCounterVec::new(Opts::new(name, help), labels))
 }
 
 fn gauges_of(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-    let gauges = IntGaugeVec::new(Opts::new(name, help), labels).expect("names and help are constants");
-    registry().register(Box::new(gauges.clone())).expect("each metric is registered once");
-    gauges
+    register(IntGaugeVec::new(Opts::new(name, help), labels))
+}
+
+fn histograms(name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+    register(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets()), labels))
 }
 
 /// 1 ms to 65 s, doubling.
@@ -36,27 +34,11 @@ static FALLBACKS: LazyLock<IntCounterVec> =
 static STATUSES: LazyLock<IntCounterVec> = LazyLock::new(|| counters("recado_statuses_total", "Statuses decided, by word and reason.", &["status", "reason"]));
 static DOUBLE: LazyLock<IntCounterVec> =
     LazyLock::new(|| counters("recado_double_delivered_total", "Deliveries confirmed by a channel after a fallback had gone out.", &["channel"]));
-static DURATION: LazyLock<HistogramVec> = LazyLock::new(|| {
-    let histogram = HistogramVec::new(
-        HistogramOpts::new("recado_delivery_duration_seconds", "From the record to its terminal status.").buckets(buckets()),
-        &["lane", "status"],
-    )
-    .expect("constant names");
-    registry().register(Box::new(histogram.clone())).expect("each metric is registered once");
-    histogram
-});
-static TIMER_LAG: LazyLock<HistogramVec> = LazyLock::new(|| {
-    let histogram =
-        HistogramVec::new(HistogramOpts::new("recado_timer_lag_seconds", "How long after its deadline a timer fired.").buckets(buckets()), &["kind"])
-            .expect("constant names");
-    registry().register(Box::new(histogram.clone())).expect("each metric is registered once");
-    histogram
-});
+static DURATION: LazyLock<HistogramVec> =
+    LazyLock::new(|| histograms("recado_delivery_duration_seconds", "From the record to its terminal status.", &["lane", "status"]));
+static TIMER_LAG: LazyLock<HistogramVec> = LazyLock::new(|| histograms("recado_timer_lag_seconds", "How long after its deadline a timer fired.", &["kind"]));
 static COMMIT: LazyLock<Histogram> = LazyLock::new(|| {
-    let histogram = Histogram::with_opts(HistogramOpts::new("recado_commit_duration_seconds", "One transaction from begin to committed.").buckets(buckets()))
-        .expect("constant names");
-    registry().register(Box::new(histogram.clone())).expect("each metric is registered once");
-    histogram
+    register(Histogram::with_opts(HistogramOpts::new("recado_commit_duration_seconds", "One transaction from begin to committed.").buckets(buckets())))
 });
 static COMMITTED_RECORDS: LazyLock<IntCounter> = LazyLock::new(|| counter("recado_committed_records_total", "Records written by committed transactions."));
 static COMMITTED_INPUTS: LazyLock<IntCounter> =
@@ -79,6 +61,10 @@ static DEAD: LazyLock<IntCounterVec> = LazyLock::new(|| counters("recado_dead_le
 static ARMED: LazyLock<IntGaugeVec> = LazyLock::new(|| gauges_of("recado_timers_armed", "Timers that are set.", &["thread"]));
 static HELD: LazyLock<IntGaugeVec> = LazyLock::new(|| gauges_of("recado_timers_held", "Groups of due timers that are held.", &["thread"]));
 static WINDOW: LazyLock<IntGaugeVec> = LazyLock::new(|| gauges_of("recado_dedup_events", "Events in the deduplication window.", &["thread"]));
+static LAG_RECORDS: LazyLock<IntGaugeVec> =
+    LazyLock::new(|| gauges_of("recado_lag_records", "Records of a source that are not decided yet.", &["thread", "topic"]));
+static LAG_SECONDS: LazyLock<GaugeVec> =
+    LazyLock::new(|| register(GaugeVec::new(Opts::new("recado_lag_seconds", "Age of the oldest record of a source that waits."), &["thread", "topic"])));
 static TASKS: LazyLock<IntGaugeVec> = LazyLock::new(|| gauges_of("recado_tasks", "Partitions that this process owns.", &["thread"]));
 
 /// An attempt was decided.
@@ -184,9 +170,19 @@ pub fn gauges(thread: u16, armed: usize, window: usize) {
     WINDOW.with_label_values(&[&thread]).set(i64::try_from(window).unwrap_or(i64::MAX));
 }
 
-/// The groups of timers that one thread holds now.
-pub fn held<'a>(thread: u16, groups: impl Iterator<Item = &'a (Lane, Channel, TimerKind)>) {
-    HELD.with_label_values(&[&thread.to_string()]).set(i64::try_from(groups.count()).unwrap_or(i64::MAX));
+/// How many groups of due timers one thread holds now.
+pub fn held(thread: u16, groups: usize) {
+    HELD.with_label_values(&[&thread.to_string()]).set(i64::try_from(groups).unwrap_or(i64::MAX));
+}
+
+/// Records between what one thread has decided and the ends of its partitions of a source.
+pub fn lag_records(thread: u16, topic: &str, records: i64) {
+    LAG_RECORDS.with_label_values(&[&thread.to_string(), topic]).set(records);
+}
+
+/// Age of the oldest record of a source that waits in one thread.
+pub fn lag_seconds(thread: u16, topic: &str, age: Duration) {
+    LAG_SECONDS.with_label_values(&[&thread.to_string(), topic]).set(age.as_secs_f64());
 }
 
 /// How many tasks one thread has.

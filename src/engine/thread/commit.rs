@@ -21,14 +21,19 @@ impl Engine {
         }
         let settings = &self.shared.settings;
         let since = crate::clock::monotonic().saturating_sub(self.last_commit);
-        let nothing_to_write = self.outputs.is_empty() && self.tasks.values().all(|task| task.overlay.is_empty());
-        if nothing_to_write {
+        if self.alone.is_none() && !self.anything_to_write() {
             return false; // heartbeats alone: the idle commit takes care of their positions
         }
-        self.decided >= COMMIT_INPUTS
+        self.careful > 0
+            || self.decided >= COMMIT_INPUTS
             || self.tasks.values().map(|task| task.overlay.bytes()).sum::<usize>() >= COMMIT_BYTES
             || since >= settings.commit_interval
             || (!busy && settings.commit_on_drain.is_some_and(|pause| since >= pause))
+    }
+
+    /// Whether a transaction would carry more than positions.
+    pub(super) fn anything_to_write(&self) -> bool {
+        !self.outputs.is_empty() || self.tasks.values().any(|task| !task.overlay.is_empty())
     }
 
     /// New starts are committed before the first read, so that a crash right after it starts at the same place.
@@ -48,7 +53,7 @@ impl Engine {
             self.decided = 0;
             return Ok(());
         }
-        if touched.is_empty() || (!idle && self.outputs.is_empty() && self.tasks.values().all(|task| task.overlay.is_empty())) {
+        if touched.is_empty() || (!idle && self.alone.is_none() && !self.anything_to_write()) {
             return Ok(());
         }
         if self.transactor.as_ref().is_none_or(Transactor::suspect) {
@@ -64,7 +69,12 @@ impl Engine {
                 metrics::committed(took, self.decided, self.outputs.len());
                 self.apply(&written)
             }
-            End::Aborted(why) => self.start_over(&why),
+            End::Aborted { why, refused } => {
+                if refused {
+                    self.blame();
+                }
+                self.start_over(&why)
+            }
             End::Unknown(why) => self.start_over(&why),
             End::Fenced(why) => Err(EngineError::Fenced(why)),
         }
@@ -126,20 +136,37 @@ impl Engine {
             task.meta.wall = wall;
             task.store.apply(task.overlay.changes(), &task.meta).map_err(TaskError::from)?;
             task.overlay.clear();
+            for (topic, &next) in &task.positions.0 {
+                task.note.committed(topic, next);
+            }
             task.committed = task.positions.clone();
         }
         self.outputs.clear();
         self.decided = 0;
-        self.aborts_in_a_row = 0;
+        if self.alone.take().is_some() {
+            self.careful -= 1;
+        }
         self.last_commit = crate::clock::monotonic();
         Ok(())
+    }
+
+    /// A record of this transaction was refused for good. Its inputs are decided again one by one; one that stands alone has been found.
+    fn blame(&mut self) {
+        match self.alone.take() {
+            Some((partition, topic, offset)) => {
+                if let Some(task) = self.tasks.get_mut(&partition) {
+                    task.note.blame(&topic, offset);
+                }
+            }
+            None => self.careful = self.decided.max(1),
+        }
     }
 
     /// The one cure: a new producer decides what the old one left, then the tasks are opened anew.
     pub(super) fn start_over(&mut self, why: &str) -> Result<(), EngineError> {
         tracing::warn!(thread = self.number, why, "A transaction did not commit; the tasks are opened anew.");
         metrics::producer_recycled("transaction");
-        self.aborts_in_a_row += 1;
+        self.alone = None;
         let partitions: Vec<Partition> = self.tasks.keys().copied().collect();
         self.new_producer()?;
         self.consumer.unassign().map_err(kafka("giving partitions back"))?;

@@ -128,10 +128,6 @@ pub(super) fn sources(shared: &Shared, consumer: &BaseConsumer<Membership>) -> R
     for input in shared.inputs.inputs() {
         let count = partitions(&input.topic)?;
         let ours = sources[0].partitions;
-        shared.health.set(
-            Cause::PartitionsWithoutOwner,
-            (count > ours).then(|| format!("{} has {count} partitions, Recado's topics have {ours}: run `recado topics --grow`", input.topic)),
-        );
         sources.push(Source { partitions: count.min(ours), topic: Arc::from(input.topic.as_str()), start: input.start });
     }
     Ok(sources)

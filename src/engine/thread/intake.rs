@@ -104,12 +104,34 @@ impl Engine {
         Ok(fired > 0)
     }
 
+    /// The inputs that wait because too many attempts are open.
+    pub(super) fn full_inputs(&self) -> Vec<String> {
+        let inputs = self.shared.inputs.inputs();
+        let waits = |number: usize| self.tasks.values().any(|task| full(&self.shared, task, number));
+        inputs.iter().enumerate().filter(|(number, input)| input.kind == Kind::Events && waits(*number)).map(|(_, input)| input.name.clone()).collect()
+    }
+
     pub(super) fn decide_requests(&mut self) -> Result<bool, EngineError> {
+        if self.disk_full {
+            return Ok(false);
+        }
         let own_now = crate::clock::now();
         let mut any = false;
         let keys: Vec<_> = self.waiting_requests.iter().filter(|(_, waiting)| !waiting.is_empty()).map(|(key, _)| *key).collect();
         for (input, partition) in keys {
-            any |= self.decide_input(input, partition, own_now)?;
+            if self.careful > 0 && (self.alone.is_some() || self.anything_to_write()) {
+                break; // what is decided already is committed first, so that the next one stands alone
+            }
+            let next = self
+                .waiting_requests
+                .get(&(input, partition))
+                .and_then(|waiting| waiting.front())
+                .map(|record| (partition, record.topic().to_owned(), record.offset()));
+            let decided = self.decide_input(input, partition, own_now)?;
+            if decided && self.careful > 0 {
+                self.alone = next;
+            }
+            any |= decided;
         }
         self.pause_and_resume(own_now);
         Ok(any)
@@ -124,8 +146,7 @@ impl Engine {
             return Ok(false);
         }
         let Some(waiting) = self.waiting_requests.get_mut(&(input, partition)) else { return Ok(false) };
-        // After an abort one record at a time, so that the one at fault stands alone.
-        let most = if self.aborts_in_a_row > 0 { 1 } else { REQUESTS_A_TURN };
+        let most = if self.careful > 0 { 1 } else { REQUESTS_A_TURN };
         let decoded = decode(&shared, task, input, waiting.iter().take(most));
         let customers: Vec<_> = decoded.iter().filter_map(|decoded| decoded.customer).collect();
         let keys = shared.sealer.keys().prepare(&customers, now);
@@ -246,7 +267,7 @@ fn decide(shared: &Shared, task: &mut Task, input: usize, record: &Record, read:
             unreachable!("records are read up to one without a schema, and a notification has a customer")
         }
     }
-    task.note.end(at.topic, at.offset);
+    task.note.rest();
     task.passed(at);
     Ok(())
 }

@@ -6,6 +6,7 @@
 mod commit;
 mod group;
 mod intake;
+mod time;
 mod upkeep;
 
 use crate::delivery::{Partition, Timestamp};
@@ -43,14 +44,8 @@ const TIMERS_A_TURN: usize = 500;
 const WAITING_MAX: usize = 5_000;
 /// While a timer is due, the ends of the receipts partitions are asked for this often. Source: `engine.md` §5.
 const GATE_PACE: Duration = Duration::from_millis(100);
-/// Positions without anything to commit beside them are committed this often. Source: `engine.md` §1.10.
-const IDLE_COMMIT: Duration = Duration::from_secs(60);
-/// Memtables are flushed this often at least: it bounds the replay after a kill. Source: design §5.3.
-const FLUSH_PACE: Duration = Duration::from_secs(30);
 /// After a record that could not be sealed or resolved, the task looks again so much later.
 const HELD_BACK: Duration = Duration::from_millis(100);
-/// Housekeeping and gauges.
-const UPKEEP_PACE: Duration = Duration::from_secs(1);
 /// The bound of one blocking call is this many transaction time-outs. Source: `engine.md` T5.
 const WATCH_FACTOR: u32 = 3;
 /// A loop that does not turn for so long is dead for `/livez`; opening partitions beats too.
@@ -113,6 +108,7 @@ pub struct Engine {
     receipts: Queue,
     requests: Queue,
     questions: EndOffsets,
+    lag_questions: EndOffsets,
     consumer: BaseConsumer<Membership>,
     transactor: Option<Transactor>,
     hello: Hello,
@@ -135,10 +131,14 @@ pub struct Engine {
     asked: Duration,
     last_commit: Duration,
     last_work: Duration,
-    last_idle_commit: Duration,
-    last_flush: Duration,
-    last_upkeep: Duration,
-    aborts_in_a_row: u32,
+    paces: upkeep::Paces,
+    disagreed: bool,
+    /// Nothing new is taken.
+    disk_full: bool,
+    /// So many inputs are still decided one by one, each in a transaction of its own: one of them made a transaction be refused.
+    careful: usize,
+    /// The input whose outputs the open transaction holds alone.
+    alone: Option<(Partition, String, i64)>,
 }
 
 impl Engine {
@@ -151,7 +151,8 @@ impl Engine {
             group::consumer_config(settings, &name).create_with_context(Membership::default()).map_err(kafka("making the consumer"))?;
         #[expect(unsafe_code, reason = "queues and questions must not outlive their client")]
         // SAFETY: they go into the struct that keeps the consumer too, and are declared before it, so they are dropped first.
-        let (receipts, requests, questions) = unsafe { (Queue::new(consumer.client()), Queue::new(consumer.client()), EndOffsets::new(consumer.client())) };
+        let (receipts, requests, questions, lag_questions) =
+            unsafe { (Queue::new(consumer.client()), Queue::new(consumer.client()), EndOffsets::new(consumer.client()), EndOffsets::new(consumer.client())) };
         let hello = Hello::open(settings.client(), settings.topics.receipts.clone(), name).map_err(kafka("making the producer of hellos"))?;
         let sources = group::sources(&shared, &consumer)?;
         let pulse = shared.health.pulse(format!("engine-{number}"), LOOP_BOUND);
@@ -165,6 +166,7 @@ impl Engine {
             receipts,
             requests,
             questions,
+            lag_questions,
             consumer,
             transactor: None,
             hello,
@@ -182,10 +184,11 @@ impl Engine {
             asked: now,
             last_commit: now,
             last_work: now,
-            last_idle_commit: now,
-            last_flush: now,
-            last_upkeep: now,
-            aborts_in_a_row: 0,
+            paces: upkeep::Paces::new(now),
+            disagreed: false,
+            disk_full: false,
+            careful: 0,
+            alone: None,
             shared,
         })
     }
@@ -224,6 +227,27 @@ impl Engine {
             self.serve_group(IDLE_WAIT)?;
         }
         Ok(())
+    }
+}
+
+/// Something that is due every so often.
+struct Pace {
+    every: Duration,
+    last: Duration,
+}
+
+impl Pace {
+    fn new(every: Duration, now: Duration) -> Self {
+        Self { every, last: now }
+    }
+
+    /// Whether it is due; if so it counts as done.
+    fn due(&mut self, now: Duration) -> bool {
+        let due = now.saturating_sub(self.last) >= self.every;
+        if due {
+            self.last = now;
+        }
+        due
     }
 }
 

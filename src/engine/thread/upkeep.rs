@@ -1,64 +1,81 @@
-//! Time and housekeeping: Kafka time of each partition, the gate's questions, expiry, flushes, gauges, and what `/readyz` is told.
+//! Housekeeping: expiry, flushes, old keys, gauges, lag, and what `/readyz` is told.
 //!
-//! Easily got wrong: the end offsets of receipts belong to the gate only with the moment at which they were asked for.
+//! Easily got wrong: a full disk must stop intake before it stops what is already taken, so it is looked at before it is full.
 
-use super::{Engine, EngineError, FLUSH_PACE, GATE_PACE, IDLE_COMMIT, NO_KAFKA_TIME, UPKEEP_PACE};
+use super::{Engine, EngineError, NO_KAFKA_TIME, Pace};
 use crate::delivery::Timestamp;
-use crate::engine::kafka_time;
 use crate::engine::task::{Task, TaskError};
 use crate::observe::engine as metrics;
 use crate::observe::health::Cause;
+use rdkafka::consumer::Consumer;
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
+/// Below so many free bytes under the state folder nothing new is taken. A store grows by its memtables and one compaction; twice the write buffer is enough.
+const DISK_FREE_MIN: u64 = 512 << 20;
+/// Own clock and Kafka's acknowledgements: older than this, Kafka counts as away.
+const KAFKA_SILENT: Duration = Duration::from_secs(15);
+/// How long a question about an input's partitions may keep the loop.
+const PARTITIONS_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// When each of these is due again.
+pub(super) struct Paces {
+    upkeep: Pace,
+    idle_commit: Pace,
+    flush: Pace,
+    lag: Pace,
+    partitions: Pace,
+    keys: Pace,
+}
+
+impl Paces {
+    pub(super) fn new(now: Duration) -> Self {
+        let every = |secs| Pace::new(Duration::from_secs(secs), now);
+        Self {
+            upkeep: every(1),
+            idle_commit: every(60), // source: `engine.md` §1.10
+            flush: every(30),       // bounds the replay after a kill; source: design §5.3
+            lag: every(5),
+            partitions: every(30), // red within a minute; source: design §2
+            keys: every(60),
+        }
+    }
+}
+
 impl Engine {
-    /// Hellos out, samples in, answers to the gate's questions in, new questions out.
-    pub(super) fn measure(&mut self) {
-        let now = crate::clock::now();
-        let tasks = &mut self.tasks;
-        self.hello.samples(|partition, written, read, appended| {
-            if let Some(task) = tasks.get_mut(&partition) {
-                task.clock.sample(written, read, appended);
-            }
-        });
-        for (partition, task) in tasks.iter_mut() {
-            self.hello.write_if_due(*partition, &task.clock, &mut task.hello_written, now);
-        }
-        while let Some(answer) = self.questions.answer(Duration::ZERO) {
-            let Some(asked_at) = self.asked_at else { continue };
-            for end in answer.unwrap_or_default() {
-                if let (Some(task), Some(offset)) = (tasks.get_mut(&end.partition), end.offset)
-                    && let Some(asked) = task.now(asked_at)
-                {
-                    task.gate.end_offset(asked, offset);
-                }
-            }
-        }
-        let monotonic = crate::clock::monotonic();
-        if self.questions.open() == 0 && monotonic.saturating_sub(self.asked) >= GATE_PACE && tasks.values().any(Task::anything_due) {
-            let receipts = self.shared.settings.topics.receipts.to_string();
-            let due = tasks.values().filter(|task| task.anything_due()).map(|task| (receipts.clone(), task.partition));
-            self.questions.ask(due, Duration::from_secs(5));
-            self.asked_at = Some(now);
-            self.asked = monotonic;
-        }
-    }
-
-    /// Whether the clocks of the partitions in use agree; if not, nothing fires and nothing is requested.
-    pub(super) fn clocks_agree(&self, now: Timestamp) -> bool {
-        let disagree = kafka_time::disagree(self.tasks.values().filter_map(|task| task.clock.offset(now)));
-        self.shared
-            .health
-            .set(Cause::ClockDisagreement, disagree.then(|| "The clocks of the brokers that lead our partitions differ by more than a second.".into()));
-        !disagree
-    }
-
     pub(super) fn upkeep(&mut self) -> Result<(), EngineError> {
-        let now = crate::clock::monotonic();
-        if now.saturating_sub(self.last_upkeep) < UPKEEP_PACE {
+        let monotonic = crate::clock::monotonic();
+        if !self.paces.upkeep.due(monotonic) {
             return Ok(());
         }
-        self.last_upkeep = now;
         let own_now = crate::clock::now();
+        self.expire(own_now);
+        self.report(own_now);
+        self.answer_lag(own_now);
+        if self.paces.lag.due(monotonic) {
+            self.ask_lag();
+        }
+        if self.paces.partitions.due(monotonic) {
+            self.look_at_partitions();
+        }
+        if self.number == 0 && self.paces.keys.due(monotonic) {
+            self.destroy_old_keys(own_now);
+        }
+        if self.paces.idle_commit.due(monotonic) {
+            self.commit_positions()?;
+        }
+        if self.paces.flush.due(monotonic) {
+            for task in self.tasks.values() {
+                task.store.begin_flush().map_err(TaskError::from)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn expire(&mut self, own_now: Timestamp) {
         // The longest window of all inputs counts for each: an event is looked for only under its own input's name.
         let window = self.shared.inputs.inputs().iter().map(|input| input.dedup_window).max().unwrap_or_default();
         for task in self.tasks.values_mut() {
@@ -66,20 +83,109 @@ impl Engine {
                 task.expire(window, now);
             }
         }
+    }
+
+    /// Gauges and the causes of `/readyz`.
+    fn report(&mut self, own_now: Timestamp) {
+        let health = &self.shared.health;
         let known = self.tasks.values().all(|task| task.now(own_now).is_some());
-        self.shared.health.set(Cause::NoKafkaTime(self.number), (!known).then(|| NO_KAFKA_TIME.into()));
+        health.set(Cause::NoKafkaTime(self.number), (!known).then(|| NO_KAFKA_TIME.into()));
+        let silent = !self.tasks.is_empty() && self.tasks.values().all(|task| task.clock.age(own_now).is_none_or(|age| age > KAFKA_SILENT));
+        health.set(Cause::KafkaAway, silent.then(|| format!("Kafka has acknowledged nothing for {} s.", KAFKA_SILENT.as_secs())));
+        let held: Vec<String> =
+            self.tasks.values().flat_map(Task::held).map(|(lane, channel, kind)| format!("{kind:?} {} {}", channel.word(), lane.word())).collect();
+        health.set(Cause::TimersHeld(self.number), (!held.is_empty()).then(|| format!("Due timers are held: {}.", held.join(", "))));
+        metrics::held(self.number, held.len());
+        let paused = self.full_inputs();
+        health.set(
+            Cause::RequestsPaused(self.number),
+            (!paused.is_empty()).then(|| format!("Too many attempts are open; these inputs wait: {}.", paused.join(", "))),
+        );
+        let free = free_bytes(&self.shared.settings.state_folder);
+        self.disk_full = free.is_some_and(|free| free < DISK_FREE_MIN);
+        health.set(Cause::Disk, self.disk_full.then(|| format!("Only {} MiB are free under the state folder; nothing new is taken.", free.unwrap_or(0) >> 20)));
         metrics::gauges(self.number, self.tasks.values().map(|task| task.timers.armed()).sum(), self.tasks.values().map(|task| task.window.events()).sum());
-        metrics::held(self.number, self.tasks.values().flat_map(Task::held));
-        if now.saturating_sub(self.last_idle_commit) >= IDLE_COMMIT {
-            self.last_idle_commit = now;
-            self.commit_positions()?;
+    }
+
+    fn ask_lag(&mut self) {
+        let sources = &self.sources;
+        let all = self.tasks.keys().flat_map(|&partition| {
+            sources.iter().filter(move |source| partition.0 < source.partitions).map(move |source| (source.topic.to_string(), partition))
+        });
+        if self.lag_questions.open() == 0 {
+            self.lag_questions.ask(all, Duration::from_secs(5));
         }
-        if now.saturating_sub(self.last_flush) >= FLUSH_PACE {
-            self.last_flush = now;
-            for task in self.tasks.values() {
-                task.store.begin_flush().map_err(TaskError::from)?;
+    }
+
+    /// Lag by source: records between what is decided and the log's end, and the age of the oldest that waits here.
+    fn answer_lag(&mut self, own_now: Timestamp) {
+        let mut records: BTreeMap<String, i64> = BTreeMap::new();
+        while let Some(answer) = self.lag_questions.answer(Duration::ZERO) {
+            for end in answer.unwrap_or_default() {
+                let position = self.tasks.get(&end.partition).and_then(|task| task.positions.0.get(&end.topic));
+                if let (Some(offset), Some(position)) = (end.offset, position) {
+                    *records.entry(end.topic).or_default() += (offset - position).max(0);
+                }
             }
         }
-        Ok(())
+        for (topic, records) in records {
+            metrics::lag_records(self.number, &topic, records);
+        }
+        let mut oldest: BTreeMap<&str, Duration> = self.sources.iter().map(|source| (&*source.topic, Duration::ZERO)).collect();
+        let fronts = self.waiting_requests.iter().map(|((_, partition), waiting)| (partition, waiting)).chain(&self.waiting_receipts);
+        for (record, now) in fronts.filter_map(|(partition, waiting)| Some((waiting.front()?, self.tasks.get(partition)?.now(own_now)?))) {
+            if let Some(age) = oldest.get_mut(record.topic()) {
+                *age = now.since(record.time()).max(*age);
+            }
+        }
+        for (topic, age) in oldest {
+            metrics::lag_seconds(self.number, topic, age);
+        }
+    }
+
+    /// An input that got more partitions than our topics have: some of them are nobody's.
+    fn look_at_partitions(&self) {
+        let ours = self.sources.first().map_or(0, |receipts| receipts.partitions);
+        let mut orphans = Vec::new();
+        for source in self.sources.iter().skip(1) {
+            let Ok(metadata) = self.consumer.fetch_metadata(Some(&source.topic), PARTITIONS_TIMEOUT) else { continue };
+            let count = metadata.topics().iter().map(|topic| topic.partitions().len()).max().unwrap_or(0);
+            if count > usize::from(ours) {
+                orphans.push(format!("{} has {count}", source.topic));
+            }
+        }
+        let detail = format!("Recado's topics have {ours} partitions, but {}: what lies beyond is read by nobody.", orphans.join(", "));
+        self.shared.health.set(Cause::PartitionsWithoutOwner, (!orphans.is_empty()).then_some(detail));
+    }
+
+    fn destroy_old_keys(&self, own_now: Timestamp) {
+        let Some(now) = self.tasks.values().find_map(|task| task.now(own_now)) else { return };
+        if let Err(error) = self.shared.sealer.keys().destroy_past(now) {
+            tracing::warn!(%error, "Keys whose time is over could not be destroyed; trying again in a minute.");
+        }
+    }
+}
+
+/// Bytes that a plain user may still write on the file system of this folder; `None` when it does not say.
+fn free_bytes(folder: &Path) -> Option<u64> {
+    let path = CString::new(folder.as_os_str().as_bytes()).ok()?;
+    #[expect(unsafe_code, reason = "the standard library does not tell free space")]
+    // SAFETY: the path is a C string, and statvfs is plain data that the call fills.
+    let stat = unsafe {
+        let mut stat: libc::statvfs = std::mem::zeroed();
+        (libc::statvfs(path.as_ptr(), &raw mut stat) == 0).then_some(stat)?
+    };
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_space_is_told_where_there_is_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(free_bytes(folder.path()).is_some_and(|free| free > 0));
+        assert_eq!(free_bytes(&folder.path().join("missing")), None);
     }
 }
