@@ -10,10 +10,13 @@ use super::time::KafkaNow;
 use crate::channel::{Again, Answer, Attention, Breaker, Request, Scope, sms, voice, whatsapp};
 use crate::delivery::{Channel, Lane, Outcome, Reason, Timestamp};
 use crate::event::records::Dispatch;
+use crate::observe::Health;
 use crate::observe::dispatch as observe;
+use crate::observe::health::Cause;
 use crate::privacy::Sealer;
 use crate::template::Catalogue;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +34,7 @@ pub struct Caller {
     breakers: Mutex<Breakers<BreakerKey>>,
     sealer: Sealer,
     catalogue: Arc<Catalogue>,
+    health: Health,
 }
 
 /// The way to one provider.
@@ -38,6 +42,8 @@ struct Line {
     provider: Arc<Provider>,
     post: Post,
     rate: Mutex<Rate>,
+    /// Whether its breaker was open when it was last looked at.
+    open: AtomicBool,
 }
 
 /// A provider, or one template at it.
@@ -54,15 +60,15 @@ enum Pass {
 
 impl Caller {
     /// For these providers.
-    pub fn new(settings: &mut Settings, sealer: Sealer, catalogue: Arc<Catalogue>) -> anyhow::Result<Self> {
+    pub fn new(settings: &mut Settings, sealer: Sealer, catalogue: Arc<Catalogue>, health: Health) -> anyhow::Result<Self> {
         let mut lines = BTreeMap::new();
         for (channel, provider) in std::mem::take(&mut settings.providers) {
             let post = Post::new(&provider, settings.call_timeout, settings.answer_bytes_max)?;
             let rate = Mutex::new(Rate::new(provider.calls_per_second, crate::clock::now()));
             observe::breaker(&provider.name, false);
-            lines.insert(channel, Line { provider: Arc::new(provider), post, rate });
+            lines.insert(channel, Line { provider: Arc::new(provider), post, rate, open: AtomicBool::new(false) });
         }
-        Ok(Self { lines, breakers: Mutex::new(Breakers::new(settings.breaker)), sealer, catalogue })
+        Ok(Self { lines, breakers: Mutex::new(Breakers::new(settings.breaker)), sealer, catalogue, health })
     }
 
     /// Why this attempt should not even be claimed for a call: its channel has no provider, or the breaker is open. A yes may use up the probe of this second.
@@ -183,7 +189,12 @@ impl Caller {
         }
         let open = breakers.of(key(Scope::App)).open();
         drop(breakers);
-        observe::breaker(&line.provider.name, open);
+        if line.open.swap(open, Ordering::AcqRel) != open {
+            tracing::info!(provider = line.provider.name, open, "The breaker of a provider opened or closed.");
+            observe::breaker(&line.provider.name, open);
+            let away: Vec<&str> = self.lines.values().filter(|line| line.open.load(Ordering::Acquire)).map(|line| line.provider.name.as_str()).collect();
+            self.health.set(Cause::ProviderAway, (!away.is_empty()).then(|| format!("The breaker is open for: {}.", away.join(", "))));
+        }
         let kinds: &[&str] = match answer.attention {
             Attention::None => &[],
             Attention::Fault => &["fault"],

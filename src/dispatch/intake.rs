@@ -11,6 +11,7 @@ use crate::delivery::{Partition, Timestamp};
 use crate::engine::end_offsets::EndOffsets;
 use crate::event::records::decode_dispatch;
 use crate::observe::dispatch as observe;
+use crate::observe::health::Cause;
 use anyhow::Context;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -31,6 +32,10 @@ const PACE: Duration = Duration::from_millis(20);
 const COMMIT_EVERY: Duration = Duration::from_millis(200);
 /// How often the ends of the topics are asked for.
 const ENDS_EVERY: Duration = Duration::from_millis(500);
+/// The longest that one turn of the loop may take: giving partitions back awaits calls, and taking them asks Kafka until it answers.
+const PULSE: Duration = Duration::from_secs(120);
+/// How long taking partitions asks an absent Kafka again: below `max.poll.interval.ms`.
+const TAKE_MAX: Duration = Duration::from_secs(45);
 /// One question to a broker.
 const QUESTION: Duration = Duration::from_secs(10);
 
@@ -83,6 +88,7 @@ pub struct Intake {
     counts: BTreeMap<Traffic, Arc<AtomicUsize>>,
     paused: BTreeSet<Traffic>,
     committed: BTreeMap<Partition, Marks>,
+    replaying: usize,
     ends_asked: Option<Timestamp>,
     answered: Timestamp,
 }
@@ -130,6 +136,7 @@ impl Intake {
             counts,
             paused: BTreeSet::new(),
             committed: BTreeMap::new(),
+            replaying: 0,
             ends_asked: None,
             answered: crate::clock::now(),
         })
@@ -146,9 +153,11 @@ impl Intake {
     }
 
     fn read(&mut self) -> anyhow::Result<()> {
+        let pulse = self.shared.health.pulse("dispatch-intake", PULSE);
         let mut commit_due = crate::clock::now();
         let mut ends_due = commit_due;
         while !self.stop.stopped() {
+            pulse.beat();
             let polled = self.consumer.poll(PACE).map(|polled| polled.map(|message| self.take(&message)));
             match polled {
                 None | Some(Ok(())) => {}
@@ -169,6 +178,7 @@ impl Intake {
                 commit_due = now.plus(COMMIT_EVERY);
                 self.tell_positions()?;
                 self.commit(CommitMode::Async);
+                self.tell_health();
                 for (&(channel, lane), count) in &self.counts {
                     observe::in_hand(channel, lane, count.load(Ordering::Acquire));
                 }
@@ -183,6 +193,15 @@ impl Intake {
             self.hear_ends();
         }
         Ok(())
+    }
+
+    fn tell_health(&mut self) {
+        let replaying = self.tenures.values().filter(|tenure| !tenure.marks.lock().unwrap_or_else(PoisonError::into_inner).ready).count();
+        if replaying != self.replaying {
+            self.replaying = replaying;
+            let detail = format!("{replaying} partitions of the dispatch journal are not replayed, or their time is not known.");
+            self.shared.health.set(Cause::Replaying, (replaying > 0).then_some(detail));
+        }
     }
 
     fn wish(&self) -> Option<Wish> {
@@ -223,7 +242,15 @@ impl Intake {
                 partitions.insert(partition);
             }
         }
-        let positions = self.positions(&partitions)?;
+        let asked = crate::clock::now();
+        let positions = loop {
+            match self.positions(&partitions) {
+                Ok(positions) => break positions,
+                Err(_) if self.stop.stopped() => return Ok(()),
+                Err(error) if crate::clock::now().since(asked) >= TAKE_MAX => return Err(error),
+                Err(error) => tracing::warn!(%error, "Kafka does not say where reading begins; asking again."),
+            }
+        };
         let mut start = TopicPartitionList::new();
         for &(slot, partition) in &self.assigned {
             let topic = slot.topic(&self.shared.settings.prefix);
@@ -247,6 +274,9 @@ impl Intake {
 
     /// The group's positions, put right where the log does not hold them: then reading begins at the log's start, and the journal says what is done.
     fn positions(&self, partitions: &BTreeSet<Partition>) -> anyhow::Result<Positions> {
+        if partitions.is_empty() {
+            return Ok(Positions::default());
+        }
         let journal = self.shared.settings.journal();
         let mut asked = TopicPartitionList::new();
         let mut lows = TopicPartitionList::new();

@@ -62,6 +62,8 @@ pub enum Order {
 
 /// How many entries wait for a tenure.
 pub const TAIL_QUEUE: usize = 4_096;
+/// Between two questions that Kafka did not answer.
+const AGAIN: Duration = Duration::from_millis(500);
 /// One question to a broker.
 const QUESTION: Duration = Duration::from_secs(5);
 /// The tail looks for orders at least this often.
@@ -80,7 +82,7 @@ pub fn tail(settings: &Settings, stop: Stop) -> anyhow::Result<(thread_queue::Se
         .set("fetch.queue.backoff.ms", "10");
     let consumer: BaseConsumer = config.create().context("creating the journal's consumer")?;
     let (orders, inbox) = thread_queue::channel();
-    let mut tail = Follower { consumer, topic: settings.journal(), open: BTreeMap::new() };
+    let mut tail = Follower { consumer, topic: settings.journal(), open: BTreeMap::new(), later: Vec::new() };
     let thread = std::thread::Builder::new().name("dispatch-journal".into()).spawn(move || {
         if let Err(error) = tail.run(&inbox) {
             stop.fail(error);
@@ -103,6 +105,8 @@ struct Follower {
     consumer: BaseConsumer,
     topic: String,
     open: BTreeMap<Partition, Open>,
+    /// To be opened (again) at this own time: Kafka did not answer.
+    later: Vec<(Timestamp, Partition, Option<i64>, mpsc::Sender<Tail>)>,
 }
 
 struct Open {
@@ -122,12 +126,13 @@ impl Follower {
         loop {
             loop {
                 match inbox.try_recv() {
-                    Ok(Order::Open { partition, committed, to }) => self.open(partition, committed, to)?,
+                    Ok(Order::Open { partition, committed, to }) => self.later.push((crate::clock::now(), partition, committed, to)),
                     Ok(Order::Close(partition)) => self.close(partition)?,
                     Err(thread_queue::TryRecvError::Empty) => break,
                     Err(thread_queue::TryRecvError::Disconnected) => return Ok(()),
                 }
             }
+            self.open_due()?;
             match self.consumer.poll(PACE) {
                 None => {}
                 Some(Ok(message)) => {
@@ -145,9 +150,28 @@ impl Follower {
         }
     }
 
+    fn open_due(&mut self) -> anyhow::Result<()> {
+        let now = crate::clock::now();
+        let due: Vec<_> = self.later.extract_if(.., |(at, ..)| *at <= now).collect();
+        for (_, partition, committed, to) in due {
+            self.open(partition, committed, to)?;
+        }
+        Ok(())
+    }
+
+    fn open_again(&mut self, partition: Partition, committed: Option<i64>, to: mpsc::Sender<Tail>, error: &KafkaError) {
+        tracing::warn!(partition = partition.0, %error, "Kafka does not say where the dispatch journal ends; asking again.");
+        self.later.push((crate::clock::now().plus(AGAIN), partition, committed, to));
+    }
+
     fn open(&mut self, partition: Partition, committed: Option<i64>, to: mpsc::Sender<Tail>) -> anyhow::Result<()> {
-        self.close(partition)?;
-        let (low, end) = self.consumer.fetch_watermarks(&self.topic, partition.kafka(), QUESTION).context("asking for the ends of the dispatch journal")?;
+        let (low, end) = match self.consumer.fetch_watermarks(&self.topic, partition.kafka(), QUESTION) {
+            Ok(ends) => ends,
+            Err(error) => {
+                self.open_again(partition, committed, to, &error);
+                return Ok(());
+            }
+        };
         self.open.insert(partition, Open { to, stage: Stage::Probing { low, end, committed } });
         if low == end {
             return self.follow(partition, low, end, replay_start(low, end, committed, None));
@@ -162,7 +186,16 @@ impl Follower {
         let since = newest.minus(super::ledger::REPLAY_BEFORE_LAST).millis().max(0);
         let mut question = TopicPartitionList::new();
         question.add_partition_offset(&self.topic, partition.kafka(), Offset::Offset(since))?;
-        let answer = self.consumer.offsets_for_times(question, QUESTION).context("asking the dispatch journal for an offset by time")?;
+        let answer = match self.consumer.offsets_for_times(question, QUESTION) {
+            Ok(answer) => answer,
+            Err(error) => {
+                if let Some(open) = self.open.remove(&partition) {
+                    self.incremental_unassign(partition)?;
+                    self.open_again(partition, committed, open.to, &error);
+                }
+                return Ok(());
+            }
+        };
         let by_time = match answer.find_partition(&self.topic, partition.kafka()).map(|element| element.offset()) {
             Some(Offset::Offset(offset)) => offset,
             // An older one is always right.
@@ -194,6 +227,7 @@ impl Follower {
     }
 
     fn close(&mut self, partition: Partition) -> anyhow::Result<()> {
+        self.later.retain(|(_, later, ..)| *later != partition);
         match self.open.remove(&partition) {
             Some(Open { stage: Stage::Following { .. }, .. }) => self.incremental_unassign(partition),
             Some(Open { stage: Stage::Probing { low, end, .. }, .. }) if low < end => self.incremental_unassign(partition),

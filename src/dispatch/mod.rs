@@ -20,6 +20,7 @@ mod stop;
 pub use call::provider_id;
 pub use settings::{Auth, MinTls, Provider, Sender, Settings};
 
+use crate::observe::Health;
 use crate::privacy::Sealer;
 use crate::template::Catalogue;
 use anyhow::Context;
@@ -40,12 +41,12 @@ const FLUSH: Duration = Duration::from_secs(5);
 ///
 /// Errors: Kafka's configuration is refused, the journal or a topic of dispatches was truncated under its reader, the producer cannot go on. All of them are
 /// healed by a restart, which reads the journal anew.
-pub async fn run(mut settings: Settings, sealer: Sealer, catalogue: Arc<Catalogue>, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(mut settings: Settings, sealer: Sealer, catalogue: Arc<Catalogue>, health: Health, shutdown: CancellationToken) -> anyhow::Result<()> {
     let stop = Stop::new(shutdown);
-    let caller = Arc::new(Caller::new(&mut settings, sealer, catalogue)?);
+    let caller = Arc::new(Caller::new(&mut settings, sealer, catalogue, health.clone())?);
     let producer = producer(&settings)?;
     let (orders, tail) = journal::tail(&settings, stop.clone())?;
-    let shared = Arc::new(Shared { settings, producer: producer.clone(), caller, clocks: time::Clocks::default() });
+    let shared = Arc::new(Shared { settings, producer: producer.clone(), caller, clocks: time::Clocks::new(health.clone()), health });
     let intake = Intake::new(shared, orders, stop.clone(), tokio::runtime::Handle::current())?;
     let reading = std::thread::Builder::new().name("dispatch-intake".into()).spawn(move || intake.run())?;
     tokio::task::spawn_blocking(move || {

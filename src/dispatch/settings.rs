@@ -5,6 +5,7 @@ use crate::channel::twilio::Callbacks;
 use crate::channel::{sms, voice, whatsapp};
 use crate::delivery::Channel;
 use crate::privacy::Secret;
+use crate::topics::names;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -13,12 +14,12 @@ use std::time::Duration;
 pub struct Settings {
     /// The stable name of this instance: static group membership and heartbeats carry it.
     pub instance: String,
-    /// `recado`: the beginning of the names of our topics.
+    /// The beginning of the names of our topics, `recado.` with its dot.
     pub prefix: String,
-    /// `recado.dispatch`: the consumer group.
+    /// The consumer group, `recado.dispatch`.
     pub group: String,
-    /// Properties for every Kafka client (addresses, TLS, SASL), as librdkafka names them.
-    pub kafka: BTreeMap<String, String>,
+    /// Connection properties of every Kafka client (addresses, TLS, SASL), as librdkafka names them.
+    pub kafka: Vec<(String, String)>,
     /// Attempts in hand per channel and lane; above it nothing more is read of them until half are done. Each attempt in hand makes at most one call at a time.
     pub in_hand_max: usize,
     /// The longest that one call to a provider may take, connecting and reading the answer included. Must be below the steps' leases less their margin.
@@ -35,11 +36,11 @@ pub struct Settings {
 
 impl Settings {
     /// With the defaults of `config/recado.toml` and nobody to send through.
-    pub fn new(instance: impl Into<String>, kafka: BTreeMap<String, String>) -> Self {
+    pub fn new(instance: impl Into<String>, kafka: Vec<(String, String)>) -> Self {
         Self {
             instance: instance.into(),
-            prefix: "recado".into(),
-            group: "recado.dispatch".into(),
+            prefix: "recado.".into(),
+            group: format!("recado.{}", names::DISPATCHER_GROUP),
             kafka,
             in_hand_max: 2_000,
             call_timeout: Duration::from_secs(4),
@@ -51,11 +52,11 @@ impl Settings {
     }
 
     pub(super) fn journal(&self) -> String {
-        format!("{}.dispatch-journal", self.prefix)
+        format!("{}{}", self.prefix, names::DISPATCH_JOURNAL)
     }
 
     pub(super) fn receipts(&self) -> String {
-        format!("{}.receipts", self.prefix)
+        format!("{}{}", self.prefix, names::RECEIPTS)
     }
 }
 

@@ -1,13 +1,14 @@
 //! PURE: the topics that a dispatcher reads, as one closed set: first attempts and later ones, of each channel and lane.
 
 use crate::delivery::{Channel, Lane};
+use crate::topics::names;
 
 /// First attempts or later ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Turn {
-    /// Attempt 1/1: `<prefix>.dispatch.<channel>[.bulk]`.
+    /// Attempt 1/1: `<prefix>dispatch.<channel>[.bulk]`.
     First,
-    /// Every later attempt: `<prefix>.retry.<channel>[.bulk]`.
+    /// Every later attempt: `<prefix>retry.<channel>[.bulk]`.
     Later,
 }
 
@@ -33,17 +34,13 @@ impl Slot {
             .flat_map(|lane| Channel::ALL.into_iter().flat_map(move |channel| [Turn::First, Turn::Later].map(|turn| Self { lane, channel, turn })))
     }
 
-    /// Its topic's name. `prefix` is `recado` but in tests.
+    /// Its topic's name. `prefix` is `recado.` but in tests.
     pub fn topic(self, prefix: &str) -> String {
-        let turn = match self.turn {
-            Turn::First => "dispatch",
-            Turn::Later => "retry",
+        let name = match self.turn {
+            Turn::First => names::dispatch(self.channel, self.lane),
+            Turn::Later => names::retry(self.channel, self.lane),
         };
-        let lane = match self.lane {
-            Lane::Express => "",
-            Lane::Bulk => ".bulk",
-        };
-        format!("{prefix}.{turn}.{}{lane}", self.channel.word())
+        format!("{prefix}{name}")
     }
 
     /// What it is limited, paused and vouched for with.
@@ -63,7 +60,7 @@ mod tests {
 
     #[test]
     fn the_names_are_those_of_the_design() {
-        let topics: Vec<String> = Slot::all().map(|slot| slot.topic("recado")).collect();
+        let topics: Vec<String> = Slot::all().map(|slot| slot.topic("recado.")).collect();
         assert_eq!(topics.len(), 12);
         assert_eq!(&topics[..3], ["recado.dispatch.whatsapp", "recado.retry.whatsapp", "recado.dispatch.sms"]);
         assert_eq!(topics[11], "recado.retry.voice.bulk");

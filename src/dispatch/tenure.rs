@@ -12,6 +12,7 @@ use super::time::{Clocks, KafkaNow};
 use crate::delivery::{Attempt, AttemptId, MessageId, Partition, Timestamp};
 use crate::engine::kafka_time::Estimator;
 use crate::event::records::{Dispatch, JournalEntry, JournalKind, Returned, encode_journal, encode_returned, journal_key};
+use crate::observe::Health;
 use crate::observe::dispatch as observe;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use std::collections::BTreeMap;
@@ -33,6 +34,8 @@ const HELLO_WITHOUT_TIME: Duration = Duration::from_millis(500);
 const ROUND_TRIP_MAX: Duration = Duration::from_millis(500);
 /// Between two tries to make an outcome durable.
 const REPORT_AGAIN: Duration = Duration::from_millis(200);
+/// How often it is told how far positions may go, and what the clock is. Committed each 200 ms.
+const TELL: Duration = Duration::from_millis(50);
 /// What is heard in one go before the ledger is asked what to do.
 const BATCH: usize = 1_000;
 
@@ -91,6 +94,8 @@ pub struct Marks {
     pub slots: BTreeMap<Slot, i64>,
     /// Of the journal.
     pub journal: Option<i64>,
+    /// Whether the journal is replayed and the time is known.
+    pub ready: bool,
 }
 
 /// What all tenures share.
@@ -103,6 +108,8 @@ pub struct Shared {
     pub caller: Arc<Caller>,
     /// The offsets of all partitions in use.
     pub clocks: Clocks,
+    /// How this instance is.
+    pub health: Health,
 }
 
 /// The other end: what the reading thread holds.
@@ -133,6 +140,9 @@ pub struct Tenure {
     hello: Option<Timestamp>,
     sampled: Option<Timestamp>,
     heartbeat: Option<Timestamp>,
+    told: Option<Timestamp>,
+    /// Whether the clocks of all partitions in use agree.
+    agree: bool,
     heard: mpsc::UnboundedSender<Heard>,
     marks: Arc<Mutex<Marks>>,
     leave: CancellationToken,
@@ -156,6 +166,8 @@ impl Tenure {
             hello: None,
             sampled: None,
             heartbeat: None,
+            told: None,
+            agree: true,
             heard: heard.clone(),
             marks: marks.clone(),
             leave: CancellationToken::new(),
@@ -258,10 +270,15 @@ impl Tenure {
     /// Time passes, and what the ledger says is carried out. True: the tenure is over.
     fn turn(&mut self) -> bool {
         let own_now = crate::clock::now();
-        let offset = self.clock.offset(own_now);
-        let agree = self.shared.clocks.note(self.partition, offset);
-        self.now.set(offset.filter(|_| agree));
-        let now = offset.filter(|_| agree).map(|offset| Timestamp::from_millis(own_now.millis() + offset));
+        let tell = due(self.told, TELL, own_now);
+        let measured = self.clock.offset(own_now);
+        if tell {
+            self.told = Some(own_now);
+            self.agree = self.shared.clocks.note(self.partition, measured);
+        }
+        let offset = measured.filter(|_| self.agree);
+        self.now.set(offset);
+        let now = offset.map(|offset| Timestamp::from_millis(own_now.millis() + offset));
         let (caller, held) = (&self.shared.caller, &self.held);
         self.ledger.tick(own_now, now, |work| held.get(&work.attempt_id).and_then(|held| caller.refuse(work, &held.dispatch.template)));
         for todo in self.ledger.todo() {
@@ -286,13 +303,13 @@ impl Tenure {
                 self.beat(traffic);
             }
         }
-        self.mark();
-        self.ledger.left() || self.leave_until.is_some_and(|until| until <= own_now)
-    }
-
-    fn mark(&self) {
-        let slots = Slot::all().filter_map(|slot| Some((slot, self.ledger.watermark(slot)?))).collect();
-        *self.marks.lock().unwrap_or_else(PoisonError::into_inner) = Marks { slots, journal: self.ledger.journal_position() };
+        let over = self.ledger.left() || self.leave_until.is_some_and(|until| until <= own_now);
+        if tell || over {
+            let slots = Slot::all().filter_map(|slot| Some((slot, self.ledger.watermark(slot)?))).collect();
+            let ready = self.ledger.replayed() && now.is_some();
+            *self.marks.lock().unwrap_or_else(PoisonError::into_inner) = Marks { slots, journal: self.ledger.journal_position(), ready };
+        }
+        over
     }
 
     /// A write that fails, or finds the producer's queue full, is repeated by the ledger when it is not read back.

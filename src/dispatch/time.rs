@@ -2,9 +2,11 @@
 
 use crate::delivery::{Partition, Timestamp};
 use crate::engine::kafka_time::disagree;
+use crate::observe::Health;
 use crate::observe::dispatch as observe;
+use crate::observe::health::Cause;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// No offset is known.
@@ -34,13 +36,21 @@ impl KafkaNow {
 }
 
 /// The offsets of all partitions in use.
-#[derive(Debug, Default)]
-pub struct Clocks(Mutex<BTreeMap<Partition, i64>>);
+pub struct Clocks {
+    offsets: Mutex<BTreeMap<Partition, i64>>,
+    disagree: AtomicBool,
+    health: Health,
+}
 
 impl Clocks {
+    /// None is in use.
+    pub fn new(health: Health) -> Self {
+        Self { offsets: Mutex::default(), disagree: AtomicBool::new(false), health }
+    }
+
     /// Notes one partition's offset, or that it is not in use; returns whether all agree.
     pub fn note(&self, partition: Partition, offset: Option<i64>) -> bool {
-        let mut offsets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
         match offset {
             Some(offset) => offsets.insert(partition, offset),
             None => offsets.remove(&partition),
@@ -48,6 +58,12 @@ impl Clocks {
         let disagreement = disagree(offsets.values().copied());
         let low_and_high = offsets.values().min().copied().zip(offsets.values().max().copied());
         observe::clocks(low_and_high, disagreement);
+        if self.disagree.swap(disagreement, Ordering::AcqRel) != disagreement {
+            let spread = low_and_high.map_or(0, |(low, high)| high - low);
+            tracing::error!(disagreement, spread_ms = spread, "The clocks of partitions in use disagree, or agree again.");
+            let detail = format!("The brokers that lead our partitions have clocks {spread} ms apart: nothing is called.");
+            self.health.set(Cause::ClockDisagreement, disagreement.then_some(detail));
+        }
         !disagreement
     }
 }
@@ -58,7 +74,7 @@ mod tests {
 
     #[test]
     fn one_partition_of_another_time_stops_all_until_it_is_gone() {
-        let clocks = Clocks::default();
+        let clocks = Clocks::new(Health::new());
         assert!(clocks.note(Partition(0), Some(0)));
         assert!(!clocks.note(Partition(1), Some(1_001)));
         assert!(!clocks.note(Partition(0), Some(0)), "the first one learns it too");

@@ -1,83 +1,76 @@
 //! The dispatcher's numbers: attempts, calls, breakers, and how sure it is of the time.
 
-use super::registry;
+use super::register;
 use crate::delivery::{Channel, Lane, Outcome};
-use prometheus::core::Collector;
 use prometheus::{Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-fn registered<C: Collector + Clone + 'static>(metric: prometheus::Result<C>) -> C {
-    let metric = metric.expect("the metric's name and labels are legal");
-    registry().register(Box::new(metric.clone())).expect("the metric is registered once");
-    metric
-}
-
 static DISPATCHES: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let opts = Opts::new("recado_dispatches_total", "Attempts that this dispatcher ended, by channel and outcome.");
-    registered(IntCounterVec::new(opts, &["channel", "outcome"]))
+    register(IntCounterVec::new(opts, &["channel", "outcome"]))
 });
 
 static IN_HAND: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     let opts = Opts::new("recado_dispatches_in_hand", "Attempts that are read and not finished.");
-    registered(IntGaugeVec::new(opts, &["channel", "lane"]))
+    register(IntGaugeVec::new(opts, &["channel", "lane"]))
 });
 
 static PAUSED: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     let opts = Opts::new("recado_dispatches_paused", "1 while no more attempts are read because too many are in hand.");
-    registered(IntGaugeVec::new(opts, &["channel", "lane"]))
+    register(IntGaugeVec::new(opts, &["channel", "lane"]))
 });
 
 static BAD: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let opts = Opts::new("recado_bad_records_total", "Records of our own topics that the dispatcher could not read or believe, by topic kind.");
-    registered(IntCounterVec::new(opts, &["topic"]))
+    register(IntCounterVec::new(opts, &["topic"]))
 });
 
 static CALLS_IN_FLIGHT: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     let opts = Opts::new("recado_calls_in_flight", "Calls to providers under way.");
-    registered(IntGaugeVec::new(opts, &["channel", "lane"]))
+    register(IntGaugeVec::new(opts, &["channel", "lane"]))
 });
 
 static CALL_DURATION: LazyLock<HistogramVec> = LazyLock::new(|| {
     let opts = HistogramOpts::new("recado_call_duration_seconds", "How long one call to a provider took.");
     let opts = opts.buckets(vec![0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0]);
-    registered(HistogramVec::new(opts, &["channel"]))
+    register(HistogramVec::new(opts, &["channel"]))
 });
 
 static CALLS_REPEATED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let opts = Opts::new("recado_calls_repeated_total", "Calls that were proven not to have gone out and were made again under the same attempt.");
-    registered(IntCounterVec::new(opts, &["channel", "outcome"]))
+    register(IntCounterVec::new(opts, &["channel", "outcome"]))
 });
 
 static ATTENTION: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let opts =
         Opts::new("recado_provider_attention_total", "Answers that concern somebody beside the customer: fault (ours), page (a person must act), unlisted.");
-    registered(IntCounterVec::new(opts, &["channel", "kind"]))
+    register(IntCounterVec::new(opts, &["channel", "kind"]))
 });
 
 static BREAKER_OPEN: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     let opts = Opts::new("recado_breaker_open", "1 while the breaker of a provider is open: attempts end unavailable at once.");
-    registered(IntGaugeVec::new(opts, &["provider"]))
+    register(IntGaugeVec::new(opts, &["provider"]))
 });
 
 static READ_BACK: LazyLock<Histogram> = LazyLock::new(|| {
     let opts = HistogramOpts::new("recado_journal_read_back_seconds", "From writing an entry of the dispatch journal to reading it back.");
-    registered(Histogram::with_opts(opts.buckets(vec![0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0])))
+    register(Histogram::with_opts(opts.buckets(vec![0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0])))
 });
 
 static CLOCK_OFFSET: LazyLock<GaugeVec> = LazyLock::new(|| {
     let opts = Opts::new("recado_dispatch_clock_offset_seconds", "Kafka time less own time: the lowest and the highest of the partitions in use.");
-    registered(GaugeVec::new(opts, &["bound"]))
+    register(GaugeVec::new(opts, &["bound"]))
 });
 
 static CLOCKS_DISAGREE: LazyLock<Gauge> = LazyLock::new(|| {
     let opts = Opts::new("recado_dispatch_clocks_disagree", "1 while the clocks of partitions in use differ by more than a second: nothing is called.");
-    registered(Gauge::with_opts(opts))
+    register(Gauge::with_opts(opts))
 });
 
 static PARTITIONS: LazyLock<IntGauge> = LazyLock::new(|| {
     let opts = Opts::new("recado_dispatch_partitions", "Partitions that this dispatcher holds.");
-    registered(IntGauge::with_opts(opts))
+    register(IntGauge::with_opts(opts))
 });
 
 /// An attempt has a durable outcome.

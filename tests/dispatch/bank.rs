@@ -14,6 +14,7 @@ use recado::delivery::{Attempt, AttemptId, Channel, Lane, MessageId, NotAfter, O
 use recado::dispatch::slot::{Slot, Turn};
 use recado::dispatch::{Auth, MinTls, Settings};
 use recado::event::records::{Dispatch, JournalEntry, JournalKind, Returned, decode_journal, decode_returned, encode_dispatch, encode_journal, journal_key};
+use recado::observe::Health;
 use recado::privacy::{FileKeys, Payload, PhoneNumber, Purpose, Reference, RootKey, Sealer, Secret};
 use recado::template::{Catalogue, Masking};
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ pub struct Bank {
     producer: FutureProducer,
     sealer: Sealer,
     catalogue: Arc<Catalogue>,
+    partitions: u16,
     dispatched: std::cell::Cell<i64>,
     _keys: tempfile::TempDir,
 }
@@ -42,11 +44,6 @@ impl Running {
         self.shutdown.cancel();
         self.ended.await.unwrap().unwrap();
     }
-
-    /// For one that is expected to give up by itself.
-    pub async fn error(self) -> String {
-        tokio::time::timeout(Duration::from_secs(20), self.ended).await.expect("it goes on").unwrap().unwrap_err().to_string()
-    }
 }
 
 const CUSTOMER: Reference = Reference::from_bytes([7; 16]);
@@ -55,11 +52,17 @@ pub const TO_LEAVE: Duration = Duration::from_secs(2);
 
 impl Bank {
     pub async fn open() -> Self {
+        Self::open_with(1).await
+    }
+
+    pub async fn open_with(partitions: u16) -> Self {
         let kafka = noida::kafka::spawn("127.0.0.1:0").unwrap().to_string();
         let admin: AdminClient<DefaultClientContext> = config(&kafka).create().unwrap();
-        let names: Vec<String> = Slot::all().map(|slot| slot.topic("recado")).chain(["recado.receipts".into(), "recado.dispatch-journal".into()]).collect();
-        let topics: Vec<NewTopic<'_>> =
-            names.iter().map(|name| NewTopic::new(name, 1, TopicReplication::Fixed(1)).set("message.timestamp.type", "LogAppendTime")).collect();
+        let names: Vec<String> = Slot::all().map(|slot| slot.topic("recado.")).chain(["recado.receipts".into(), "recado.dispatch-journal".into()]).collect();
+        let topics: Vec<NewTopic<'_>> = names
+            .iter()
+            .map(|name| NewTopic::new(name, partitions.into(), TopicReplication::Fixed(1)).set("message.timestamp.type", "LogAppendTime"))
+            .collect();
         for made in admin.create_topics(&topics, &AdminOptions::new()).await.unwrap() {
             made.unwrap();
         }
@@ -73,13 +76,14 @@ impl Bank {
             provider: Provider::start().await,
             sealer,
             catalogue: Arc::new(Catalogue::compile(&files, masking).unwrap()),
+            partitions,
             dispatched: std::cell::Cell::new(0),
             _keys: keys,
         }
     }
 
     pub fn settings(&self, instance: &str) -> Settings {
-        let mut settings = Settings::new(instance, BTreeMap::from([("bootstrap.servers".into(), self.kafka.clone())]));
+        let mut settings = Settings::new(instance, vec![("bootstrap.servers".into(), self.kafka.clone())]);
         let callbacks = Callbacks { public_base_url: "https://recado.example".into(), account: "main".into() };
         let sender = sms::Sender { account_sid: "AC1".into(), from: sms::From::Number("29001".into()), callbacks };
         settings.providers.insert(
@@ -98,7 +102,7 @@ impl Bank {
 
     pub fn run(&self, settings: Settings) -> Running {
         let shutdown = CancellationToken::new();
-        let ended = tokio::spawn(recado::dispatch::run(settings, self.sealer.clone(), self.catalogue.clone(), shutdown.clone()));
+        let ended = tokio::spawn(recado::dispatch::run(settings, self.sealer.clone(), self.catalogue.clone(), Health::new(), shutdown.clone()));
         Running { shutdown, ended }
     }
 
@@ -106,7 +110,8 @@ impl Bank {
     pub fn dispatch(&self) -> Dispatch {
         self.dispatched.set(self.dispatched.get() + 1);
         let now = recado::clock::wall();
-        let source = SourcePosition { topic: "pix.transactions".into(), partition: Partition(0), offset: self.dispatched.get() };
+        let partition = Partition(u16::try_from(self.dispatched.get()).unwrap() % self.partitions);
+        let source = SourcePosition { topic: "pix.transactions".into(), partition, offset: self.dispatched.get() };
         let message_id = MessageId::derive(now, &source, 0);
         let expiry = now.plus(Duration::from_secs(60));
         let payload = Payload { phone: PhoneNumber::parse("+5511999990001"), zone: None, values: BTreeMap::new() };
@@ -130,20 +135,20 @@ impl Bank {
     }
 
     pub async fn send(&self, dispatch: &Dispatch) {
-        let topic = Slot { lane: dispatch.lane, channel: dispatch.channel, turn: Turn::First }.topic("recado");
+        let topic = Slot { lane: dispatch.lane, channel: dispatch.channel, turn: Turn::First }.topic("recado.");
         let mut bytes = Vec::new();
         encode_dispatch(dispatch, &mut bytes);
-        self.write(&topic, &dispatch.attempt_id.message_id.bytes()[..], &bytes).await;
+        self.write(&topic, dispatch.attempt_id.message_id.partition(), &dispatch.attempt_id.message_id.bytes()[..], &bytes).await;
     }
 
     pub async fn journal(&self, attempt_id: AttemptId, kind: JournalKind, epoch: u64) {
         let mut bytes = Vec::new();
         encode_journal(&JournalEntry { attempt_id, kind, epoch }, &mut bytes);
-        self.write("recado.dispatch-journal", &journal_key(&attempt_id), &bytes).await;
+        self.write("recado.dispatch-journal", attempt_id.message_id.partition(), &journal_key(&attempt_id), &bytes).await;
     }
 
-    pub async fn write(&self, topic: &str, key: &[u8], bytes: &[u8]) {
-        self.producer.send(FutureRecord::to(topic).partition(0).key(key).payload(bytes), Duration::from_secs(5)).await.unwrap();
+    pub async fn write(&self, topic: &str, partition: Partition, key: &[u8], bytes: &[u8]) {
+        self.producer.send(FutureRecord::to(topic).partition(partition.kafka()).key(key).payload(bytes), Duration::from_secs(5)).await.unwrap();
     }
 
     /// Deletes all that the journal holds.
@@ -157,6 +162,12 @@ impl Bank {
     pub fn entries(&self) -> Vec<JournalEntry> {
         let all = self.read("recado.dispatch-journal");
         all.iter().map(|bytes| decode_journal(bytes).unwrap()).filter(|entry| entry.kind != JournalKind::Hello).collect()
+    }
+
+    /// How many assignments wrote an intent.
+    pub fn tenures(&self) -> usize {
+        let intents = self.entries().into_iter().filter(|entry| entry.kind == JournalKind::Intent);
+        intents.map(|entry| entry.epoch).collect::<std::collections::BTreeSet<_>>().len()
     }
 
     pub fn returned(&self) -> Vec<Returned> {
@@ -188,10 +199,14 @@ impl Bank {
     }
 
     fn read(&self, topic: &str) -> Vec<Vec<u8>> {
+        (0..self.partitions.into()).flat_map(|partition| self.read_partition(topic, partition)).collect()
+    }
+
+    fn read_partition(&self, topic: &str, partition: i32) -> Vec<Vec<u8>> {
         let consumer: BaseConsumer = config(&self.kafka).set("group.id", "eyes").set("enable.auto.commit", "false").create().unwrap();
-        let (mut next, end) = consumer.fetch_watermarks(topic, 0, Duration::from_secs(5)).unwrap();
+        let (mut next, end) = consumer.fetch_watermarks(topic, partition, Duration::from_secs(5)).unwrap();
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, 0, Offset::Offset(next)).unwrap();
+        list.add_partition_offset(topic, partition, Offset::Offset(next)).unwrap();
         consumer.assign(&list).unwrap();
         let mut records = Vec::new();
         while next < end {

@@ -7,7 +7,7 @@ mod provider;
 
 use bank::Bank;
 use provider::Manner;
-use recado::delivery::{Lane, NotAfter, Outcome};
+use recado::delivery::{Lane, NotAfter, Outcome, Partition};
 use recado::event::records::{JournalKind, Returned};
 use std::time::Duration;
 
@@ -177,7 +177,7 @@ async fn the_same_name_goes_on_where_it_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_40_a_dispatch_older_than_the_journal_is_unknown_and_a_cut_journal_stops_the_reader() {
+async fn row_40_a_dispatch_older_than_the_journal_is_unknown_and_never_called() {
     let bank = Bank::open().await;
     let mut old = bank.dispatch();
     old.not_after = NotAfter::new(recado::clock::wall().plus(Duration::from_secs(30)));
@@ -218,8 +218,71 @@ async fn bills_that_hang_do_not_hold_up_a_code() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_that_is_no_dispatch_is_passed_over() {
     let bank = Bank::open().await;
-    bank.write("recado.dispatch.sms", b"", b"nonsense").await;
+    bank.write("recado.dispatch.sms", Partition(0), b"", b"nonsense").await;
     let running = bank.run(bank.settings("a"));
     bank.until("the position", |bank| bank.committed("recado.dispatch", "recado.dispatch.sms") == Some(1)).await;
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_that_answers_after_the_lease_is_called_unknown_and_then_known() {
+    let bank = Bank::open().await;
+    bank.provider.always(Manner::Slow(Duration::from_secs(3)));
+    let both = ["a", "b"].map(|name| {
+        let mut settings = bank.settings(name);
+        settings.group = format!("recado.dispatch.{name}");
+        bank.run(settings)
+    });
+    let mut dispatch = bank.dispatch();
+    dispatch.lease_end = recado::clock::wall().plus(Duration::from_secs(2));
+    bank.send(&dispatch).await;
+    bank.until("both outcomes", |bank| bank.outcomes_of(dispatch.attempt_id) == [Outcome::Unknown, Outcome::Accepted]).await;
+    assert_eq!(bank.provider.calls().len(), 1);
+    for running in both {
+        running.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_49_a_rebalance_with_calls_in_flight_calls_nothing_twice() {
+    let bank = Bank::open_with(2).await;
+    bank.provider.always(Manner::Slow(Duration::from_secs(1)));
+    let mut sent = Vec::new();
+    let mut running = vec![bank.run(bank.settings("a"))];
+    // Tenures show by the epochs of their entries: the first holds both partitions; the second joins, so one goes over to it and the other leaves and comes back;
+    // the second starts again under its name.
+    for tenures in [2, 4, 5] {
+        let deadline = recado::clock::monotonic() + Duration::from_secs(30);
+        while bank.tenures() < tenures {
+            assert!(recado::clock::monotonic() < deadline, "there were {} tenures, not {tenures}", bank.tenures());
+            for _ in 0..5 {
+                let mut dispatch = bank.dispatch();
+                dispatch.not_after = NotAfter::new(recado::clock::wall().plus(Duration::from_secs(50)));
+                dispatch.lease_end = recado::clock::wall().plus(Duration::from_secs(55));
+                bank.send(&dispatch).await;
+                sent.push(dispatch.attempt_id);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        match tenures {
+            2 => running.push(bank.run(bank.settings("b"))),
+            4 => {
+                running.remove(1).stop().await;
+                running.push(bank.run(bank.settings("b")));
+            }
+            _ => {}
+        }
+    }
+    bank.until("the outcomes", |bank| bank.outcomes().len() >= sent.len()).await;
+    for running in running {
+        running.stop().await;
+    }
+    let mut calls = bank.provider.calls();
+    calls.sort();
+    let accepted: Vec<_> = bank.outcomes().into_iter().filter(|(_, outcome)| *outcome == Outcome::Accepted).map(|(id, _)| id).collect();
+    assert_eq!(accepted.iter().collect::<std::collections::BTreeSet<_>>(), calls.iter().collect(), "what was called is known");
+    let count = calls.len();
+    calls.dedup();
+    assert_eq!(calls.len(), count, "each once");
+    assert!(sent.iter().all(|id| bank.outcomes_of(*id).len() == 1), "one outcome each");
 }
