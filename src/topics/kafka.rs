@@ -3,60 +3,71 @@
 use super::{Cleanup, Topic, all, names};
 use crate::config::{Config, Fault};
 use anyhow::{Context, ensure};
-use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
+use rdkafka::{ClientConfig, ClientContext};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long Kafka may take for one question.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 
+/// More than librdkafka says in that time about three brokers; unread words are lost, no more.
+const WORDS_MAX: usize = 1_000;
+
 /// What stands in a fault's place of a file: these faults are in Kafka.
 const PLACE: &str = "kafka";
 
-type Admin = AdminClient<LastWord>;
+type Admin = AdminClient<DefaultClientContext>;
 
-/// Keeps what librdkafka said last: a question that nobody answers ends with "transport failure", whether the broker is away or the password is wrong.
-#[derive(Clone, Default)]
-struct LastWord(Arc<Mutex<Option<RDKafkaErrorCode>>>);
+/// Keeps the sharpest thing that librdkafka said: a question that nobody answers ends with "transport failure", whether the broker is away or the password is
+/// wrong.
+#[derive(Default)]
+struct LastWord(Mutex<&'static str>);
 
 impl ClientContext for LastWord {
-    fn error(&self, error: KafkaError, _reason: &str) {
-        let code = error.rdkafka_error_code();
+    fn error(&self, error: KafkaError, _: &str) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // The sharpest word counts: after a refused password all brokers are "down".
-        if *last != Some(RDKafkaErrorCode::Authentication) && *last != Some(RDKafkaErrorCode::SSL) {
-            *last = code.or(*last);
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::Authentication) => *last = "; it refuses the user or the password",
+            Some(RDKafkaErrorCode::SSL) => *last = "; the TLS connection fails: look at ssl.ca.location and at the names in the broker's certificate",
+            Some(RDKafkaErrorCode::Resolve | RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure) if last.is_empty() => {
+                *last = "; nobody answers at kafka.bootstrap";
+            }
+            _ => {}
         }
     }
 }
 
-impl LastWord {
-    fn hint(&self) -> &'static str {
-        match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(RDKafkaErrorCode::Authentication) => ": it refuses the user or the password",
-            Some(RDKafkaErrorCode::SSL) => ": the TLS connection fails; look at ssl.ca.location and at the names in the broker's certificate",
-            Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Resolve) => ": no broker can be reached at kafka.bootstrap",
-            _ => "",
-        }
-    }
+impl ConsumerContext for LastWord {}
+
+fn client(config: &Config) -> anyhow::Result<ClientConfig> {
+    let mut client = config.kafka_client().map_err(anyhow::Error::msg)?;
+    client.set("client.id", format!("{}{}.admin", config.prefix, config.instance));
+    Ok(client)
 }
 
 fn admin(config: &Config) -> anyhow::Result<Admin> {
-    let mut client = config.kafka_client().map_err(anyhow::Error::msg)?;
-    client.set("client.id", format!("{}{}.admin", config.prefix, config.instance));
-    client.create_with_context(LastWord::default()).context("the Kafka client refuses its settings")
+    client(config)?.create().context("the Kafka client refuses its settings")
 }
 
-async fn metadata(admin: Admin) -> anyhow::Result<(Admin, Metadata)> {
+async fn metadata(config: &Config) -> anyhow::Result<Metadata> {
+    // A consumer, since it alone lets us read what went wrong; it joins no group.
+    let asking: BaseConsumer<LastWord> = client(config)?.create_with_context(LastWord::default()).context("the Kafka client refuses its settings")?;
     // The call blocks; it has a thread of its own meanwhile.
-    let asked = tokio::task::spawn_blocking(move || (admin.inner().fetch_metadata(None, ANSWER_MAX), admin)).await?;
-    let (answer, admin) = asked;
-    let answer = answer.with_context(|| format!("Kafka does not tell its topics{}", admin.inner().context().hint()))?;
-    Ok((admin, answer))
+    tokio::task::spawn_blocking(move || {
+        asking.fetch_metadata(None, ANSWER_MAX).map_err(|error| {
+            // Each call reads one word at most, and says nothing of whether more are waiting.
+            (0..WORDS_MAX).for_each(|_| drop(asking.poll(Duration::ZERO)));
+            let hint = *asking.context().0.lock().unwrap_or_else(PoisonError::into_inner);
+            anyhow::anyhow!("Kafka does not tell its topics{hint} ({})", error.rdkafka_error_code().map_or_else(String::new, |code| code.to_string()))
+        })
+    })
+    .await?
 }
 
 /// The number of partitions of each topic that exists.
@@ -67,7 +78,7 @@ fn counts(metadata: &Metadata) -> BTreeMap<String, u16> {
 
 /// N: what the configuration says, else what the receipts have, else the largest input's count. Errors: none of them says anything.
 pub async fn partitions(config: &Config, inputs: &[String]) -> anyhow::Result<u16> {
-    let (_, metadata) = metadata(admin(config)?).await?;
+    let metadata = metadata(config).await?;
     partition_count(config, inputs, &counts(&metadata))
 }
 
@@ -83,7 +94,7 @@ fn partition_count(config: &Config, inputs: &[String], counts: &BTreeMap<String,
 /// Creates the topics of ours that are missing, and returns their names. What exists is left alone. In development missing inputs are created too: there is
 /// no bank that would.
 pub async fn create(config: &Config, inputs: &[String]) -> anyhow::Result<Vec<String>> {
-    let (admin, metadata) = metadata(admin(config)?).await?;
+    let (admin, metadata) = (admin(config)?, metadata(config).await?);
     let counts = counts(&metadata);
     let partitions = i32::from(partition_count(config, inputs, &counts)?);
     let replication = i32::from(config.topics.replication_factor);
@@ -124,7 +135,7 @@ pub async fn create(config: &Config, inputs: &[String]) -> anyhow::Result<Vec<St
 ///
 /// Too few copies are refused outside development and told in it; what would break a promise anywhere (partitions, cleanup, timestamps) is always refused.
 pub async fn verify(config: &Config, inputs: &[String]) -> anyhow::Result<(u16, Vec<Fault>)> {
-    let (admin, metadata) = metadata(admin(config)?).await?;
+    let (admin, metadata) = (admin(config)?, metadata(config).await?);
     let counts = counts(&metadata);
     let partitions = partition_count(config, inputs, &counts)?;
     let mut faults = input_faults(inputs, &counts, partitions);
