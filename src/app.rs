@@ -139,8 +139,10 @@ impl App {
             });
         }
         if roles.contains(&Role::Dispatcher) && !dry_run {
+            // Before it can say so itself, as with the engine.
+            health.set(Cause::Replaying, Some("The dispatcher is not a member of its group.".into()));
             let (settings, catalogue, shutdown) = (dispatch_settings(&config)?, messages.catalogue.clone(), shutdown.clone());
-            parts.spawn(named("dispatcher", dispatch::run(settings, sealer, catalogue, shutdown)));
+            parts.spawn(named("dispatcher", dispatch::run(settings, sealer, catalogue, health.clone(), shutdown)));
         }
         health.set(Cause::Starting, None);
         Ok(Self { shutdown, health, gateway, parts })
@@ -350,7 +352,7 @@ fn gateway_settings(config: &Config) -> anyhow::Result<gateway::Settings> {
 }
 
 fn dispatch_settings(config: &Config) -> anyhow::Result<dispatch::Settings> {
-    let mut settings = dispatch::Settings::new(config.instance.clone(), kafka_properties(config)?);
+    let mut settings = dispatch::Settings::new(config.instance.clone(), kafka_properties(config)?.into_iter().collect());
     settings.prefix = config.prefix.trim_end_matches('.').to_owned();
     settings.group = config.topic(topics::names::DISPATCHER_GROUP);
     settings.in_hand_max = usize::try_from(config.dispatcher.in_flight_max).unwrap_or(usize::MAX);

@@ -88,7 +88,8 @@ pub struct Intake {
     counts: BTreeMap<Traffic, Arc<AtomicUsize>>,
     paused: BTreeSet<Traffic>,
     committed: BTreeMap<Partition, Marks>,
-    replaying: usize,
+    /// An assignment was taken, which may be empty.
+    joined: bool,
     ends_asked: Option<Timestamp>,
     answered: Timestamp,
 }
@@ -136,7 +137,7 @@ impl Intake {
             counts,
             paused: BTreeSet::new(),
             committed: BTreeMap::new(),
-            replaying: 0,
+            joined: false,
             ends_asked: None,
             answered: crate::clock::now(),
         })
@@ -195,13 +196,15 @@ impl Intake {
         Ok(())
     }
 
-    fn tell_health(&mut self) {
-        let replaying = self.tenures.values().filter(|tenure| !tenure.marks.lock().unwrap_or_else(PoisonError::into_inner).ready).count();
-        if replaying != self.replaying {
-            self.replaying = replaying;
-            let detail = format!("{replaying} partitions of the dispatch journal are not replayed, or their time is not known.");
-            self.shared.health.set(Cause::Replaying, (replaying > 0).then_some(detail));
-        }
+    /// Without partitions, or without the time in one of them, nothing is called there.
+    fn tell_health(&self) {
+        let missing = self.tenures.values().filter(|tenure| !tenure.marks.lock().unwrap_or_else(PoisonError::into_inner).ready).count();
+        let cause = match (self.joined, missing) {
+            (false, _) => Some("The dispatcher is not a member of its group.".to_owned()),
+            (true, 0) => None,
+            (true, missing) => Some(format!("The dispatcher replays its journal, or does not know Kafka's time, in {missing} partitions.")),
+        };
+        self.shared.health.set(Cause::Replaying, cause);
     }
 
     fn wish(&self) -> Option<Wish> {
@@ -267,6 +270,7 @@ impl Intake {
             self.tenures.insert(partition, handle);
         }
         self.consumer.assign(&start).context("taking the assigned partitions")?;
+        self.joined = true;
         observe::partitions(partitions.len());
         tracing::info!(partitions = partitions.len(), "The dispatcher holds partitions.");
         Ok(())
@@ -329,6 +333,7 @@ impl Intake {
 
     /// Every tenure leaves: what is proven not to have gone out ends, calls in flight are awaited, what is allowed is committed.
     fn revoke(&mut self) {
+        self.joined = false;
         if self.tenures.is_empty() {
             // An assignment that was refused while it was taken must be given back all the same.
             let _ = self.consumer.unassign();

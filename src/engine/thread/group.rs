@@ -75,7 +75,9 @@ impl Engine {
         if opened.new_starts {
             self.commit_positions()?;
         }
+        tracing::debug!(thread = self.number, new_starts = opened.new_starts, "Restored; new starts are committed.");
         self.take_over(&opened.list)?;
+        tracing::debug!(thread = self.number, "Reading.");
         self.shared.health.set(Cause::Restoring(self.number), None);
         self.shared.health.set(Cause::NotJoined(self.number), None);
         metrics::tasks(self.number, self.tasks.len());
