@@ -15,6 +15,9 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long a topic may be unknown at the start.
+const TOPIC_BOUND: Duration = Duration::from_secs(20);
+
 impl Engine {
     /// Serves the main queue: events of the group. Records never come this way (see `take_over`); one that does means that order is lost.
     pub(super) fn serve_group(&mut self, wait: Duration) -> Result<(), EngineError> {
@@ -88,6 +91,9 @@ impl Engine {
     /// main queue: so a first seek proves the start, then the forwards are set, and a second seek makes what lies elsewhere outdated.
     fn take_over(&self, list: &TopicPartitionList) -> Result<(), EngineError> {
         self.consumer.assign(list).map_err(kafka("taking partitions"))?;
+        if list.count() == 0 {
+            return Ok(()); // more instances than partitions: this one stands by
+        }
         self.seek(list)?;
         self.forward_all();
         self.seek(list)
@@ -121,9 +127,16 @@ impl Engine {
 pub(super) fn sources(shared: &Shared, consumer: &BaseConsumer<Membership>) -> Result<Vec<Source>, EngineError> {
     use crate::event::input::Start;
     let partitions = |topic: &str| -> Result<u16, EngineError> {
-        let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).map_err(kafka("asking for a topic's partitions"))?;
-        let count = metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |found| found.partitions().len());
-        Ok(u16::try_from(count).unwrap_or(u16::MAX))
+        // A topic that was made a moment ago may be unknown to the broker that is asked.
+        let deadline = crate::clock::monotonic() + TOPIC_BOUND;
+        loop {
+            let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).map_err(kafka("asking for a topic's partitions"))?;
+            match metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |found| found.partitions().len()) {
+                0 if crate::clock::monotonic() < deadline => std::thread::sleep(Duration::from_millis(100)),
+                0 => return Err(EngineError::NoTopic(topic.to_owned())),
+                count => return Ok(u16::try_from(count).unwrap_or(u16::MAX)),
+            }
+        }
     };
     let receipts = shared.settings.topics.receipts.clone();
     let mut sources = vec![Source { partitions: partitions(&receipts)?, topic: receipts, start: Start::Earliest }];

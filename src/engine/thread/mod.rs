@@ -87,7 +87,10 @@ pub enum EngineError {
     /// The store failed after a commit: the truth is in Kafka, a restart replays it.
     #[error(transparent)]
     Task(#[from] TaskError),
-    /// A client could not be made.
+    /// A topic that must be there is not.
+    #[error("the topic {0} does not exist")]
+    NoTopic(String),
+    /// A client could not be made, or refused.
     #[error("{doing}: {error}")]
     Kafka {
         /// What we were doing.
