@@ -9,9 +9,14 @@ CARGO = env="$$(docker/rocksdb.sh)" && eval "$$env" && cargo
 KAFKA := .recado/kafka
 
 ##@ Begin here
-.PHONY: help deps test
+.PHONY: help demo deps test
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
+
+# The profile that `make test` builds with, so that whoever does both compiles once. Nothing in it needs a fast binary.
+demo: ## shows it all on this machine: no Kafka, no Java, nothing to configure (OPTIONS="--seed 7": recado demo --help)
+	@docker/deps.sh build
+	@$(CARGO) run --locked --features demo -- demo $(OPTIONS)
 
 deps: ## checks what this machine needs and installs it, or prints the one line to type
 	@docker/deps.sh test

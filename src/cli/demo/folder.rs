@@ -150,6 +150,7 @@ kafka.bootstrap = "{bootstrap}"
 topics = {{ partitions = 4, replication_factor = 1, min_insync_replicas = 1 }}
 engine = {{ state_folder = "state", cache = "32MiB", write_buffer = "16MiB" }}
 keys = {{ folder = "keys", root_key_file = "secrets/root-key" }}
+dispatcher = {{ call_timeout = "2s", call_margin = "500ms" }} # the doubles answer at once, and a lease is as short as the waits
 management.listen = "127.0.0.1:0"
 time.hurry = {hurry}
 

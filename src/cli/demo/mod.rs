@@ -14,6 +14,7 @@ use folder::Folder;
 use stage::Stage;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// How long it takes to write all of the bank's records.
@@ -78,13 +79,24 @@ pub(super) fn run(options: &Demo) -> anyhow::Result<()> {
 async fn perform(options: &Demo, folder: &Folder) -> anyhow::Result<()> {
     let (mut out, plan) = (std::io::stdout(), Plan::seeded(options.seed));
     introduce(options, &plan, folder, &mut out);
-    let mut stage = Stage::set(folder, &plan, options.bootstrap.as_deref(), options.hurry()).await?;
-    let played = play(options, &plan, &mut stage, &mut out).await;
+    let mut stage = unless_interrupted(Stage::set(folder, &plan, options.bootstrap.as_deref(), options.hurry())).await?;
+    let played = unless_interrupted(play(options, &plan, &mut stage, &mut out)).await;
     let left = stage.leave(options.keep).await;
     let faults = played?;
     left?;
     ensure!(faults == 0, "{faults} things are not as they should be");
     Ok(())
+}
+
+/// Ends the work at SIGINT or SIGTERM, so that what was begun is cleared away.
+async fn unless_interrupted<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be watched")?;
+    tokio::select! {
+        done = work => return done,
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+    bail!("it was interrupted")
 }
 
 /// A screen that is gone stops nothing: the exit code still says how it went.
@@ -116,7 +128,6 @@ async fn play(options: &Demo, plan: &Plan, stage: &mut Stage, out: &mut std::io:
             )
         } => drop(both?),
         why = stage.ended() => return Err(why),
-        _ = tokio::signal::ctrl_c() => bail!("it was interrupted"),
     }
     let _ = write!(out, "{}", table(&tally, &options.note(), options.next()));
     Ok(tally.faults().len())
