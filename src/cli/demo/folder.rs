@@ -78,6 +78,11 @@ impl Folder {
         self.path.join(LOG)
     }
 
+    /// Where the doubles write what they took; it goes with the folder.
+    pub(super) fn send_log(&self) -> PathBuf {
+        self.path.join("send-log")
+    }
+
     /// The log, open.
     pub(super) fn log(&self) -> anyhow::Result<File> {
         File::create(self.log_path()).context("the log cannot be written")

@@ -3,10 +3,12 @@
 //!
 //! What is easily got wrong: the log does not belong on this screen. It lies in the demo's own folder, which goes at the end unless something was wrong.
 
+mod calls;
 mod folder;
 mod stage;
 
 use crate::observe::logs;
+use crate::simulator::SendLog;
 use crate::simulator::demo::{Asked, Pace, Plan, Reader, Screen, Tally, produce, table, watch};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
@@ -38,7 +40,7 @@ pub(super) struct Demo {
     /// How many times faster than life waits, leases and the lives of templates are.
     #[arg(long, value_name = "TIMES", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=20))]
     hurry: u32,
-    /// Waits as in life: 30 s and more before each fallback; the demo takes up to four minutes.
+    /// Waits as in life: 30 s and more before each fallback; the demo then takes about a minute and a half.
     #[arg(long, conflicts_with = "hurry")]
     real_waits: bool,
 }
@@ -80,7 +82,7 @@ async fn perform(options: &Demo, folder: &Folder) -> anyhow::Result<()> {
     let (mut out, plan) = (std::io::stdout(), Plan::seeded(options.seed));
     introduce(options, &plan, folder, &mut out);
     let mut stage = unless_interrupted(Stage::set(folder, &plan, options.bootstrap.as_deref(), options.hurry())).await?;
-    let played = unless_interrupted(play(options, &plan, &mut stage, &mut out)).await;
+    let played = unless_interrupted(play(options, &plan, folder, &mut stage, &mut out)).await;
     let left = stage.leave(options.keep).await;
     let faults = played?;
     left?;
@@ -112,7 +114,7 @@ fn introduce(options: &Demo, plan: &Plan, folder: &Folder, out: &mut dyn Write) 
 }
 
 /// The bank writes, Recado passes on, the bank reads what became of it. Returns the number of faults.
-async fn play(options: &Demo, plan: &Plan, stage: &mut Stage, out: &mut std::io::Stdout) -> anyhow::Result<usize> {
+async fn play(options: &Demo, plan: &Plan, folder: &Folder, stage: &mut Stage, out: &mut std::io::Stdout) -> anyhow::Result<usize> {
     stage.ready().await?;
     let reader = Reader::open(&stage.kafka, &stage.topics).await?;
     let (mut tally, asked, shutdown) = (Tally::new(plan), Asked::default(), CancellationToken::new());
@@ -129,6 +131,11 @@ async fn play(options: &Demo, plan: &Plan, stage: &mut Stage, out: &mut std::io:
         } => drop(both?),
         why = stage.ended() => return Err(why),
     }
+    let calls = calls::judge(&SendLog::read(&folder.send_log())?);
+    let _ = match calls.faults.is_empty() {
+        true => writeln!(out, "\n  By the providers' own log {} messages went out, and no attempt twice.", calls.sent),
+        false => writeln!(out, "\n  The providers' own log is NOT AS IT SHOULD BE\n    {}", calls.faults.join("\n    ")),
+    };
     let _ = write!(out, "{}", table(&tally, &options.note(), options.next()));
-    Ok(tally.faults().len())
+    Ok(tally.faults().len() + calls.faults.len())
 }

@@ -137,6 +137,7 @@ fn doubles(folder: &Folder, plan: &Plan, gateway: &str, hurry: u32) -> anyhow::R
     folder.secret("root-key")?;
     folder.secret("meta-verify")?;
     let mut settings = simulator::Settings { script: plan.script(), time_factor: 1.0 / f64::from(hurry), ..simulator::Settings::default() };
+    settings.log = Some(folder.send_log());
     settings.meta.access_token = folder.secret("meta-access")?;
     settings.meta.app_secret = folder.secret("meta-app")?;
     settings.meta.webhook = format!("http://{gateway}/webhooks/meta/bank");
