@@ -26,7 +26,8 @@ if have dpkg-query; then
     case $for_what in
         test | check)
             java_version=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' || true)
-            if ! have java || [ "${java_version:-0}" -lt 17 ]; then want openjdk-17-jre-headless; fi
+            # A JDK: the tests compile a client of the bank's.
+            if ! have javac || [ "${java_version:-0}" -lt 17 ]; then want openjdk-17-jdk-headless; fi
             ;;
     esac
     if [ "$for_what" = check ] && ! have cargo-deny && [ ! -x "$cache/tools/bin/cargo-deny" ]; then
@@ -48,7 +49,7 @@ if have dpkg-query; then
 else
     for tool in cc make clang pkg-config unzip; do have "$tool" || want "$tool"; done
     have mvn || say "Maven is missing: RocksDB will be compiled from source, which takes 20 minutes."
-    if [ "$for_what" != build ]; then have java || want 'java (17 or newer)'; have mvn || want maven; fi
+    if [ "$for_what" != build ]; then have javac || want 'a JDK (17 or newer)'; have mvn || want maven; fi
     if [ -n "$missing" ]; then
         say "Missing: $missing. Also needed: libclang and the headers of OpenSSL and zlib. This is no Debian, so please install them by hand."
         exit 1

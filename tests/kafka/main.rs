@@ -9,6 +9,8 @@
 
 mod bank;
 mod engine;
+mod foreign;
+mod java;
 mod process;
 mod rig;
 mod spine;
