@@ -18,6 +18,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(15);
 
 /// More than librdkafka says in that time about three brokers; unread words are lost, no more.
 const WORDS_MAX: usize = 1_000;
+/// Between two looks whether new topics are shown.
+const SHOWN_PACE: Duration = Duration::from_millis(50);
 
 /// What stands in a fault's place of a file: these faults are in Kafka.
 const PLACE: &str = "kafka";
@@ -128,7 +130,19 @@ pub async fn create(config: &Config, inputs: &[String]) -> anyhow::Result<Vec<St
             Err((name, code)) => anyhow::bail!("the topic {name} could not be created: {code}"),
         }
     }
+    seen(config, &made).await?;
     Ok(made)
+}
+
+/// Waits until Kafka shows the topics that it has just made: the controller answers before the brokers know of them.
+async fn seen(config: &Config, made: &[String]) -> anyhow::Result<()> {
+    let deadline = crate::clock::monotonic() + ANSWER_MAX;
+    loop {
+        let counts = counts(&metadata(config).await?);
+        let Some(missing) = made.iter().find(|name| !counts.contains_key(*name)) else { return Ok(()) };
+        ensure!(crate::clock::monotonic() < deadline, "Kafka made {missing}, but does not show it");
+        tokio::time::sleep(SHOWN_PACE).await;
+    }
 }
 
 /// Compares every topic of ours, and the inputs' partition counts, with what must be. Returns N and all faults; their `file` is `kafka`, their `key` the topic.
