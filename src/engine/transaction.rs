@@ -28,7 +28,7 @@ pub struct Output {
     pub topic: Arc<str>,
     /// The home partition.
     pub partition: i32,
-    /// Its key.
+    /// Its key; empty for none.
     pub key: Vec<u8>,
     /// Its value; `None` is a tombstone.
     pub value: Option<Vec<u8>>,
@@ -143,7 +143,10 @@ impl Transactor {
     fn produce(&self, output: &Output) -> Result<(), KafkaError> {
         let deadline = crate::clock::monotonic() + self.timeout;
         loop {
-            let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&output.topic).partition(output.partition).key(&output.key);
+            let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&output.topic).partition(output.partition);
+            if !output.key.is_empty() {
+                record = record.key(&output.key);
+            }
             if let Some(value) = &output.value {
                 record = record.payload(value);
             }
