@@ -4,36 +4,102 @@ use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use apache_avro::{Decimal, Schema};
 
-/// A Pix that an invented customer received.
+/// Schema ids at the registry's double; without a registry an id means nothing and the route's file counts.
+pub const PIX: u32 = 1;
+pub const CHALLENGE: u32 = 2;
+pub const USED: u32 = 3;
+
+/// A Pix of R$ 1.234,56 that an invented customer received.
 pub fn pix_received(event_id: &str, customer: &str, phone: &str) -> Vec<u8> {
-    let null = || Value::Union(0, Box::new(Value::Null));
-    let text = |text: &str| Value::Union(1, Box::new(Value::String(text.into())));
-    let counterparty = Value::Record(vec![
-        ("name".into(), text("Joana Ferreira Lima")),
-        ("document".into(), null()),
-        ("institution".into(), text("Banco Modelo")),
-        ("pix_key".into(), null()),
-    ]);
-    encode(
-        "schemas/pix_transaction.avsc",
+    Pix { event_id, customer, phone: Some(phone), ..Pix::default() }.bytes()
+}
+
+/// The sides of a Pix that a test may want different.
+pub struct Pix<'a> {
+    pub event_id: &'a str,
+    pub customer: &'a str,
+    pub phone: Option<&'a str>,
+    pub sent: bool,
+    pub centavos: i64,
+}
+
+impl Default for Pix<'_> {
+    fn default() -> Self {
+        Self { event_id: "e-1", customer: "customer-1", phone: Some("+5511987654321"), sent: false, centavos: 123_456 }
+    }
+}
+
+impl Pix<'_> {
+    /// Its record.
+    pub fn bytes(&self) -> Vec<u8> {
+        framed(PIX, &datum(&crate::rig::file("schemas/pix_transaction.avsc"), self.value()))
+    }
+
+    /// Its record as Avro's own value.
+    pub fn value(&self) -> Value {
+        let direction = if self.sent { (1, "SENT") } else { (0, "RECEIVED") };
+        let counterparty = Value::Record(vec![
+            ("name".into(), some("Joana Ferreira Lima")),
+            ("document".into(), null()),
+            ("institution".into(), some("Banco Modelo")),
+            ("pix_key".into(), null()),
+        ]);
         Value::Record(vec![
-            ("event_id".into(), Value::String(event_id.into())),
-            ("customer_id".into(), Value::String(customer.into())),
-            ("phone".into(), text(phone)),
+            ("event_id".into(), Value::String(self.event_id.into())),
+            ("customer_id".into(), Value::String(self.customer.into())),
+            ("phone".into(), self.phone.map_or_else(null, some)),
             ("time_zone".into(), null()),
-            ("direction".into(), Value::Enum(0, "RECEIVED".into())),
-            ("amount".into(), Value::Decimal(Decimal::from(vec![0x01, 0xe2, 0x40]))),
+            ("direction".into(), Value::Enum(direction.0, direction.1.into())),
+            ("amount".into(), Value::Decimal(Decimal::from(self.centavos.to_be_bytes()))),
             ("counterparty".into(), counterparty),
             ("end_to_end_id".into(), null()),
             ("note".into(), null()),
             ("occurred_at".into(), Value::TimestampMillis(1_764_900_000_000)),
-        ]),
-    )
+        ])
+    }
 }
 
-fn encode(schema: &str, value: Value) -> Vec<u8> {
-    let schema = Schema::parse_str(&crate::rig::file(schema)).unwrap();
-    let body = GenericDatumWriter::builder(&schema).build().unwrap().write_value_to_vec(value).unwrap();
-    // Schema id 1: without a registry an id means nothing and the route's file counts.
-    [&[0, 0, 0, 0, 1], body.as_slice()].concat()
+/// A one-time code of an invented customer, good for five minutes.
+pub fn challenge(id: &str, customer: &str, phone: &str, code: &str) -> Vec<u8> {
+    let value = Value::Record(vec![
+        ("challenge_id".into(), Value::String(id.into())),
+        ("customer_id".into(), Value::String(customer.into())),
+        ("phone".into(), some(phone)),
+        ("code".into(), Value::String(code.into())),
+        ("purpose".into(), some("entrar no aplicativo")),
+        ("expires_at".into(), Value::TimestampMillis(now_ms() + 300_000)),
+    ]);
+    framed(CHALLENGE, &datum(&crate::rig::file("schemas/auth_challenge.avsc"), value))
+}
+
+/// Withdraws a code.
+pub fn code_used(id: &str) -> Vec<u8> {
+    let value = Value::Record(vec![("challenge_id".into(), Value::String(id.into())), ("used_at".into(), Value::TimestampMillis(now_ms()))]);
+    framed(USED, &datum(&crate::rig::file("schemas/code_used.avsc"), value))
+}
+
+/// Avro's bytes of a value.
+pub fn datum(schema: &str, value: Value) -> Vec<u8> {
+    let schema = Schema::parse_str(schema).unwrap();
+    GenericDatumWriter::builder(&schema).build().unwrap().write_value_to_vec(value).unwrap()
+}
+
+/// The Confluent wire format.
+pub fn framed(schema_id: u32, datum: &[u8]) -> Vec<u8> {
+    [&[0], schema_id.to_be_bytes().as_slice(), datum].concat()
+}
+
+/// The null of an optional field.
+pub fn null() -> Value {
+    Value::Union(0, Box::new(Value::Null))
+}
+
+/// The text of an optional field.
+pub fn some(text: &str) -> Value {
+    Value::Union(1, Box::new(Value::String(text.into())))
+}
+
+/// The bank's clock.
+pub fn now_ms() -> i64 {
+    recado::clock::now().millis()
 }

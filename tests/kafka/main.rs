@@ -7,11 +7,14 @@
 )]
 #![allow(clippy::type_complexity, reason = "topics with their settings are listed in place")]
 
+mod bad_input;
 mod bank;
 mod engine;
 mod foreign;
 mod java;
+mod own_schema;
 mod process;
+mod registry;
 mod rig;
 mod spine;
 mod support;

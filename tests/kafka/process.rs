@@ -16,6 +16,8 @@ const ACCESS: &str = "access-token-of-the-tests";
 const TWILIO: &str = "twilio-token-of-the-tests";
 const ACCOUNT: &str = "AC00000000000000000000000000000001";
 
+const INPUTS: [&str; 4] = ["pix.transactions", "auth.challenges", "auth.codes-used", "billing.invoices"];
+
 /// One cluster of processes: configuration, topics, simulator.
 pub struct Stage {
     pub prefix: String,
@@ -23,19 +25,40 @@ pub struct Stage {
     pub folder: tempfile::TempDir,
     pub simulator: Providers,
     pub gateway_port: u16,
+    more: String,
+}
+
+/// What a stage has beside the reference configuration.
+#[derive(Default)]
+pub struct More<'a> {
+    /// Files of the configuration's folder by their path in it; they replace those of the repository.
+    pub files: Vec<(&'a str, String)>,
+    /// More topics of the bank with their own partition counts.
+    pub inputs: Vec<(String, u16)>,
+    /// Lines of every instance's configuration, at its end.
+    pub config: String,
 }
 
 impl Stage {
     /// Topics made by `recado topics --create`, a simulator with these settings that knows where the gateway will be.
     pub async fn new(test: &str, partitions: u16, settings: simulator::Settings) -> Self {
+        Self::with(test, partitions, settings, More::default()).await
+    }
+
+    /// As [`Stage::new`], with more.
+    pub async fn with(test: &str, partitions: u16, settings: simulator::Settings, more: More<'_>) -> Self {
         let prefix = support::prefix(test);
         let folder = tempfile::tempdir().unwrap();
         let gateway_port = support::free_port();
         let simulator = Providers::start(providers(settings, &folder, gateway_port)).await.unwrap();
-        let stage = Self { prefix, partitions, folder, simulator, gateway_port };
+        let stage = Self { prefix, partitions, folder, simulator, gateway_port, more: more.config };
         stage.write_common();
-        let inputs: Vec<String> = ["pix.transactions", "auth.challenges", "auth.codes-used", "billing.invoices"].iter().map(|name| stage.input(name)).collect();
-        let list: Vec<(&str, i32, &[(&str, &str)])> = inputs.iter().map(|name| (name.as_str(), i32::from(partitions), &[][..])).collect();
+        for (path, text) in &more.files {
+            fs::write(stage.folder.path().join(path), text.replace("topic = \"", &format!("topic = \"{}in.", stage.prefix))).unwrap();
+        }
+        let mut inputs: Vec<(String, u16)> = INPUTS.map(|name| (stage.input(name), partitions)).to_vec();
+        inputs.extend(more.inputs.iter().map(|(name, count)| (stage.input(name), *count)));
+        let list: Vec<(&str, i32, &[(&str, &str)])> = inputs.iter().map(|(name, count)| (name.as_str(), i32::from(*count), &[][..])).collect();
         support::create(&list).await;
         let config = stage.config("maker", stage.gateway_port, "");
         let made = Command::new(env!("CARGO_BIN_EXE_recado")).args(["topics", "--create", "--config"]).arg(&config).output().unwrap();
@@ -137,7 +160,9 @@ account_sid = "{ACCOUNT}"
 auth_token_file = "secret-twilio"
 from = "+551150390001"
 account = "bank"
+{more}
 "#,
+            more = self.more,
             bootstrap = support::bootstrap(),
             partitions = self.partitions,
             management = support::free_port(),

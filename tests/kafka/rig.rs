@@ -4,7 +4,7 @@ use crate::support;
 use recado::delivery::{AttemptId, Channel, Lane, Outcome, Reason, Receipt, StatusWord};
 use recado::engine::store::{Options, Store};
 use recado::engine::{Engine, Settings, Shared, Topics};
-use recado::event::input::{Inputs, NoRegistry, TemplateFacts};
+use recado::event::input::{Inputs, NoRegistry, Schemas, TemplateFacts};
 use recado::event::records::{self, Dispatch, Framing, Returned, StatusRecord};
 use recado::observe::health::{Cause, Health};
 use recado::privacy::{FileKeys, RootKey, Sealer};
@@ -24,6 +24,8 @@ pub struct World {
     pub routes: Vec<(String, String)>,
     /// Leases and waits are divided by it.
     pub hurry: u32,
+    /// Where writers' schemas come from.
+    pub schemas: Arc<dyn Schemas + Send + Sync>,
 }
 
 impl World {
@@ -63,7 +65,7 @@ impl World {
         }
         let list: Vec<(&str, i32, &[(&str, &str)])> = all.iter().map(|(name, count, settings)| (name.as_str(), *count, *settings)).collect();
         support::create(&list).await;
-        Self { prefix, topics, partitions, folder: tempfile::tempdir().unwrap(), routes, hurry: 1 }
+        Self { prefix, topics, partitions, folder: tempfile::tempdir().unwrap(), routes, hurry: 1, schemas: Arc::new(NoRegistry) }
     }
 
     /// An input's topic of this test.
@@ -124,7 +126,7 @@ impl World {
             inputs: Arc::new(inputs),
             sealer,
             pepper,
-            schemas: Arc::new(NoRegistry),
+            schemas: self.schemas.clone(),
             store,
             status_framing: Framing::SingleObject,
             health: Health::new(),

@@ -1,7 +1,7 @@
 //! One Apache Kafka for all tests of this program, started by the first that needs it; clients of the bank's side; waiting with a deadline.
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Message, OwnedMessage};
@@ -82,18 +82,33 @@ pub async fn create(topics: &[(&str, i32, &[(&str, &str)])]) {
     }
 }
 
+/// Changes settings of a topic.
+pub async fn alter(topic: &str, settings: &[(&str, &str)]) {
+    let admin: AdminClient<DefaultClientContext> = client().create().expect("an admin client can be made");
+    let altered = settings.iter().fold(AlterConfig::new(ResourceSpecifier::Topic(topic)), |config, (key, value)| config.set(key, value));
+    for result in admin.alter_configs([&altered], &AdminOptions::new()).await.expect("the broker answers") {
+        result.expect("a topic's settings can be changed");
+    }
+}
+
 /// Writes records, and waits until all of them are acknowledged.
 pub struct Writer(ThreadedProducer<DefaultProducerContext>);
 
 impl Writer {
     /// A plain idempotent producer.
     pub fn new() -> Self {
-        Self(client().set("enable.idempotence", "true").set("linger.ms", "0").create().expect("a producer can be made"))
+        Self(client().set("enable.idempotence", "true").set("linger.ms", "0").set("message.max.bytes", "20000000").create().expect("a producer can be made"))
     }
 
     /// Writes one record.
     pub fn send(&self, topic: &str, partition: i32, key: &[u8], value: &[u8]) {
         let record = BaseRecord::to(topic).partition(partition).key(key).payload(value);
+        self.0.send(record).map_err(|(error, _)| error).expect("the producer takes a record");
+    }
+
+    /// Writes one record that says it is of this time, in milliseconds since 1970.
+    pub fn send_of(&self, topic: &str, partition: i32, key: &[u8], value: &[u8], time_ms: i64) {
+        let record = BaseRecord::to(topic).partition(partition).key(key).payload(value).timestamp(time_ms);
         self.0.send(record).map_err(|(error, _)| error).expect("the producer takes a record");
     }
 
