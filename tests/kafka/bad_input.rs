@@ -103,14 +103,8 @@ fn bad_records(world: &World) -> Vec<Bad> {
         bad(replaced(&good, b"customer-1", b"customer-\xff"), Fate::Dead("invalid_utf8")),
         bad(Pix { event_id: "11987654321", ..Pix::default() }.bytes(), Fate::Dead("personal_event_id")),
         bad(Pix { event_id: "nobody", phone: None, ..Pix::default() }.bytes(), Fate::Ends(StatusWord::Failed, Reason::Unreachable)),
-        Bad {
-            time_ms: now - 16 * 60_000,
-            ..bad(Pix { event_id: "old", ..Pix::default() }.bytes(), Fate::Ends(StatusWord::Expired, Reason::Expired))
-        },
-        Bad {
-            topic: challenges.clone(),
-            ..bad(bank::challenge("short", "customer-1", PHONE, "123"), Fate::Ends(StatusWord::Failed, Reason::CodeShape))
-        },
+        Bad { time_ms: now - 16 * 60_000, ..bad(Pix { event_id: "old", ..Pix::default() }.bytes(), Fate::Ends(StatusWord::Expired, Reason::Expired)) },
+        Bad { topic: challenges.clone(), ..bad(bank::challenge("short", "customer-1", PHONE, "123"), Fate::Ends(StatusWord::Failed, Reason::CodeShape)) },
         // A dead letter of an input with codes is sealed for minutes only.
         Bad { topic: challenges.clone(), ..bad(bank::challenge("cut", "customer-1", PHONE, "481516")[..30].to_vec(), Fate::Dead("truncated")) },
         bad(Vec::new(), Fate::Dead("truncated")),
@@ -280,14 +274,11 @@ async fn the_same_event_twice_is_one_notification_and_a_cancel_counts_before_and
     writer.send(&challenges, 0, b"customer-1", &bank::challenge("c-after", "customer-1", PHONE, "481516"));
     sent.until("the dispatches", |read| read.len() == 3);
     writer.send(&used, 0, b"customer-1", &bank::code_used("c-after"));
-    told.until("both cancels", |read| {
-        read.len() >= 4 && statuses(read).iter().filter(|record| record.status.word == StatusWord::Cancelled).count() == 2
-    });
+    told.until("both cancels", |read| read.len() >= 4 && statuses(read).iter().filter(|record| record.status.word == StatusWord::Cancelled).count() == 2);
 
     let told = statuses(&told.read);
-    let words = |event_id: &str| -> Vec<_> {
-        told.iter().filter(|record| record.event_id.as_deref() == Some(event_id)).map(|record| record.status.word).collect()
-    };
+    let words =
+        |event_id: &str| -> Vec<_> { told.iter().filter(|record| record.event_id.as_deref() == Some(event_id)).map(|record| record.status.word).collect() };
     assert_eq!(words("e-1"), [StatusWord::Requested]);
     assert_eq!(words("e-2"), [StatusWord::Requested]);
     assert_eq!(words("c-before").last(), Some(&StatusWord::Cancelled));
@@ -313,7 +304,8 @@ async fn a_landline_is_called_after_whatsapp_and_sms_refused_it() {
     let reasons: Vec<_> = told.iter().filter(|record| record.status.word == StatusWord::Fallback).map(|record| record.status.reason).collect();
     assert_eq!(reasons, [Reason::Landline, Reason::Landline]);
     assert_eq!(told.last().unwrap().status.word, StatusWord::Delivered);
-    let calls: Vec<_> = stage.send_log().into_iter().filter_map(|line| if let simulator::Line::Call(call) = line { Some(call.channel) } else { None }).collect();
+    let calls: Vec<_> =
+        stage.send_log().into_iter().filter_map(|line| if let simulator::Line::Call(call) = line { Some(call.channel) } else { None }).collect();
     assert_eq!(calls, [simulator::Channel::Voice], "no provider was asked for what cannot work");
     instance.stop();
 }
