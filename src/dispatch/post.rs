@@ -170,3 +170,97 @@ where
 }
 
 impl<F> Unpin for Guarded<F> {}
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::Sender;
+    use super::*;
+    use crate::channel::sms;
+    use crate::channel::twilio::Callbacks;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    fn post(base_url: String) -> Post {
+        let callbacks = Callbacks { public_base_url: "https://recado.example".into(), account: "main".into() };
+        let sender = Sender::Sms(sms::Sender { account_sid: "AC1".into(), from: sms::From::Number("29001".into()), callbacks });
+        let auth = Auth::Basic { user: "AC1".into(), password: Secret::new("token".into()) };
+        let provider = Provider { name: "test".into(), base_url, min_tls: MinTls::V1_3, auth, calls_per_second: 0, sender };
+        Post::new(&provider, Duration::from_secs(2), 1_000).unwrap()
+    }
+
+    fn request() -> Request {
+        Request { path_and_query: "/x".into(), content_type: "application/x-www-form-urlencoded", body: Zeroizing::new(b"To=1&Body=hello".to_vec()) }
+    }
+
+    /// Sends one request to a server that does `then` with the connection; returns what came of it, and all bytes that the server saw.
+    async fn against<F: Future<Output = Vec<u8>> + Send + 'static>(scheme: &str, may_leave: bool, then: fn(TcpStream) -> F) -> (Posted, Vec<u8>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let post = post(format!("{scheme}://{}", listener.local_addr().unwrap()));
+        let server = tokio::spawn(async move { then(listener.accept().await.unwrap().0).await });
+        let posted = post.send(request(), move || may_leave).await;
+        drop(post);
+        (posted, server.await.unwrap())
+    }
+
+    async fn all(mut stream: TcpStream) -> Vec<u8> {
+        let mut seen = Vec::new();
+        let _ = stream.read_to_end(&mut seen).await;
+        seen
+    }
+
+    async fn until_body(stream: &mut TcpStream) -> Vec<u8> {
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"hello") {
+            stream.read_buf(&mut seen).await.unwrap();
+        }
+        seen
+    }
+
+    async fn hang_up(mut stream: TcpStream) -> Vec<u8> {
+        until_body(&mut stream).await
+    }
+
+    async fn redirect(mut stream: TcpStream) -> Vec<u8> {
+        let seen = until_body(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 307 Moved\r\nLocation: /y\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        seen
+    }
+
+    async fn endless(mut stream: TcpStream) -> Vec<u8> {
+        let seen = until_body(&mut stream).await;
+        let _ = stream.write_all(b"HTTP/1.1 201 Created\r\nContent-Length: 1001\r\n\r\n").await;
+        let _ = stream.write_all(&[b'x'; 1_001]).await;
+        seen
+    }
+
+    async fn garbage(mut stream: TcpStream) -> Vec<u8> {
+        let _ = stream.write_all(b"this is no TLS at all, whatever you say").await;
+        all(stream).await
+    }
+
+    #[tokio::test]
+    async fn when_the_time_is_over_at_the_socket_no_byte_of_the_message_leaves() {
+        let (posted, seen) = against("http", false, all).await;
+        assert!(matches!(posted, Posted::TooLate));
+        assert!(!seen.windows(5).any(|bytes| bytes == b"hello"), "{}", String::from_utf8_lossy(&seen));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_was_handed_out_is_lost_and_one_that_was_not_is_not_sent() {
+        assert!(matches!(against("http", true, hang_up).await.0, Posted::Lost));
+        assert!(matches!(against("https", true, garbage).await.0, Posted::NotSent));
+        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        assert!(matches!(post(format!("http://{nobody}")).send(request(), || true).await, Posted::NotSent));
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_an_answer_and_too_long_an_answer_is_read_no_further() {
+        let (posted, seen) = against("http", true, redirect).await;
+        let Posted::Answered { status: 307, retry_after: Some(retry_after), .. } = posted else { panic!("a redirect is not followed") };
+        assert_eq!(retry_after, Duration::from_secs(7));
+        let seen = String::from_utf8(seen).unwrap().to_lowercase();
+        assert!(seen.contains("content-length: 15\r\n") && seen.contains("authorization: basic qumxonrva2vu\r\n"), "{seen}");
+        let (posted, _) = against("http", true, endless).await;
+        assert!(matches!(posted, Posted::Answered { status: 201, body, .. } if body.is_empty()));
+    }
+}
