@@ -353,7 +353,7 @@ fn gateway_settings(config: &Config) -> anyhow::Result<gateway::Settings> {
 
 fn dispatch_settings(config: &Config) -> anyhow::Result<dispatch::Settings> {
     let mut settings = dispatch::Settings::new(config.instance.clone(), kafka_properties(config)?.into_iter().collect());
-    settings.prefix = config.prefix.trim_end_matches('.').to_owned();
+    settings.prefix.clone_from(&config.prefix);
     settings.group = config.topic(topics::names::DISPATCHER_GROUP);
     settings.in_hand_max = usize::try_from(config.dispatcher.in_flight_max).unwrap_or(usize::MAX);
     settings.call_timeout = config.dispatcher.call_timeout;

@@ -23,3 +23,28 @@ async fn one_pix_record_goes_through_all_roles_and_comes_back_as_delivered() {
     assert_eq!(calls[0].to, "5511987654321");
     instance.stop();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_after_the_request_it_falls_back_after_the_restart() {
+    let silent = simulator::Phone::named("offline", "quick", "quick").expect("the simulator knows these behaviours");
+    let script = simulator::Script { otherwise: silent, ..simulator::Script::default() };
+    let stage = Stage::new("killed", 2, simulator::Settings { script, ..simulator::Settings::default() }).await;
+    // Waits of 33 s become 3.3 s.
+    let config = stage.config("a", stage.gateway_port, "time.hurry = 10");
+    let mut instance = stage.start(&config, "engine,dispatcher,gateway");
+    instance.ready().await;
+    let writer = Writer::new();
+    writer.send(&stage.input("pix.transactions"), 0, b"customer-1", &pix_received("e-1", "customer-1", "+5511987654321"));
+    writer.flush();
+    let mut told = stage.statuses();
+    told.until("the request", |read| words(read).contains(&StatusWord::Requested));
+    instance.kill();
+
+    let mut instance = stage.start(&config, "engine,dispatcher,gateway");
+    instance.ready().await;
+    told.until("delivered", |read| words(read).contains(&StatusWord::Delivered));
+    let terminal = words(&told.read).into_iter().filter(|word| word.terminal()).count();
+    assert_eq!(terminal, 1);
+    assert!(words(&told.read).contains(&StatusWord::Fallback), "{:?}", words(&told.read));
+    instance.stop();
+}
