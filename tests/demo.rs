@@ -34,7 +34,7 @@ fn the_demo_ends_well_and_counts_every_notification_once_and_leaves_nothing_behi
     assert_eq!(channels.iter().sum::<usize>(), endings[0], "{screen}");
     assert!(channels.iter().chain(&endings).all(|count| *count > 0) && number(&screen, "double_delivered") > 0, "{screen}");
     assert!(screen.contains("messages went out, and no attempt twice"), "{screen}");
-    assert!(screen.contains("10 times shorter than in life") && screen.contains("\n    make test\n"), "{screen}");
+    assert!(screen.contains("5 times shorter than in life") && screen.contains("\n    make test\n"), "{screen}");
     assert!(screen.contains("→ SMS → delivered after") && !screen.contains("\"level\""), "stories are on the screen, the log is not:\n{screen}");
     assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0, "its folder is gone");
 }

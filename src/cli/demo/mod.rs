@@ -6,6 +6,7 @@
 mod calls;
 mod folder;
 mod stage;
+mod stand_in;
 
 use crate::observe::logs;
 use crate::simulator::SendLog;
@@ -38,7 +39,7 @@ pub(super) struct Demo {
     #[arg(long, requires = "bootstrap")]
     keep: bool,
     /// How many times faster than life waits, leases and the lives of templates are.
-    #[arg(long, value_name = "TIMES", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=20))]
+    #[arg(long, value_name = "TIMES", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=20))]
     hurry: u32,
     /// Waits as in life: 30 s and more before each fallback; the demo then takes about a minute and a half.
     #[arg(long, conflicts_with = "hurry")]

@@ -4,6 +4,7 @@
 //! input before the engine has joined, since a first start begins at an input's end.
 
 use super::folder::{Folder, Place, random};
+use super::stand_in;
 use crate::app::{App, Role};
 use crate::config::{Config, Messages};
 use crate::observe::Health;
@@ -51,7 +52,7 @@ impl Stage {
     pub(super) async fn set(folder: &Folder, plan: &Plan, bootstrap: Option<&str>, hurry: u32) -> anyhow::Result<Self> {
         let kafka = match bootstrap {
             Some(bootstrap) => bootstrap.to_owned(),
-            None => noida::kafka::spawn("127.0.0.1:0").context("the stand-in for Kafka cannot listen")?.to_string(),
+            None => stand_in::start()?.to_string(),
         };
         let (prefix, inputs_prefix) = match bootstrap {
             Some(_) => random(4).map(|word| (format!("recado-demo-{word}."), format!("recado-demo-{word}.bank.")))?,
@@ -67,12 +68,19 @@ impl Stage {
         let providers = Providers::start(doubles.clone()).await.context("the doubles of the providers cannot start")?;
         let (config, messages) = place(&doubles, &providers.base_url())?;
         let made = topics::create(&config, &messages.topics()).await?;
-        let app = App::start(config.clone(), messages, &Role::ALL.into(), false).await?;
+        let made = if bootstrap.is_some() { made } else { Vec::new() };
+        let app = match App::start(config.clone(), messages, &Role::ALL.into(), false).await {
+            Ok(app) => app,
+            Err(error) => {
+                clear(&config, &made).await?;
+                return Err(error);
+            }
+        };
         Ok(Self {
             kafka: Kafka { bootstrap: kafka, properties: BTreeMap::new() },
             topics: bank_topics(&config, &inputs_prefix),
             config,
-            made: if bootstrap.is_some() { made } else { Vec::new() },
+            made,
             providers,
             shutdown: app.shutdown.clone(),
             health: app.health.clone(),
@@ -119,7 +127,7 @@ impl Stage {
             };
         }
         self.providers.stop().await;
-        if !keep && !self.made.is_empty() {
+        if !keep {
             clear(&self.config, &self.made).await?;
         }
         left
@@ -176,6 +184,9 @@ fn bank_topics(config: &Config, inputs_prefix: &str) -> Topics {
 
 /// Deletes what the demo made, each by its whole name.
 async fn clear(config: &Config, topics: &[String]) -> anyhow::Result<()> {
+    if topics.is_empty() {
+        return Ok(());
+    }
     let admin: AdminClient<DefaultClientContext> =
         config.kafka_client().map_err(anyhow::Error::msg)?.create().context("the Kafka client refuses its settings")?;
     let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(15)));
