@@ -294,8 +294,7 @@ async fn registry(
 }
 
 fn kafka_properties(config: &Config) -> anyhow::Result<BTreeMap<String, String>> {
-    let client = config.kafka_client().map_err(anyhow::Error::msg).context("Kafka's secrets")?;
-    let mut properties: BTreeMap<String, String> = client.config_map().into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let mut properties = config.kafka_properties().map_err(anyhow::Error::msg).context("Kafka's secrets")?;
     // librdkafka waits up to 10 s before it tries a broker again: after an outage of Kafka that would be ten seconds of ours.
     properties.entry("reconnect.backoff.max.ms".into()).or_insert_with(|| "1000".into());
     Ok(properties)

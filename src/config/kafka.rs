@@ -143,18 +143,16 @@ impl Kafka {
         Ok(())
     }
 
-    pub(super) fn client(&self) -> Result<ClientConfig, String> {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.bootstrap).set("allow.auto.create.topics", "false");
-        for (name, value) in &self.properties {
-            config.set(name, value);
-        }
+    pub(super) fn client_properties(&self) -> Result<BTreeMap<String, String>, String> {
+        let own = [("bootstrap.servers", self.bootstrap.as_str()), ("allow.auto.create.topics", "false")];
+        let mut properties: BTreeMap<String, String> = own.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        properties.extend(self.properties.clone());
         for (name, file) in [("sasl.password", &self.security.sasl_password_file), ("ssl.key.password", &self.security.ssl_key_password_file)] {
             if file.is_named() {
-                config.set(name, file.lines()?[0].as_str());
+                properties.insert(name.to_owned(), (*file.lines()?[0]).clone());
             }
         }
-        Ok(config)
+        Ok(properties)
     }
 }
 
