@@ -28,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Between two questions to a Kafka or a registry that is away at the start.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
+/// How long an ended process waits for what still holds a thread.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The changelog's `delete.retention.ms` (6 h) less a margin for compaction that is late and clocks that differ.
 const STORE_AGE_MAX: Duration = Duration::from_secs(5 * 3600);
 
@@ -75,16 +77,25 @@ impl FromStr for Role {
 /// Errors: whatever keeps a role from starting, or ended it. The other roles are then stopped in order.
 pub fn run(config: Config, messages: Messages, roles: &BTreeSet<Role>, dry_run: bool) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("a runtime could not be made")?;
-    runtime.block_on(async {
-        let app = App::start(config, messages, roles, dry_run).await?;
+    let ended = runtime.block_on(async {
+        // Heard from the beginning: a start may wait for Kafka for hours.
+        let mut told = tokio::spawn(stopped());
+        let app = tokio::select! {
+            app = App::start(config, messages, roles, dry_run) => app?,
+            _ = &mut told => return Ok(()),
+        };
         let shutdown = app.shutdown.clone();
         tokio::spawn(async move {
-            stopped().await;
-            tracing::info!("Told to stop; what is under way is finished first.");
-            shutdown.cancel();
+            if told.await.is_ok() {
+                tracing::info!("Told to stop; what is under way is finished first.");
+                shutdown.cancel();
+            }
         });
         app.ended().await
-    })
+    });
+    // A question to a Kafka that does not answer holds its thread for longer than anybody wants to wait.
+    runtime.shutdown_timeout(LAST_WORDS);
+    ended
 }
 
 /// SIGTERM or SIGINT came.
