@@ -256,7 +256,12 @@ async fn engine(
 
 /// The store; one that cannot be opened at all (a broken MANIFEST) is made anew and filled from the changelog.
 fn open_store(config: &Config, settings: &engine::Settings) -> anyhow::Result<Store> {
-    let options = store::Options { cache_bytes: config.engine.cache.bytes(), memtables_bytes: config.engine.write_buffer.bytes(), ..store::Options::default() };
+    let options = store::Options {
+        cache_bytes: config.engine.cache.bytes(),
+        memtables_bytes: config.engine.write_buffer.bytes(),
+        compression: config.engine.compression,
+        ..store::Options::default()
+    };
     let folder = settings.state_folder.join("db");
     match Store::open(&folder, &settings.instance, &options) {
         Err(StoreError::CannotOpen(why)) => {

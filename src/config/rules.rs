@@ -141,6 +141,8 @@ impl Config {
         found.demand(engine.attempts_open_max >= 1, "engine.attempts_open_max", "It must be at least 1.");
         found.demand(engine.cache.0 >= 8 << 20, "engine.cache", "It must be at least 8MiB.");
         found.demand(engine.write_buffer.0 >= 8 << 20, "engine.write_buffer", "It must be at least 8MiB.");
+        let fits = engine.compression || self.mode == Mode::Development;
+        found.demand(fits, "engine.compression", "It is off in development only, where somebody searches the files for what must not be in them.");
     }
 
     fn check_dispatcher(&self, found: &mut Found<'_>) {

@@ -78,6 +78,8 @@ pub struct Engine {
     pub cache: Size,
     /// The memory that RocksDB may fill before it writes to the disk, shared by all partitions and part of the cache.
     pub write_buffer: Size,
+    /// Whether RocksDB compresses what it writes.
+    pub compression: bool,
 }
 
 impl Default for Engine {
@@ -92,6 +94,7 @@ impl Default for Engine {
             hold_max: Duration::from_secs(120),
             cache: Size::mib(256),
             write_buffer: Size::mib(256),
+            compression: true,
         }
     }
 }

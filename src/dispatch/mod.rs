@@ -67,6 +67,12 @@ pub async fn run(mut settings: Settings, sealer: Sealer, catalogue: Arc<Catalogu
 /// For journal, outcomes and heartbeats: acknowledged by all, in order, never in a transaction.
 fn producer(settings: &Settings) -> anyhow::Result<FutureProducer> {
     let mut config = journal::client(settings);
-    config.set("enable.idempotence", "true").set("acks", "all").set("linger.ms", "2").set("message.timeout.ms", "4000").set("compression.type", "lz4");
+    // What is speed alone `[kafka.properties]` may say otherwise.
+    for (key, value) in [("linger.ms", "2"), ("compression.type", "lz4")] {
+        if settings.kafka.iter().all(|(name, _)| name != key) {
+            config.set(key, value);
+        }
+    }
+    config.set("enable.idempotence", "true").set("acks", "all").set("message.timeout.ms", "4000");
     config.create().context("creating the dispatcher's producer")
 }

@@ -8,6 +8,8 @@
 pub mod end_offsets;
 pub mod kafka_time;
 pub mod store;
+pub mod transaction;
+pub mod watchdog;
 
 mod dedup;
 
@@ -26,8 +28,6 @@ mod task;
 mod thread;
 mod timers;
 mod topic_id;
-mod transaction;
-mod watchdog;
 
 pub use settings::{Settings, Topics};
 pub use thread::{Engine, EngineError, Shared};

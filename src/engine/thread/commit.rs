@@ -4,12 +4,10 @@
 
 use super::{COMMIT_BYTES, COMMIT_INPUTS, Engine, EngineError, kafka};
 use crate::delivery::Partition;
-use crate::engine::settings::Settings;
 use crate::engine::stored::POSITIONS_KEY;
 use crate::engine::task::TaskError;
-use crate::engine::transaction::{End, Output, Transactor};
+use crate::engine::transaction::{self, End, Output, Transactor};
 use crate::observe::engine as metrics;
-use rdkafka::ClientConfig;
 use rdkafka::consumer::Consumer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
@@ -177,30 +175,10 @@ impl Engine {
         self.transactor = None;
         let settings = &self.shared.settings;
         let id = format!("{}{}.{}", settings.topics.prefix(), settings.instance, self.number);
-        let mut config = producer_config(settings, &id);
+        let mut config = transaction::client_config(settings, &id);
         config.set("client.id", format!("{id}.producer"));
         let transactor = Transactor::open(&config, self.watch.clone(), settings.transaction_timeout).map_err(kafka("initialising transactions"))?;
         self.transactor = Some(transactor);
         Ok(())
     }
-}
-
-fn producer_config(settings: &Settings, id: &str) -> ClientConfig {
-    let mut config = settings.client();
-    let timeout = settings.transaction_timeout.as_millis();
-    config
-        .set("transactional.id", id)
-        .set("transaction.timeout.ms", timeout.to_string())
-        .set("socket.timeout.ms", (timeout * 6 / 10).to_string())
-        .set("enable.idempotence", "true")
-        .set("acks", "all")
-        .set("delivery.report.only.error", "true")
-        .set("retry.backoff.ms", "20")
-        .set("retry.backoff.max.ms", "500")
-        .set("linger.ms", "5")
-        .set("batch.size", "262144")
-        .set("batch.num.messages", "10000")
-        .set("queue.buffering.max.messages", "200000")
-        .set("compression.type", "lz4");
-    config
 }
