@@ -237,7 +237,8 @@ impl Reader {
     fn open(shared: &Shared) -> Result<Self, RestoreError> {
         let mut config = shared.settings.client();
         config
-            .set("group.id", format!("{}restore", shared.settings.topics.prefix()))
+            // It joins nothing and commits nothing, but the client asks for its group's coordinator: this group is one that the engine has the right to name.
+            .set("group.id", format!("{}engine", shared.settings.topics.prefix()))
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("isolation.level", "read_committed")
