@@ -33,8 +33,6 @@ pub struct Settings {
     pub storm_guard: bool,
     /// A store whose position is older than this is rebuilt: deleted deliveries would come back. Default: the changelog's `delete.retention.ms` less a margin.
     pub store_age_max: Duration,
-    /// Decide and render, but publish nothing: no transaction is begun.
-    pub dry_run: bool,
     /// Topic names.
     pub topics: Topics,
 }

@@ -1,6 +1,7 @@
 //! What an operator sees: metrics, logs, health. One file of metrics for each room; callers use its functions and never see a metric's name.
 
 pub mod dispatch;
+pub mod dry_run;
 pub mod engine;
 pub mod event;
 pub mod gateway;

@@ -53,7 +53,7 @@ async fn without_a_receipt_the_delivery_falls_back_after_its_wait_also_over_a_re
 
     let engine = world.engine(world.settings("a"));
     let heart = world.heart(&writer);
-    sent.until_within("the fallback", Duration::from_secs(20), |read| read.len() == 2);
+    sent.until_within("the fallback", Duration::from_secs(90), |read| read.len() == 2);
     let second = dispatches(&sent.read).remove(1);
     assert_eq!((second.attempt_id.attempt.step, second.attempt_id.attempt.n), (2, 1));
     assert_eq!(second.attempt_id.message_id, first.attempt_id.message_id);

@@ -1,6 +1,8 @@
 //! Recado as the bank runs it: the binary, as processes of its own, against real Kafka and the provider simulator.
 
 use crate::support;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
 use recado::simulator::{self, Providers};
 use std::fmt::Write;
 use std::fs;
@@ -74,6 +76,25 @@ impl Stage {
     /// The status topic.
     pub fn statuses(&self) -> support::Reader {
         support::Reader::new(&[(&format!("{}status", self.prefix), i32::from(self.partitions))])
+    }
+
+    /// How many records all topics of ours hold together.
+    pub fn ends(&self) -> i64 {
+        let consumer: BaseConsumer = support::client().create().unwrap();
+        let metadata = consumer.fetch_metadata(None, Duration::from_secs(10)).unwrap();
+        let inputs = format!("{}in.", self.prefix);
+        let ours = metadata.topics().iter().filter(|topic| topic.name().starts_with(&self.prefix) && !topic.name().starts_with(&inputs));
+        ours.flat_map(|topic| topic.partitions().iter().map(move |partition| (topic.name(), partition.id())))
+            .map(|(topic, partition)| {
+                loop {
+                    // A client that has just met the topic may ask the wrong broker first.
+                    match consumer.fetch_watermarks(topic, partition, Duration::from_secs(10)) {
+                        Ok((_, end)) => break end,
+                        Err(error) => assert!(error.rdkafka_error_code() == Some(RDKafkaErrorCode::NotLeaderForPartition), "{error}"),
+                    }
+                }
+            })
+            .sum()
     }
 
     /// The simulator's send log.
@@ -175,9 +196,16 @@ account = "bank"
 
     /// Starts an instance with these roles.
     pub fn start(&self, config: &Path, roles: &str) -> Instance {
+        self.start_with(config, &["--roles", roles])
+    }
+
+    /// Starts `recado run` with these options.
+    pub fn start_with(&self, config: &Path, options: &[&str]) -> Instance {
         let log = fs::File::options().create(true).append(true).open(config.with_extension("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_recado"))
-            .args(["run", "--roles", roles, "--config"])
+            .arg("run")
+            .args(options)
+            .arg("--config")
             .arg(config)
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -214,7 +242,7 @@ pub struct Instance {
 impl Instance {
     /// Waits until it says that it is ready.
     pub async fn ready(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(40);
+        let deadline = Instant::now() + Duration::from_secs(90);
         let mut last = String::new();
         while Instant::now() < deadline {
             if let Some(ended) = self.child.try_wait().unwrap() {
@@ -228,7 +256,7 @@ impl Instance {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("not ready in 40 s: {last}; {}", fs::read_to_string(&self.log).unwrap());
+        panic!("not ready in 90 s: {last}; {}", fs::read_to_string(&self.log).unwrap());
     }
 
     /// SIGKILL.

@@ -88,7 +88,6 @@ impl World {
             hold_max: Duration::from_secs(120),
             storm_guard: true,
             store_age_max: Duration::from_secs(6 * 3600),
-            dry_run: false,
             topics: self.topics.clone(),
         }
     }
@@ -148,9 +147,9 @@ impl World {
 
     /// Waits until the engine has taken its partitions: only then does it know where its inputs begin.
     pub fn wait_for_start(&self, engine: &Running) {
-        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        let deadline = std::time::Instant::now() + Duration::from_secs(90);
         while engine.shared.health.has(Cause::NotJoined(0)) {
-            assert!(std::time::Instant::now() < deadline, "the engine has not joined in 30 s");
+            assert!(std::time::Instant::now() < deadline, "the engine has not joined in 90 s");
             std::thread::sleep(Duration::from_millis(5));
         }
     }

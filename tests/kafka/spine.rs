@@ -29,8 +29,8 @@ async fn killed_after_the_request_it_falls_back_after_the_restart() {
     let silent = simulator::Phone::named("offline", "quick", "quick").expect("the simulator knows these behaviours");
     let script = simulator::Script { otherwise: silent, ..simulator::Script::default() };
     let stage = Stage::new("killed", 2, simulator::Settings { script, ..simulator::Settings::default() }).await;
-    // Waits of 33 s become 3.3 s.
-    let config = stage.config("a", stage.gateway_port, "time.hurry = 10");
+    // Waits of 33 s become 11 s.
+    let config = stage.config("a", stage.gateway_port, "time.hurry = 3");
     let mut instance = stage.start(&config, "engine,dispatcher,gateway");
     instance.ready().await;
     let writer = Writer::new();
@@ -47,4 +47,33 @@ async fn killed_after_the_request_it_falls_back_after_the_restart() {
     assert_eq!(terminal, 1);
     assert!(words(&told.read).contains(&StatusWord::Fallback), "{:?}", words(&told.read));
     instance.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_renders_and_counts_and_publishes_nothing() {
+    let stage = Stage::new("dry", 2, simulator::Settings::default()).await;
+    let mut instance = stage.start_with(&stage.config("a", stage.gateway_port, ""), &["--dry-run"]);
+    instance.ready().await;
+    let writer = Writer::new();
+    let metrics = format!("http://{}/metrics", instance.management);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(90);
+    // It begins at the inputs' ends, at a moment of its own: records are written until one is seen.
+    let mut seen = String::new();
+    for number in 0.. {
+        assert!(std::time::Instant::now() < deadline, "nothing was rendered in 90 s: {seen}");
+        writer.send(&stage.input("pix.transactions"), 1, b"customer-1", &pix_received(&format!("e-{number}"), "customer-1", "+5511987654321"));
+        writer.flush();
+        seen = reqwest::get(&metrics).await.unwrap().text().await.unwrap();
+        if ["whatsapp", "sms"]
+            .iter()
+            .all(|channel| seen.contains(&format!("recado_dry_run_messages_total{{channel=\"{channel}\",result=\"rendered\",route=\"pix.received\"}}")))
+        {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(!seen.contains("result=\"scan"), "{seen}");
+    instance.stop();
+    assert!(!stage.send_log().iter().any(|line| matches!(line, simulator::Line::Call(_))), "somebody was called");
+    assert_eq!(stage.ends(), 0, "something was published");
 }

@@ -146,9 +146,9 @@ impl Reader {
         Self { consumer, read: Vec::new() }
     }
 
-    /// Reads until `enough` says so; panics with `what` when that does not come about in 30 s.
+    /// Reads until `enough` says so; panics with `what` when that does not come about in 90 s: machines that build and test at once are slow.
     pub fn until(&mut self, what: &str, enough: impl FnMut(&[OwnedMessage]) -> bool) {
-        self.until_within(what, Duration::from_secs(30), enough);
+        self.until_within(what, Duration::from_secs(90), enough);
     }
 
     /// As [`Reader::until`] with a deadline of one's own.

@@ -69,7 +69,7 @@ impl Stage {
         let (config, messages) = place(&doubles, &providers.base_url())?;
         let made = topics::create(&config, &messages.topics()).await?;
         let made = if bootstrap.is_some() { made } else { Vec::new() };
-        let app = match App::start(config.clone(), messages, &Role::ALL.into(), false).await {
+        let app = match App::start(config.clone(), messages, &Role::ALL.into()).await {
             Ok(app) => app,
             Err(error) => {
                 clear(&config, &made).await?;

@@ -46,11 +46,6 @@ impl Engine {
     fn commit_all(&mut self, idle: bool) -> Result<(), EngineError> {
         let touched: Vec<Partition> =
             self.tasks.values().filter(|task| task.positions != task.committed || !task.overlay.is_empty()).map(|task| task.partition).collect();
-        if self.shared.settings.dry_run {
-            self.outputs.clear();
-            self.decided = 0;
-            return Ok(());
-        }
         if touched.is_empty() || (!idle && self.alone.is_none() && !self.anything_to_write()) {
             return Ok(());
         }

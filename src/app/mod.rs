@@ -1,5 +1,7 @@
 //! Puts the roles together. Enters: the configuration and the roles; it ends when the process is told to.
 
+mod dry_run;
+
 use crate::config::{Config, Kind as ProviderKind, Messages, MinTls, Provider, Severity};
 use crate::delivery::Channel;
 use crate::dispatch;
@@ -80,8 +82,9 @@ pub fn run(config: Config, messages: Messages, roles: &BTreeSet<Role>, dry_run: 
     let ended = runtime.block_on(async {
         // Heard from the beginning: a start may wait for Kafka for hours.
         let mut told = tokio::spawn(stopped());
+        let start = async { if dry_run { App::dry_run(config, messages).await } else { App::start(config, messages, roles).await } };
         let app = tokio::select! {
-            app = App::start(config, messages, roles, dry_run) => app?,
+            app = start => app?,
             _ = &mut told => return Ok(()),
         };
         let shutdown = app.shutdown.clone();
@@ -127,20 +130,18 @@ pub struct App {
 
 impl App {
     /// Starts the roles. Returns when all of them run; whether they are ready, `health` tells.
-    pub async fn start(config: Config, messages: Messages, roles: &BTreeSet<Role>, dry_run: bool) -> anyhow::Result<Self> {
+    pub async fn start(config: Config, messages: Messages, roles: &BTreeSet<Role>) -> anyhow::Result<Self> {
         let shutdown = CancellationToken::new();
         let health = Health::new();
         let mut parts = JoinSet::new();
-        let management =
-            TcpListener::bind(config.management.listen).await.with_context(|| format!("the management port {} cannot be opened", config.management.listen))?;
-        parts.spawn(named("management", observe::serve(management, health.clone(), shutdown.clone().cancelled_owned())));
+        management(&config, &health, &shutdown, &mut parts).await?;
         verify_topics(&config, &messages, &health).await?;
         let sealer = Sealer::new(keys(&config)?);
         if roles.contains(&Role::Engine) {
-            engine(&config, &messages, &sealer, &health, &shutdown, &mut parts, dry_run).await?;
+            engine(&config, &messages, &sealer, &health, &shutdown, &mut parts).await?;
         }
         let mut gateway = None;
-        if roles.contains(&Role::Gateway) && !dry_run {
+        if roles.contains(&Role::Gateway) {
             let bound = gateway::Gateway::bind(gateway_settings(&config)?, sealer.clone()).await?;
             gateway = Some(bound.address()?);
             let shutdown = shutdown.clone();
@@ -149,7 +150,7 @@ impl App {
                 Ok(())
             });
         }
-        if roles.contains(&Role::Dispatcher) && !dry_run {
+        if roles.contains(&Role::Dispatcher) {
             // Before it can say so itself, as with the engine.
             health.set(Cause::Replaying, Some("The dispatcher is not a member of its group.".into()));
             let (settings, catalogue, shutdown) = (dispatch_settings(&config)?, messages.catalogue.clone(), shutdown.clone());
@@ -157,6 +158,30 @@ impl App {
         }
         health.set(Cause::Starting, None);
         Ok(Self { shutdown, health, gateway, parts })
+    }
+
+    /// Decides and renders what comes in from now on, and publishes nothing but metrics.
+    async fn dry_run(config: Config, messages: Messages) -> anyhow::Result<Self> {
+        let shutdown = CancellationToken::new();
+        let health = Health::new();
+        let mut parts = JoinSet::new();
+        management(&config, &health, &shutdown, &mut parts).await?;
+        let (cache, client) = schemas(&config).await?;
+        if let Some(client) = client {
+            let shutdown = shutdown.clone();
+            parts.spawn(async move {
+                client.run(shutdown).await;
+                Ok(())
+            });
+        }
+        let kafka = config.kafka_client().map_err(anyhow::Error::msg).context("Kafka's secrets")?;
+        let stop = shutdown.clone();
+        parts.spawn(async move {
+            let reading = tokio::task::spawn_blocking(move || dry_run::run(&kafka, &messages, &cache, &stop));
+            reading.await.context("the dry run was stopped by a bug")?
+        });
+        health.set(Cause::Starting, None);
+        Ok(Self { shutdown, health, gateway: None, parts })
     }
 
     /// Waits until every part has ended; the first that fails takes the others with it.
@@ -208,6 +233,13 @@ fn keys(config: &Config) -> anyhow::Result<Arc<dyn KeyService>> {
     Ok(Arc::new(keys))
 }
 
+async fn management(config: &Config, health: &Health, shutdown: &CancellationToken, parts: &mut JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
+    let listen = config.management.listen;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("the management port {listen} cannot be opened"))?;
+    parts.spawn(named("management", observe::serve(listener, health.clone(), shutdown.clone().cancelled_owned())));
+    Ok(())
+}
+
 async fn engine(
     config: &Config,
     messages: &Messages,
@@ -215,9 +247,8 @@ async fn engine(
     health: &Health,
     shutdown: &CancellationToken,
     parts: &mut JoinSet<anyhow::Result<()>>,
-    dry_run: bool,
 ) -> anyhow::Result<()> {
-    let settings = engine_settings(config, dry_run)?;
+    let settings = engine_settings(config)?;
     std::fs::create_dir_all(&settings.state_folder).with_context(|| format!("the state folder {} cannot be made", settings.state_folder.display()))?;
     let (schemas, status_framing) = registry(config, &settings, shutdown, parts).await?;
     let store = open_store(config, &settings)?;
@@ -272,15 +303,10 @@ fn open_store(config: &Config, settings: &engine::Settings) -> anyhow::Result<St
     }
 }
 
-/// Schemas of the bank's records, and how statuses are framed: with a registry both come from it.
-async fn registry(
-    config: &Config,
-    settings: &engine::Settings,
-    shutdown: &CancellationToken,
-    parts: &mut JoinSet<anyhow::Result<()>>,
-) -> anyhow::Result<(Arc<dyn Schemas + Send + Sync>, Framing)> {
+/// Where writers' schemas come from; with a registry also the client that asks it.
+async fn schemas(config: &Config) -> anyhow::Result<(Arc<dyn Schemas + Send + Sync>, Option<registry::Client>)> {
     if config.schema_registry.url.is_empty() {
-        return Ok((Arc::new(NoRegistry), Framing::SingleObject));
+        return Ok((Arc::new(NoRegistry), None));
     }
     let credentials = &config.schema_registry.credentials_file;
     let (cache, client) = registry::open(registry::Settings {
@@ -290,6 +316,18 @@ async fn registry(
         timeout: config.schema_registry.timeout,
     })
     .await?;
+    Ok((Arc::new(cache), Some(client)))
+}
+
+/// Schemas of the bank's records, and how statuses are framed: with a registry both come from it.
+async fn registry(
+    config: &Config,
+    settings: &engine::Settings,
+    shutdown: &CancellationToken,
+    parts: &mut JoinSet<anyhow::Result<()>>,
+) -> anyhow::Result<(Arc<dyn Schemas + Send + Sync>, Framing)> {
+    let (cache, client) = schemas(config).await?;
+    let Some(client) = client else { return Ok((cache, Framing::SingleObject)) };
     let subject = format!("{}-value", settings.topics.status);
     let id = loop {
         match client.register(&subject, STATUS_SCHEMA).await {
@@ -306,7 +344,7 @@ async fn registry(
         client.run(shutdown).await;
         Ok(())
     });
-    Ok((Arc::new(cache), Framing::Confluent(id)))
+    Ok((cache, Framing::Confluent(id)))
 }
 
 fn kafka_properties(config: &Config) -> anyhow::Result<BTreeMap<String, String>> {
@@ -316,7 +354,7 @@ fn kafka_properties(config: &Config) -> anyhow::Result<BTreeMap<String, String>>
     Ok(properties)
 }
 
-fn engine_settings(config: &Config, dry_run: bool) -> anyhow::Result<engine::Settings> {
+fn engine_settings(config: &Config) -> anyhow::Result<engine::Settings> {
     Ok(engine::Settings {
         instance: config.instance.clone(),
         threads: usize::from(config.engine.threads),
@@ -330,7 +368,6 @@ fn engine_settings(config: &Config, dry_run: bool) -> anyhow::Result<engine::Set
         hold_max: config.engine.hold_max,
         storm_guard: true,
         store_age_max: STORE_AGE_MAX,
-        dry_run,
         topics: engine::Topics::under(&config.prefix),
     })
 }
