@@ -35,6 +35,7 @@ pub struct Bank {
 }
 
 pub struct Running {
+    pub health: Health,
     shutdown: CancellationToken,
     ended: JoinHandle<anyhow::Result<()>>,
 }
@@ -102,8 +103,9 @@ impl Bank {
 
     pub fn run(&self, settings: Settings) -> Running {
         let shutdown = CancellationToken::new();
-        let ended = tokio::spawn(recado::dispatch::run(settings, self.sealer.clone(), self.catalogue.clone(), Health::new(), shutdown.clone()));
-        Running { shutdown, ended }
+        let health = Health::new();
+        let ended = tokio::spawn(recado::dispatch::run(settings, self.sealer.clone(), self.catalogue.clone(), health.clone(), shutdown.clone()));
+        Running { health, shutdown, ended }
     }
 
     /// A dispatch of an SMS that must leave within [`TO_LEAVE`], leased for [`LEASE`].

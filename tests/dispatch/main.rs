@@ -9,6 +9,7 @@ use bank::Bank;
 use provider::Manner;
 use recado::delivery::{Lane, NotAfter, Outcome, Partition};
 use recado::event::records::{JournalKind, Returned};
+use recado::observe::health::Cause;
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -29,6 +30,16 @@ async fn a_dispatch_becomes_one_call_and_one_outcome_and_the_position_follows() 
         bank.returned().iter().any(|returned| matches!(returned, Returned::DispatcherHeartbeat { settled, .. } if *settled > dispatch.lease_end))
     })
     .await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dispatcher_is_ready_once_its_journal_is_read_and_the_time_is_known() {
+    let bank = Bank::open().await;
+    bank.journal(bank.dispatch().attempt_id, JournalKind::Done, 1).await;
+    let running = bank.run(bank.settings("a"));
+    bank.until("the red", |_| running.health.has(Cause::Replaying)).await;
+    bank.until("the green", |_| !running.health.has(Cause::Replaying)).await;
     running.stop().await;
 }
 
