@@ -25,6 +25,14 @@ test: deps ## everything that a change must pass, on a real Apache Kafka that th
 	@docker/kafka.sh libs > /dev/null
 	@$(CARGO) test --locked --features demo
 
+##@ With what is not ours
+.PHONY: test-conformance
+test-conformance: ## requests, webhooks, metrics and topics before judges of others; needs RECADO_CONFORMANCE
+	@test -n "$$RECADO_CONFORMANCE" || { echo "RECADO_CONFORMANCE is unset: it must name the folder of the published API descriptions." >&2; exit 1; }
+	@docker/deps.sh conformance
+	@docker/kafka.sh libs > /dev/null
+	@$(CARGO) test --locked --features demo --test conformance
+
 ##@ While working
 .PHONY: test-fast check kafka-up kafka-down build-from-source
 test-fast: ## the tests that need no Java
@@ -35,6 +43,7 @@ check: ## formatting, lints, fences, licences
 	@docker/deps.sh check
 	cargo fmt --check
 	@$(CARGO) clippy --locked --features demo --all-targets -- -D warnings
+	@$(CARGO) clippy --locked --features demo --test conformance -- -D warnings
 	@$(CARGO) test --locked --features demo --test tidy
 	cargo deny --locked check licenses bans sources
 

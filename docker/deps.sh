@@ -3,6 +3,7 @@
 #
 #   docker/deps.sh build    what compiling needs (make demo)
 #   docker/deps.sh test     and a Java 17 for the real Kafka (make test)
+#   docker/deps.sh conformance  and what runs the judges of make test-conformance
 #   docker/deps.sh check    and cargo-deny, ready built, in a folder of its own (make check)
 set -eu
 cache=${RECADO_CACHE:-$HOME/.cache/recado}
@@ -24,13 +25,19 @@ if have dpkg-query; then
     # Maven fetches RocksDB ready built and Kafka's jars, and brings a Java of its own where there is none.
     have mvn || want maven
     case $for_what in
-        test | check)
+        test | conformance | check)
             java_version=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' || true)
             # A JDK: the tests compile a client of the bank's.
             if ! have javac || [ "${java_version:-0}" -lt 17 ]; then want openjdk-17-jdk-headless; fi
             ;;
     esac
     if [ "$for_what" = check ] && ! have cargo-deny && [ ! -x "$cache/tools/bin/cargo-deny" ]; then
+        python3 -c 'import ensurepip, venv' 2>/dev/null || want python3-venv
+    fi
+    if [ "$for_what" = conformance ]; then
+        have node || want nodejs
+        have npm || want npm
+        have promtool || want prometheus
         python3 -c 'import ensurepip, venv' 2>/dev/null || want python3-venv
     fi
     if [ -n "$missing" ]; then
@@ -50,6 +57,7 @@ else
     for tool in cc make clang pkg-config unzip; do have "$tool" || want "$tool"; done
     have mvn || say "Maven is missing: RocksDB will be compiled from source, which takes 20 minutes."
     if [ "$for_what" != build ]; then have javac || want 'a JDK (17 or newer)'; have mvn || want maven; fi
+    if [ "$for_what" = conformance ]; then for tool in node npm promtool python3; do have "$tool" || want "$tool"; done; fi
     if [ -n "$missing" ]; then
         say "Missing: $missing. Also needed: libclang and the headers of OpenSSL and zlib. This is no Debian, so please install them by hand."
         exit 1

@@ -5,6 +5,7 @@
 #   docker/parts.sh kafkajs     a Kafka client and an Avro library in JavaScript (npm); prints the value of NODE_PATH
 #   docker/parts.sh prism       the judge of requests by OpenAPI descriptions (npm); prints its program
 #   docker/parts.sh twilio      Twilio's Python library (PyPI); prints the value of PYTHONPATH
+#   docker/parts.sh promtool    Prometheus' tool, which this machine must have; prints its program
 #   docker/parts.sh registry    Apicurio Registry (Maven); prints its folder
 #   docker/parts.sh java21      a Java of version 21 or newer, which this machine must have; prints its program
 #
@@ -67,6 +68,10 @@ case ${1:-} in
             finish "$part" "$folder"
         fi
         printf '%s\n' "$folder/packages"
+        ;;
+    promtool)
+        need promtool 'docker/deps.sh conformance'
+        command -v promtool
         ;;
     registry)
         folder=$cache/registry/$apicurio
