@@ -3,7 +3,7 @@
 use crate::bank::{self, CHALLENGE, PIX, Pix, USED};
 use crate::process::Stage;
 use crate::registry::Registry;
-use crate::rig::{self, Running, World, dispatches, outcome, receipt, statuses};
+use crate::rig::{Running, World, dispatches, outcome, receipt, statuses};
 use crate::support::{self, Reader, Writer};
 use rdkafka::Message;
 use rdkafka::message::{Headers, OwnedMessage};
@@ -40,9 +40,9 @@ const UNCLASSED: &str = "anotacao-interna-do-gerente";
 async fn each_bad_record_has_its_reason_and_the_partition_goes_on() {
     let mut world = World::new("bad", 2).await;
     let registry = Registry::with(&[
-        (PIX, rig::file("schemas/pix_transaction.avsc")),
-        (CHALLENGE, rig::file("schemas/auth_challenge.avsc")),
-        (USED, rig::file("schemas/code_used.avsc")),
+        (PIX, support::file("schemas/pix_transaction.avsc")),
+        (CHALLENGE, support::file("schemas/auth_challenge.avsc")),
+        (USED, support::file("schemas/code_used.avsc")),
         (WIDER, wider_schema()),
     ])
     .await;
@@ -219,7 +219,7 @@ fn counted(name: &str) -> BTreeMap<String, u64> {
 }
 
 fn wider_schema() -> String {
-    let schema = rig::file("schemas/pix_transaction.avsc");
+    let schema = support::file("schemas/pix_transaction.avsc");
     let last = schema.rfind(']').unwrap();
     format!(r#"{}, {{ "name": "internal_note", "type": "string" }} {}"#, &schema[..last], &schema[last..])
 }

@@ -8,6 +8,7 @@ use apache_avro::{Decimal, Schema};
 pub const PIX: u32 = 1;
 pub const CHALLENGE: u32 = 2;
 pub const USED: u32 = 3;
+pub const BILL: u32 = 4;
 
 /// A Pix of R$ 1.234,56 that an invented customer received.
 pub fn pix_received(event_id: &str, customer: &str, phone: &str) -> Vec<u8> {
@@ -21,25 +22,27 @@ pub struct Pix<'a> {
     pub phone: Option<&'a str>,
     pub sent: bool,
     pub centavos: i64,
+    /// The name of the other side.
+    pub payee: &'a str,
 }
 
 impl Default for Pix<'_> {
     fn default() -> Self {
-        Self { event_id: "e-1", customer: "customer-1", phone: Some("+5511987654321"), sent: false, centavos: 123_456 }
+        Self { event_id: "e-1", customer: "customer-1", phone: Some("+5511987654321"), sent: false, centavos: 123_456, payee: "Joana Ferreira Lima" }
     }
 }
 
 impl Pix<'_> {
     /// Its record.
     pub fn bytes(&self) -> Vec<u8> {
-        framed(PIX, &datum(&crate::rig::file("schemas/pix_transaction.avsc"), self.value()))
+        framed(PIX, &datum(&crate::support::file("schemas/pix_transaction.avsc"), self.value()))
     }
 
     /// Its record as Avro's own value.
     pub fn value(&self) -> Value {
         let direction = if self.sent { (1, "SENT") } else { (0, "RECEIVED") };
         let counterparty = Value::Record(vec![
-            ("name".into(), some("Joana Ferreira Lima")),
+            ("name".into(), some(self.payee)),
             ("document".into(), null()),
             ("institution".into(), some("Banco Modelo")),
             ("pix_key".into(), null()),
@@ -69,13 +72,38 @@ pub fn challenge(id: &str, customer: &str, phone: &str, code: &str) -> Vec<u8> {
         ("purpose".into(), some("entrar no aplicativo")),
         ("expires_at".into(), Value::TimestampMillis(now_ms() + 300_000)),
     ]);
-    framed(CHALLENGE, &datum(&crate::rig::file("schemas/auth_challenge.avsc"), value))
+    framed(CHALLENGE, &datum(&crate::support::file("schemas/auth_challenge.avsc"), value))
+}
+
+/// Bills by the thousand: the schema is read once.
+pub struct Bills(Schema);
+
+impl Bills {
+    /// With the reference schema.
+    pub fn new() -> Self {
+        Self(Schema::parse_str(&crate::support::file("schemas/billing_invoice.avsc")).unwrap())
+    }
+
+    /// A bill of R$ 89,90 of an invented customer.
+    pub fn record(&self, id: &str, customer: &str) -> Vec<u8> {
+        let value = Value::Record(vec![
+            ("invoice_id".into(), Value::String(id.into())),
+            ("customer_id".into(), Value::String(customer.into())),
+            ("customer_name".into(), some("Maria Aparecida da Silva")),
+            ("phone".into(), some("+5511987654321")),
+            ("amount".into(), Value::Decimal(Decimal::from(8_990_i64.to_be_bytes()))),
+            ("due_date".into(), Value::Date(20_800)),
+            ("card_last_digits".into(), null()),
+            ("payment_line".into(), null()),
+        ]);
+        framed(BILL, &GenericDatumWriter::builder(&self.0).build().unwrap().write_value_to_vec(value).unwrap())
+    }
 }
 
 /// Withdraws a code.
 pub fn code_used(id: &str) -> Vec<u8> {
     let value = Value::Record(vec![("challenge_id".into(), Value::String(id.into())), ("used_at".into(), Value::TimestampMillis(now_ms()))]);
-    framed(USED, &datum(&crate::rig::file("schemas/code_used.avsc"), value))
+    framed(USED, &datum(&crate::support::file("schemas/code_used.avsc"), value))
 }
 
 /// Avro's bytes of a value.

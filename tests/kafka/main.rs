@@ -9,12 +9,15 @@
 
 mod bad_input;
 mod bank;
+mod canary;
 mod engine;
 mod foreign;
 mod java;
 mod own_schema;
+mod poison;
 mod process;
 mod registry;
 mod rig;
+mod secure;
 mod spine;
 mod support;

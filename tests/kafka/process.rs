@@ -28,6 +28,8 @@ pub struct Stage {
     pub simulator: Providers,
     pub gateway_port: u16,
     more: String,
+    engine: String,
+    bootstrap: Option<String>,
 }
 
 /// What a stage has beside the reference configuration.
@@ -39,6 +41,10 @@ pub struct More<'a> {
     pub inputs: Vec<(String, u16)>,
     /// Lines of every instance's configuration, at its end.
     pub config: String,
+    /// Lines of its section `[engine]`.
+    pub engine: &'a str,
+    /// Another broker than the common one; the inputs are then made by `recado topics --create`, too.
+    pub bootstrap: Option<String>,
 }
 
 impl Stage {
@@ -53,15 +59,19 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         let gateway_port = support::free_port();
         let simulator = Providers::start(providers(settings, &folder, gateway_port)).await.unwrap();
-        let stage = Self { prefix, partitions, folder, simulator, gateway_port, more: more.config };
+        let stage = Self { prefix, partitions, folder, simulator, gateway_port, more: more.config, engine: more.engine.into(), bootstrap: more.bootstrap };
         stage.write_common();
         for (path, text) in &more.files {
-            fs::write(stage.folder.path().join(path), text.replace("topic = \"", &format!("topic = \"{}in.", stage.prefix))).unwrap();
+            let path = stage.folder.path().join(path);
+            fs::write(&path, text.replace("topic = \"", &format!("topic = \"{}in.", stage.prefix))).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
         }
         let mut inputs: Vec<(String, u16)> = INPUTS.map(|name| (stage.input(name), partitions)).to_vec();
         inputs.extend(more.inputs.iter().map(|(name, count)| (stage.input(name), *count)));
         let list: Vec<(&str, i32, &[(&str, &str)])> = inputs.iter().map(|(name, count)| (name.as_str(), i32::from(*count), &[][..])).collect();
-        support::create(&list).await;
+        if stage.bootstrap.is_none() {
+            support::create(&list).await;
+        }
         let config = stage.config("maker", stage.gateway_port, "");
         let made = Command::new(env!("CARGO_BIN_EXE_recado")).args(["topics", "--create", "--config"]).arg(&config).output().unwrap();
         assert!(made.status.success(), "{}{}", String::from_utf8_lossy(&made.stdout), String::from_utf8_lossy(&made.stderr));
@@ -95,6 +105,11 @@ impl Stage {
                 }
             })
             .sum()
+    }
+
+    /// Where the broker keeps its segments.
+    pub fn broker_data(&self) -> PathBuf {
+        support::broker().folder.join("data")
     }
 
     /// The simulator's send log.
@@ -144,7 +159,7 @@ replication_factor = 1
 min_insync_replicas = 1
 [engine]
 state_folder = "state-{instance}"
-[gateway]
+{engine}[gateway]
 listen = "127.0.0.1:{gateway_port}"
 public_base_url = "{public}"
 [gateway.meta.bank]
@@ -184,7 +199,8 @@ account = "bank"
 {more}
 "#,
             more = self.more,
-            bootstrap = support::bootstrap(),
+            engine = self.engine,
+            bootstrap = self.bootstrap.as_deref().unwrap_or_else(|| support::bootstrap()),
             partitions = self.partitions,
             management = support::free_port(),
         )
@@ -257,6 +273,42 @@ impl Instance {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         panic!("not ready in 90 s: {last}; {}", fs::read_to_string(&self.log).unwrap());
+    }
+
+    /// Waits until `/readyz` is red with this in what it says, and returns all that it says.
+    pub async fn red(&mut self, with: &str) -> String {
+        let deadline = Instant::now() + Duration::from_secs(40);
+        let mut last = String::new();
+        while Instant::now() < deadline {
+            assert!(self.child.try_wait().unwrap().is_none(), "it ended; {}", fs::read_to_string(&self.log).unwrap());
+            if let Ok(answer) = reqwest::get(format!("http://{}/readyz", self.management)).await {
+                assert!(!answer.status().is_success(), "it is ready");
+                last = answer.text().await.unwrap();
+                if last.contains(with) {
+                    return last;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("not red with `{with}` in 40 s: {last}; {}", fs::read_to_string(&self.log).unwrap());
+    }
+
+    /// Waits until it has ended with a failure, and returns its log.
+    pub fn ended(&mut self, within: Duration) -> String {
+        let deadline = Instant::now() + within;
+        while Instant::now() < deadline {
+            if let Some(ended) = self.child.try_wait().unwrap() {
+                assert!(!ended.success(), "it ended with {ended}");
+                return fs::read_to_string(&self.log).unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("it did not end in {within:?}: {}", fs::read_to_string(&self.log).unwrap());
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGKILL.

@@ -9,7 +9,6 @@ use recado::event::records::{self, Dispatch, Framing, Returned, StatusRecord};
 use recado::observe::health::{Cause, Health};
 use recado::privacy::{FileKeys, RootKey, Sealer};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -268,9 +267,4 @@ pub fn outcome(attempt_id: AttemptId, outcome: Outcome) -> Returned {
 /// The provider's report.
 pub fn receipt(attempt_id: AttemptId, receipt: Receipt) -> Returned {
     Returned::Receipt { attempt_id, receipt, reason: Reason::None, code: 0, provider_time: None }
-}
-
-/// A file of the repository.
-pub fn file(path: &str) -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }

@@ -4,6 +4,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Message, OwnedMessage};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -13,18 +14,33 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// The address of the one broker. It ends with this process, also when that is killed.
+/// A broker under way.
+pub struct Broker {
+    /// Its address for clients.
+    pub bootstrap: String,
+    /// Its address for other brokers: plain, and trusted.
+    pub inside: String,
+    /// Data, logs, certificates.
+    pub folder: PathBuf,
+}
+
+/// The address of the one broker.
 pub fn bootstrap() -> &'static str {
-    static BOOTSTRAP: OnceLock<String> = OnceLock::new();
-    BOOTSTRAP.get_or_init(|| {
+    &broker().bootstrap
+}
+
+/// The one broker. It ends with this process, also when that is killed.
+pub fn broker() -> &'static Broker {
+    static BROKER: OnceLock<Broker> = OnceLock::new();
+    BROKER.get_or_init(|| {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
         start(&[], &[])
     })
 }
 
-/// Starts a broker of its own, with more settings for it, and gives its address.
-pub fn start(settings: &[&str], environment: &[(&str, &str)]) -> String {
+/// Starts a broker of its own, with more settings for it.
+pub fn start(settings: &[&str], environment: &[(&str, &str)]) -> Broker {
     let folder = std::env::temp_dir().join(format!("recado-kafka-{}-{}", std::process::id(), free_port()));
     let script = repository().join("docker/kafka.sh");
     let ports: Vec<String> = (0..3).map(|_| free_port().to_string()).collect();
@@ -42,12 +58,24 @@ pub fn start(settings: &[&str], environment: &[(&str, &str)]) -> String {
     );
     #[expect(clippy::zombie_processes, reason = "it is to outlive this process")]
     Command::new("setsid").arg("sh").arg("-c").arg(guard).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("sh starts");
-    String::from_utf8(output.stdout).expect("an address is text").trim().to_owned()
+    let inside = format!("127.0.0.1:{}", ports[0]);
+    Broker { inside, bootstrap: String::from_utf8(output.stdout).expect("an address is text").trim().to_owned(), folder }
+}
+
+/// Where Kafka's jars lie.
+pub fn libs() -> String {
+    let libs = Command::new("sh").arg(repository().join("docker/kafka.sh")).arg("libs").output().expect("sh starts");
+    String::from_utf8(libs.stdout).expect("a folder is text").trim().to_owned()
 }
 
 /// The root of the repository.
 pub fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A file of the repository.
+pub fn file(path: &str) -> String {
+    std::fs::read_to_string(repository().join(path)).expect("the repository has it")
 }
 
 /// A port that nobody uses now.
@@ -97,13 +125,26 @@ pub struct Writer(ThreadedProducer<DefaultProducerContext>);
 impl Writer {
     /// A plain idempotent producer.
     pub fn new() -> Self {
-        Self(client().set("enable.idempotence", "true").set("linger.ms", "0").set("message.max.bytes", "20000000").create().expect("a producer can be made"))
+        Self::of(client())
+    }
+
+    /// The same with a client's configuration of one's own.
+    pub fn of(mut client: ClientConfig) -> Self {
+        Self(client.set("enable.idempotence", "true").set("linger.ms", "0").set("message.max.bytes", "20000000").create().expect("a producer can be made"))
     }
 
     /// Writes one record.
     pub fn send(&self, topic: &str, partition: i32, key: &[u8], value: &[u8]) {
         let record = BaseRecord::to(topic).partition(partition).key(key).payload(value);
         self.0.send(record).map_err(|(error, _)| error).expect("the producer takes a record");
+    }
+
+    /// Writes one record; waits while the producer's queue is full.
+    pub fn send_patiently(&self, topic: &str, partition: i32, key: &[u8], value: &[u8]) {
+        while let Err((error, _)) = self.0.send(BaseRecord::to(topic).partition(partition).key(key).payload(value)) {
+            assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull));
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Writes one record that says it is of this time, in milliseconds since 1970.
@@ -128,7 +169,12 @@ pub struct Reader {
 impl Reader {
     /// On all partitions of these topics.
     pub fn new(topics: &[(&str, i32)]) -> Self {
-        let consumer: BaseConsumer = client()
+        Self::of(client(), topics)
+    }
+
+    /// The same with a client's configuration of one's own.
+    pub fn of(mut client: ClientConfig, topics: &[(&str, i32)]) -> Self {
+        let consumer: BaseConsumer = client
             .set("group.id", "reader")
             .set("enable.auto.commit", "false")
             .set("isolation.level", "read_committed")
@@ -144,6 +190,11 @@ impl Reader {
         }
         consumer.assign(&list).expect("a legal assignment");
         Self { consumer, read: Vec::new() }
+    }
+
+    /// The next record, when one comes within 20 ms. It is not kept.
+    pub fn next(&self) -> Option<OwnedMessage> {
+        self.consumer.poll(Duration::from_millis(20))?.ok().map(|message| message.detach())
     }
 
     /// Reads until `enough` says so; panics with `what` when that does not come about in 90 s: machines that build and test at once are slow.

@@ -1,0 +1,211 @@
+//! A code that went through every step is found nowhere: not in RocksDB, Kafka's segments, logs or the environment, in no spelling. What is planted is found.
+
+use crate::bank;
+use crate::process::{More, Stage};
+use crate::rig::words;
+use crate::support::{self, Writer};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use recado::delivery::StatusWord;
+use recado::simulator::{self, Channel, Line, Phone};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// 15 characters, the longest code that there is: nothing of the kind occurs by chance.
+const CANARY: &str = "Q7XZ2KJ9W4MTB8V";
+const PHONE: &str = "5511987654321";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_went_through_every_step_is_found_nowhere_and_a_leak_would_be_found() {
+    let mut settings = simulator::Settings { time_factor: 0.2, ..simulator::Settings::default() };
+    settings.script.phones.insert(PHONE.into(), Phone::named("undeliverable", "offline", "quick").unwrap());
+    // Nothing may hide in a compressed block.
+    let config = "[kafka.properties]\n\"compression.type\" = \"none\"\n[time]\nhurry = 5\n".to_owned();
+    let stage = Stage::with("canary", 2, settings, More { config, engine: "compression = false\n", ..More::default() }).await;
+    let config = stage.config("a", stage.gateway_port, "");
+    let mut instance = stage.start(&config, "engine,dispatcher,gateway");
+    instance.ready().await;
+
+    let writer = Writer::new();
+    let challenges = stage.input("auth.challenges");
+    writer.send(&challenges, 1, b"customer-1", &bank::challenge("c-1", "customer-1", &format!("+{PHONE}"), CANARY));
+    writer.flush();
+    // The SMS is out and nobody confirms it: the code rests, sealed, in state, dispatches and journal.
+    let mut told = stage.statuses();
+    told.until("the SMS", |read| words(read).contains(&StatusWord::Fallback));
+    wait_for("the SMS", || stage.send_log().iter().any(|line| matches!(line, Line::Call(call) if call.channel == Channel::Sms)));
+    let environment = fs::read(format!("/proc/{}/environ", instance.pid())).unwrap();
+    assert_eq!(found_in("/proc/…/environ", &environment), Vec::<String>::new());
+    // Stopped in order it writes all of its state to the disk.
+    instance.stop();
+    assert_eq!(search(&stage), Vec::<String>::new());
+
+    let mut instance = stage.start(&config, "engine,dispatcher,gateway");
+    told.until_within("the call", Duration::from_secs(60), |read| words(read).contains(&StatusWord::Delivered));
+    instance.ready().await;
+    instance.stop();
+    assert_eq!(search(&stage), Vec::<String>::new());
+
+    // It did go through every step, and this search does look where it should.
+    let log = stage.send_log();
+    for channel in [Channel::Whatsapp, Channel::Sms, Channel::Voice] {
+        assert!(log.iter().any(|line| matches!(line, Line::Call(call) if call.channel == channel && call.counts)), "{channel:?}");
+    }
+    assert!(
+        log.iter()
+            .any(|line| matches!(line, Line::Call(call) if call.channel == Channel::Sms && call.text.as_deref().is_some_and(|text| text.contains(CANARY))))
+    );
+    assert!(log.iter().any(|line| matches!(line, Line::Spoken { .. })), "the code was spoken after the keypress");
+    let inputs = segments(&stage.broker_data(), |topic| topic == challenges);
+    assert!(inputs.iter().any(|file| !found_in("input", &fs::read(file).unwrap()).is_empty()), "the bank's own record holds it");
+    let tables = files(&state(&stage)).into_iter().filter(|file| file.extension().is_some_and(|ending| ending == "sst"));
+    assert!(tables.into_iter().any(|file| fs::read(file).unwrap().windows(4).any(|part| part == b"code")), "states are on the disk, uncompressed");
+    planted_leaks_are_found(&stage, &writer, &config);
+}
+
+/// The same search finds each spelling, wherever it is planted.
+fn planted_leaks_are_found(stage: &Stage, writer: &Writer, config: &Path) {
+    let status = format!("{}status", stage.prefix);
+    writer.send(&status, 0, b"", format!("código {CANARY} enviado").as_bytes());
+    writer.flush();
+    let found = search(stage);
+    assert!(found.iter().any(|place| place.contains("00000000000000000000.log")), "in the segment itself: {found:?}");
+    assert!(found.iter().any(|place| place.starts_with("dump of")), "in what Kafka's tool decodes: {found:?}");
+
+    let log = config.with_extension("log");
+    let before = fs::read(&log).unwrap();
+    let spellings: [Vec<u8>; 8] = [
+        CANARY.into(),
+        CANARY.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+        CANARY.encode_utf16().flat_map(u16::to_be_bytes).collect(),
+        hex::encode(CANARY).into(),
+        hex::encode_upper(CANARY).into(),
+        STANDARD.encode(CANARY).into(),
+        STANDARD.encode(format!("a{CANARY}zz")).into(),
+        STANDARD.encode(format!("ab{CANARY}z")).into(),
+    ];
+    for spelling in spellings {
+        fs::write(&log, [before.as_slice(), b"{\"message\":\"", &spelling, b"\"}\n"].concat()).unwrap();
+        assert!(search_instance(stage).iter().any(|place| place.contains("a.log")), "in a log, as {}", String::from_utf8_lossy(&spelling));
+    }
+    let planted = state(stage).join("planted.sst");
+    fs::write(&planted, CANARY).unwrap();
+    assert!(search_instance(stage).iter().any(|place| place.contains("planted.sst")), "in the state folder");
+}
+
+/// Everything that outlives a process: state, keys, logs, segments, and what Kafka's own tool makes of the segments.
+fn search(stage: &Stage) -> Vec<String> {
+    let mut found = search_files(stage);
+    let data = stage.broker_data();
+    let ours = segments(&data, |topic| topic.starts_with(&stage.prefix) && !topic.starts_with(&stage.input("")));
+    assert!(ours.len() > 20, "every topic of ours has a segment");
+    let list = ours.iter().map(|file| file.to_str().unwrap()).collect::<Vec<_>>().join(",");
+    let dump = Command::new("java")
+        .args([
+            "-XX:TieredStopAtLevel=1",
+            "-cp",
+            &format!("{}/*", support::libs()),
+            "org.apache.kafka.tools.DumpLogSegments",
+            "--print-data-log",
+            "--files",
+            &list,
+        ])
+        .output()
+        .unwrap();
+    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+    assert!(dump.stdout.windows(8).filter(|part| part == b"payload:").count() > 10, "the tool decoded our records");
+    found.extend(found_in("dump of our topics", &dump.stdout));
+    found
+}
+
+/// The files alone: those of the instance, and the segments and snapshots of every topic but the bank's own inputs.
+fn search_files(stage: &Stage) -> Vec<String> {
+    let inputs = format!("/{}", stage.input(""));
+    // An index holds positions and nothing else; each is kept at 10 MB while it is written.
+    let tells = |file: &PathBuf| !file.extension().is_some_and(|ending| ending == "index" || ending == "timeindex");
+    let segments = files(&stage.broker_data()).into_iter().filter(tells).filter(|file| !file.to_str().unwrap().contains(&inputs));
+    search_instance(stage).into_iter().chain(places(segments)).collect()
+}
+
+/// State, keys, configuration and log of the instance. The send log is the provider's.
+fn search_instance(stage: &Stage) -> Vec<String> {
+    places(files(stage.folder.path()).into_iter().filter(|file| file.file_name().is_some_and(|name| name != "send.log")))
+}
+
+fn places(files: impl Iterator<Item = PathBuf>) -> Vec<String> {
+    let spellings = spellings();
+    // A file may go while we look: Kafka's and RocksDB's own housekeeping.
+    files.filter_map(|file| Some((fs::read(&file).ok()?, file))).flat_map(|(bytes, file)| found(&spellings, &file.display().to_string(), &bytes)).collect()
+}
+
+fn state(stage: &Stage) -> PathBuf {
+    stage.folder.path().join("state-a")
+}
+
+fn segments(data: &Path, topic: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    let of = |file: &PathBuf| {
+        let folder = file.parent().and_then(Path::file_name).unwrap().to_str().unwrap().to_owned();
+        file.extension().is_some_and(|ending| ending == "log") && folder.rsplit_once('-').is_some_and(|(name, _)| topic(name))
+    };
+    files(data).into_iter().filter(of).collect()
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    entries.flatten().flat_map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { vec![entry.path()] }).collect()
+}
+
+/// The spellings that these bytes hold, each with the place.
+fn found_in(place: &str, bytes: &[u8]) -> Vec<String> {
+    found(&spellings(), place, bytes)
+}
+
+fn found(spellings: &[(String, Vec<u8>)], place: &str, bytes: &[u8]) -> Vec<String> {
+    spellings.iter().filter(|(_, spelling)| holds(bytes, spelling)).map(|(word, _)| format!("{place}: {word}")).collect()
+}
+
+fn holds(bytes: &[u8], spelling: &[u8]) -> bool {
+    let first = spelling[0];
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| *byte == first) {
+        rest = &rest[at..];
+        if rest.starts_with(spelling) {
+            return true;
+        }
+        rest = &rest[1..];
+    }
+    false
+}
+
+/// Clear, UTF-16, hex, base64 in its three phases (the characters that do not hang on what stands around it), and spelled out.
+fn spellings() -> Vec<(String, Vec<u8>)> {
+    let mut all: Vec<(String, Vec<u8>)> = vec![
+        ("clear".into(), CANARY.into()),
+        ("UTF-16, little end first".into(), CANARY.encode_utf16().flat_map(u16::to_le_bytes).collect()),
+        ("UTF-16, big end first".into(), CANARY.encode_utf16().flat_map(u16::to_be_bytes).collect()),
+        ("hex".into(), hex::encode(CANARY).into()),
+        ("HEX".into(), hex::encode_upper(CANARY).into()),
+    ];
+    for between in [" ", ", ", ". "] {
+        let spelled = CANARY.chars().map(String::from).collect::<Vec<_>>().join(between);
+        all.push((format!("spelled with {between:?}"), spelled.into()));
+    }
+    for phase in 0..3 {
+        for (alphabet, engine) in [("standard", &STANDARD), ("URL", &URL_SAFE)] {
+            let encoded = engine.encode([&vec![0; phase], CANARY.as_bytes()].concat());
+            let (from, to) = ((phase * 8).div_ceil(6), (phase + CANARY.len()) * 8 / 6);
+            all.push((format!("base64 {alphabet}, phase {phase}"), encoded.as_bytes()[from..to].into()));
+        }
+    }
+    all
+}
+
+fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !there() {
+        assert!(Instant::now() < deadline, "{what}: not within 30 s");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,90 @@
+//! One record must not stop its partition for ever: neither one at which the process dies, nor one whose outputs Kafka refuses.
+
+use crate::bank::{self, Pix};
+use crate::rig::{World, dispatches};
+use crate::support::{self, Reader, Writer};
+use rdkafka::Message;
+use rdkafka::message::{Headers, OwnedMessage};
+use recado::observe::health::Cause;
+use std::fs;
+
+const PHONE: &str = "+5511987654321";
+
+/// The second slot of the file that survives a kill -9: which record killed the process before, and how often. The first: which one it was deciding.
+fn note(topic: &str, offset: i64, deaths_before: u32) -> Vec<u8> {
+    let slot = |deaths: u32| {
+        let length = u16::try_from(topic.len()).unwrap();
+        let mut slot = [&[1], deaths.to_be_bytes().as_slice(), &offset.to_be_bytes(), &length.to_be_bytes(), topic.as_bytes()].concat();
+        slot.resize(512, 0);
+        slot
+    };
+    [slot(0), slot(deaths_before)].concat()
+}
+
+fn reason(letter: &OwnedMessage) -> String {
+    let header = letter.headers().unwrap().iter().find(|header| header.key == "recado.reason").unwrap();
+    String::from_utf8(header.value.unwrap().to_vec()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_at_which_the_process_died_three_times_becomes_a_dead_letter_and_the_next_goes_out() {
+    let world = World::new("poison", 1).await;
+    let writer = Writer::new();
+    let settings = world.settings("a");
+    let note_file = settings.state_folder.join("deciding-0");
+    let engine = world.engine(settings);
+    world.wait_for_start(&engine);
+    engine.stop();
+
+    let pix = world.input("pix.transactions");
+    writer.send(&pix, 0, b"customer-1", &bank::pix_received("e-poison", "customer-1", PHONE));
+    writer.send(&pix, 0, b"customer-1", &bank::pix_received("e-next", "customer-1", PHONE));
+    writer.flush();
+    // As three processes leave it that were killed while they decided the first of the two.
+    fs::write(&note_file, note(&pix, 0, 2)).unwrap();
+    let engine = world.engine(world.settings("a"));
+    let mut letters = Reader::new(&[(&world.topics.dead_letters, 1)]);
+    letters.until("the dead letter", |read| !read.is_empty());
+    assert_eq!(reason(&letters.read[0]), "poison");
+    let mut sent = world.dispatches();
+    sent.until("the next record's dispatch", |read| !read.is_empty());
+    assert_eq!(sent.read.len(), 1);
+    assert!(engine.shared.health.has(Cause::Poison), "somebody is told");
+    engine.stop();
+
+    // Two deaths are not enough.
+    writer.send(&pix, 0, b"customer-1", &bank::pix_received("e-third", "customer-1", PHONE));
+    writer.flush();
+    fs::write(&note_file, note(&pix, 2, 1)).unwrap();
+    let engine = world.engine(world.settings("a"));
+    sent.until("the third record's dispatch", |read| read.len() == 2);
+    engine.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_whose_outputs_kafka_refuses_becomes_a_dead_letter_and_those_around_it_go_out() {
+    let world = World::new("refused", 1).await;
+    let writer = Writer::new();
+    let dispatches_topic = world.topics.dispatch(recado::delivery::Channel::WhatsApp, recado::delivery::Lane::Express).to_string();
+    let engine = world.engine(world.settings("a"));
+    world.wait_for_start(&engine);
+    // A broker whose limit is below what the engine may write: only the record with a long name meets it.
+    support::alter(&dispatches_topic, &[("message.timestamp.type", "LogAppendTime"), ("max.message.bytes", "1500")]).await;
+    let pix = world.input("pix.transactions");
+    let send = |event_id: &str, payee: &str| {
+        writer.send(&pix, 0, b"customer-1", &Pix { event_id, payee, ..Pix::default() }.bytes());
+    };
+    send("e-before", "Joana Ferreira Lima");
+    send("e-long", &"Joana ".repeat(600));
+    send("e-after", "Joana Ferreira Lima");
+    writer.flush();
+    let mut letters = Reader::new(&[(&world.topics.dead_letters, 1)]);
+    letters.until("the dead letter", |read| !read.is_empty());
+    assert_eq!(reason(&letters.read[0]), "poison");
+    let mut sent = world.dispatches();
+    sent.until("both dispatches", |read| read.len() == 2);
+    assert_eq!(dispatches(&sent.read).len(), 2);
+    let mut told = world.statuses();
+    told.until("both requests", |read| read.len() >= 2);
+    engine.stop();
+}
