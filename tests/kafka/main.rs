@@ -13,6 +13,7 @@ mod canary;
 mod engine;
 mod foreign;
 mod java;
+mod numbers;
 mod own_schema;
 mod poison;
 mod process;
