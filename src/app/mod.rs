@@ -366,7 +366,7 @@ fn engine_settings(config: &Config) -> anyhow::Result<engine::Settings> {
         session_timeout: Duration::from_secs(10),
         attempts_open_max: usize::try_from(config.engine.attempts_open_max).unwrap_or(usize::MAX),
         hold_max: config.engine.hold_max,
-        storm_guard: true,
+        storm_guard: config.engine.storm_guard,
         store_age_max: STORE_AGE_MAX,
         topics: engine::Topics::under(&config.prefix),
     })
@@ -408,7 +408,8 @@ fn dispatch_settings(config: &Config) -> anyhow::Result<dispatch::Settings> {
     settings.prefix.clone_from(&config.prefix);
     settings.group = config.topic(topics::names::DISPATCHER_GROUP);
     settings.in_hand_max = usize::try_from(config.dispatcher.in_flight_max).unwrap_or(usize::MAX);
-    settings.call_timeout = config.dispatcher.call_timeout;
+    // Divided like the leases that it must fit into: the routes were compiled with this `call_max`.
+    settings.call_timeout = config.dispatcher.call_timeout / config.time.hurry.max(1);
     for provider in &config.providers {
         settings.providers.insert(provider.channel, dispatch_provider(config, provider).with_context(|| format!("provider {}", provider.name))?);
     }

@@ -216,6 +216,11 @@ impl Config {
                 "Keys in files need somebody who accepts that outside development: `name, 2026-11-30`.",
             );
             found.demand(self.logs.level != crate::observe::logs::Level::Trace, "logs.level", "It must not be `trace` outside development.");
+            found.demand(
+                self.engine.storm_guard,
+                "engine.storm_guard",
+                "It must be true outside development: without it a provider's silence is a flood of SMS.",
+            );
             found.demand(self.time.hurry == 1, "time.hurry", "It must be 1 outside development: waits are promises.");
         }
         found.demand((1..=1_000).contains(&self.time.hurry), "time.hurry", "It must be between 1 and 1000.");

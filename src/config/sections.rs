@@ -74,6 +74,8 @@ pub struct Engine {
     /// How long a due timer is held at most when the gateway, the dispatcher or a provider is silent.
     #[serde(with = "humantime_serde")]
     pub hold_max: Duration,
+    /// Whether fallbacks are held when a provider's receipts stay away all at once. Other than true in development only.
+    pub storm_guard: bool,
     /// RocksDB's block cache, shared by all partitions.
     pub cache: Size,
     /// The memory that RocksDB may fill before it writes to the disk, shared by all partitions and part of the cache.
@@ -92,6 +94,7 @@ impl Default for Engine {
             batch_bytes_max: Size::mib(4),
             attempts_open_max: 10_000,
             hold_max: Duration::from_secs(120),
+            storm_guard: true,
             cache: Size::mib(256),
             write_buffer: Size::mib(256),
             compression: true,
