@@ -34,7 +34,7 @@ test-conformance: ## requests, webhooks, metrics and topics before judges of oth
 	@$(CARGO) test --locked --features demo --test conformance
 
 ##@ While working
-.PHONY: test-fast check kafka-up kafka-down build-from-source
+.PHONY: test-fast check rig rig-mutants kafka-up kafka-down build-from-source
 test-fast: ## the tests that need no Java
 	@docker/deps.sh build
 	@$(CARGO) test --locked --features demo --lib --test tidy
@@ -42,10 +42,20 @@ test-fast: ## the tests that need no Java
 check: ## formatting, lints, fences, licences
 	@docker/deps.sh check
 	cargo fmt --check
-	@$(CARGO) clippy --locked --features demo --all-targets -- -D warnings
-	@$(CARGO) clippy --locked --features demo --test conformance -- -D warnings
+	@$(CARGO) clippy --locked --features rig --all-targets -- -D warnings
+	@$(CARGO) clippy --locked --features rig --test conformance -- -D warnings
 	@$(CARGO) test --locked --features demo --test tidy
 	cargo deny --locked check licenses bans sources
+
+rig: deps ## the crash rig, 15 minutes: real processes, kill -9 while events flow, and a judge that knows the ends; KILLS=100 SEED=… PROFILE=together|apart
+	@docker/kafka.sh libs > /dev/null
+	@$(CARGO) test --locked --features rig --test rig
+
+rig-mutants: deps ## the rig with a seeded bug each: fails where one is not found
+	@docker/kafka.sh libs > /dev/null
+	@for bug in intent_after_call; do \
+	  env="$$(docker/rocksdb.sh)" && eval "$$env" && KILLS=$${KILLS:-20} PROFILE=together SEEDED_BUG=$$bug cargo test --locked --features rig --test rig || exit 1; \
+	done
 
 kafka-up: ## starts Apache Kafka on this machine, without Docker, and prints its address
 	@docker/deps.sh test

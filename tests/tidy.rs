@@ -202,6 +202,23 @@ fn nothing_stands_where_it_must_be_absent() {
 }
 
 #[test]
+fn no_release_has_a_seeded_bug() {
+    let cargo: toml::Table = fs::read_to_string(root().join("Cargo.toml")).expect("the manifest is text").parse().expect("the manifest is TOML");
+    assert_eq!(cargo["features"]["default"].as_array().map(Vec::len), Some(0), "nothing is on unless it is asked for");
+    let bugs = fs::read_to_string(root().join("src/dispatch/seeded_bug.rs")).expect("the bugs have a file");
+    assert!(bugs.contains("#[cfg(not(debug_assertions))]\ncompile_error!"), "a release with bugs must not compile");
+    for path in files(&root().join("src")) {
+        let text = fs::read_to_string(&path).expect("sources are text");
+        let lines: Vec<&str> = text.lines().collect();
+        for (index, line) in lines.iter().enumerate().filter(|(_, line)| line.contains("seeded_bug")) {
+            let before = index.checked_sub(1).map_or("", |before| lines[before].trim());
+            let guarded = [before, index.checked_sub(2).map_or("", |before| lines[before].trim())].contains(&"#[cfg(feature = \"mutants\")]");
+            assert!(guarded || line.trim_start().starts_with("//"), "{}:{}: a bug without its #[cfg(feature = \"mutants\")]", path.display(), index + 1);
+        }
+    }
+}
+
+#[test]
 fn no_file_names_a_machine() {
     let mut found = Vec::new();
     for path in OURS.iter().flat_map(|place| files(&root().join(place))) {

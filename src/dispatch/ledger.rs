@@ -271,6 +271,12 @@ impl Ledger {
         } else {
             Claim::Intent
         };
+        #[cfg(feature = "mutants")]
+        if claim == Claim::Intent && super::seeded_bug::intent_after_call() {
+            hand.stage = Stage::Calling;
+            self.todo.push(Todo::Call(id));
+            return;
+        }
         hand.stage = Stage::Claimed { claim, since: own_now };
         self.unread.insert((own_now, id));
         self.write(id, claim.kind());
@@ -319,6 +325,10 @@ impl Ledger {
     /// A call ended, or was never made after all.
     pub fn called(&mut self, id: AttemptId, end: Final) {
         if self.hand.get(&id).is_some_and(|hand| hand.stage == Stage::Calling) {
+            #[cfg(feature = "mutants")]
+            if super::seeded_bug::intent_after_call() {
+                self.write(id, JournalKind::Intent);
+            }
             self.report(id, end);
         }
     }

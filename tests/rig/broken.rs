@@ -1,0 +1,193 @@
+//! The judge judged: copies of the evidence, each broken in one way, and the rule that must be found broken. A judge that was never seen to fail counts for nothing.
+
+use crate::evidence::Evidence;
+use crate::judge::{self, Fault};
+use crate::plan::Kind;
+use recado::delivery::{AttemptId, Outcome, Reason, StatusWord};
+use recado::event::records::{JournalKind, Returned};
+use recado::simulator::Line;
+
+type Breaking = fn(&mut Evidence) -> bool;
+
+/// What is broken, and how; false where the run had nothing of the kind.
+const BREAKINGS: &[(&str, Breaking)] = &[
+    ("I1 lost: no terminal status", |evidence| {
+        let at = evidence.statuses.iter().position(|row| row.what.live && row.what.status.word.terminal());
+        at.map(|at| evidence.statuses[at].what.status.word = StatusWord::Sent).is_some()
+    }),
+    ("I1 lost event", |evidence| {
+        let event = evidence.statuses.iter().find_map(|row| row.what.event_id.clone());
+        evidence.statuses.retain(|row| row.what.event_id != event);
+        event.is_some()
+    }),
+    ("I1 two ends", |evidence| {
+        let Some(at) = evidence.statuses.iter().position(|row| row.what.live && row.what.status.word.terminal()) else { return false };
+        let mut more = evidence.statuses[at].clone();
+        more.what.status.seq += 1;
+        evidence.statuses.insert(at + 1, more);
+        true
+    }),
+    ("I1 doubled event", |evidence| {
+        let Some(at) = evidence.statuses.iter().position(|row| row.what.event_id.is_some()) else { return false };
+        let mut more = evidence.statuses[at].clone();
+        let mut bytes = *more.what.message_id.bytes();
+        bytes[15] ^= 1;
+        more.what.message_id = recado::delivery::MessageId::from_bytes(bytes);
+        evidence.statuses.push(more);
+        true
+    }),
+    ("I1 wrong end", |evidence| {
+        let broken = |word| if word == StatusWord::Delivered { StatusWord::Cancelled } else { StatusWord::Delivered };
+        let at = evidence.statuses.iter().position(|row| row.what.live && matches!(row.what.status.word, StatusWord::Delivered));
+        at.map(|at| evidence.statuses[at].what.status.word = broken(evidence.statuses[at].what.status.word)).is_some()
+    }),
+    ("I1 lost dead letter", |evidence| evidence.dead.pop().is_some()),
+    ("I1 spurious dead letter", |evidence| {
+        evidence.dead.push(("in.pix.transactions".into(), 0, 0, "poison".into()));
+        true
+    }),
+    ("I4 gap in seq", |evidence| {
+        let at = evidence.statuses.iter().position(|row| row.what.live && row.what.status.seq == 1);
+        at.map(|at| evidence.statuses.remove(at)).is_some()
+    }),
+    ("I5 dispatch after the end", |evidence| {
+        let Some(at) = evidence.statuses.iter().position(|row| row.what.live && row.what.status.word.terminal()) else { return false };
+        let mut more = evidence.statuses[at].clone();
+        more.what.status.seq += 1;
+        more.what.status.word = StatusWord::Fallback;
+        evidence.statuses.insert(at + 1, more);
+        true
+    }),
+    ("I1 status and dispatch differ", |evidence| evidence.dispatches.pop().is_some()),
+    ("I1 doubled dispatch", |evidence| {
+        let more = evidence.dispatches.first().cloned();
+        evidence.dispatches.extend(more.clone());
+        more.is_some()
+    }),
+    ("I3 called twice", |evidence| {
+        let call = evidence.lines.iter().find(|line| matches!(line, Line::Call(call) if call.counts)).cloned();
+        evidence.lines.extend(call.clone());
+        call.is_some()
+    }),
+    ("I3 call without a dispatch", |evidence| {
+        let Some(Line::Call(mut call)) = evidence.lines.iter().find(|line| matches!(line, Line::Call(_))).cloned() else { return false };
+        let id = call.attempt_id.clone().unwrap();
+        call.attempt_id = Some(format!("{}-8-1", &id[..32]));
+        evidence.lines.push(Line::Call(call));
+        true
+    }),
+    ("I3 accepted without a call", |evidence| {
+        let at = evidence.lines.iter().position(|line| matches!(line, Line::Call(call) if call.counts && call.answer == "accepted"));
+        at.map(|at| evidence.lines.remove(at)).is_some()
+    }),
+    ("I3 unknown without a cause", |evidence| {
+        let calm = |row: &crate::evidence::Row<_>| evidence.kills.iter().all(|kill| (kill.at - row.at).abs() > 3_000);
+        let at = evidence.returned.iter().position(|row| matches!(row.what, Returned::Outcome { outcome: Outcome::Accepted, .. }) && calm(row));
+        let Some(at) = at else { return false };
+        if let Returned::Outcome { outcome, .. } = &mut evidence.returned[at].what {
+            *outcome = Outcome::Unknown;
+        }
+        true
+    }),
+    ("I3 dispatch without an outcome", |evidence| {
+        let at = evidence.returned.iter().position(|row| matches!(row.what, Returned::Outcome { .. }));
+        at.map(|at| evidence.returned.remove(at)).is_some()
+    }),
+    ("I3 copies", |evidence| {
+        let Some(Line::Call(mut call)) = evidence.lines.iter().find(|line| matches!(line, Line::Call(call) if call.counts)).cloned() else { return false };
+        let id = call.attempt_id.clone().unwrap();
+        call.attempt_id = Some(format!("{}-1-9", &id[..32]));
+        evidence.lines.push(Line::Call(call));
+        true
+    }),
+    ("I5 called too late", |evidence| {
+        let call = evidence.lines.iter_mut().find_map(|line| if let Line::Call(call) = line { Some(call) } else { None });
+        call.map(|call| call.time_ms += 60_000).is_some()
+    }),
+    ("I6 wrong recipient", |evidence| {
+        let call = evidence.lines.iter_mut().find_map(|line| if let Line::Call(call) = line { Some(call) } else { None });
+        call.map(|call| call.to = "5511900000000".into()).is_some()
+    }),
+    ("I6 wrong text", |evidence| {
+        let call = evidence.lines.iter_mut().find_map(|line| match line {
+            Line::Call(call) if call.text.is_some() && call.channel == recado::simulator::Channel::Whatsapp => Some(call),
+            _ => None,
+        });
+        call.map(|call| call.text = Some("R$ 0,01".into())).is_some()
+    }),
+    ("I2 fallback for an acknowledged receipt", |evidence| {
+        let by_timer = evidence.dispatches.iter().filter_map(|row| {
+            let why = row.what.why.filter(|why| why.reason == Reason::Timer)?;
+            Some(AttemptId { message_id: row.what.attempt_id.message_id, attempt: why.from })
+        });
+        let called = |id: &AttemptId| {
+            let id = Some(id.to_string());
+            evidence
+                .lines
+                .iter()
+                .find_map(|line| if let Line::Call(call) = line { (call.attempt_id == id && call.counts).then_some(call.time_ms) } else { None })
+        };
+        let Some((attempt_id, called)) = by_timer.filter_map(|id| Some((id, called(&id)?))).next() else { return false };
+        let (channel, receipt) = (recado::simulator::Channel::Whatsapp, "delivered".into());
+        evidence.lines.push(Line::Webhook { time_ms: called + 1_000, channel, attempt_id: Some(attempt_id.to_string()), receipt, code: 0 });
+        true
+    }),
+    ("I8 early", |evidence| {
+        let mut any = false;
+        for row in evidence.dispatches.iter_mut().filter(|row| row.what.why.is_some_and(|why| why.reason == Reason::Timer)) {
+            row.at -= 60_000;
+            any = true;
+        }
+        any
+    }),
+    ("I13 acknowledged receipt is missing", |evidence| {
+        let at = evidence.returned.iter().position(|row| matches!(&row.what, Returned::Receipt { attempt_id, receipt: recado::delivery::Receipt::Delivered, .. } if attempt_id.message_id.bytes() != &[0; 16]));
+        let Some(Returned::Receipt { attempt_id, .. }) = at.map(|at| evidence.returned[at].what.clone()) else { return false };
+        evidence.returned.retain(|row| !matches!(&row.what, Returned::Receipt { attempt_id: other, .. } if *other == attempt_id));
+        true
+    }),
+    ("I1 too many unconfirmed", |evidence| {
+        evidence.journal.retain(|row| row.what.kind == JournalKind::Hello);
+        let delivered: Vec<usize> = (0..evidence.statuses.len())
+            .filter(|&at| evidence.statuses[at].what.live && evidence.statuses[at].what.status.word == StatusWord::Delivered)
+            .collect();
+        for at in &delivered {
+            evidence.statuses[*at].what.status.word = StatusWord::Unconfirmed;
+        }
+        !delivered.is_empty()
+    }),
+    ("aborted read", |evidence| {
+        let place = evidence.seen.keys().next().copied();
+        place.and_then(|place| evidence.lies.remove(&place)).is_some()
+    }),
+    ("unseen", |evidence| evidence.seen.pop_first().is_some()),
+    ("I12 open transaction", |evidence| {
+        evidence.unstable = 1;
+        true
+    }),
+    ("I1 spurious message", |evidence| {
+        let Some(row) = evidence.statuses.iter().find(|row| row.what.event_id.is_some()) else { return false };
+        let event = row.what.event_id.clone();
+        let planned = evidence.plan.events.iter_mut().find(|planned| Some(&planned.event_id) == event.as_ref());
+        planned.map(|planned| planned.kind = Kind::Broken).is_some()
+    }),
+];
+
+/// Breaks the evidence in each way; returns how many ways were found out, and those that were not.
+pub fn judge_the_judge(evidence: &Evidence, green: &[Fault]) -> (usize, Vec<String>) {
+    let (mut found, mut missed) = (0, Vec::new());
+    for (rule, breaking) in BREAKINGS {
+        let mut copy = evidence.clone();
+        if !breaking(&mut copy) {
+            missed.push(format!("{rule}: the run had nothing that could be broken so"));
+            continue;
+        }
+        let (faults, _) = judge::judge(&copy);
+        if faults.iter().any(|fault| fault.rule == *rule && !green.contains(fault)) {
+            found += 1;
+        } else {
+            missed.push(format!("{rule}: the judge did not see it"));
+        }
+    }
+    (found, missed)
+}

@@ -1,0 +1,206 @@
+//! What a run left behind: every topic read to its end, the send log, the crash log; and what a reader of statuses saw while the faults went on.
+
+use crate::bank::Written;
+use crate::faults::Kill;
+use crate::plan::Plan;
+use crate::stage::{INPUTS, PARTITIONS, Stage};
+use crate::support;
+use rdkafka::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Headers, Message, OwnedMessage};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use recado::delivery::{Channel, Lane};
+use recado::event::records::{self, Dispatch, JournalEntry, Returned, StatusRecord};
+use recado::simulator::Line;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// One record, decoded.
+#[derive(Clone, Debug)]
+pub struct Row<T> {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    pub offset: i64,
+    /// Its timestamp, ms since 1970: of the append, but for statuses.
+    pub at: i64,
+    pub what: T,
+}
+
+/// A record's place and bytes.
+pub type Seen = BTreeMap<(i32, i64), Vec<u8>>;
+
+/// Everything.
+#[derive(Clone)]
+pub struct Evidence {
+    pub plan: Plan,
+    pub written: Vec<Written>,
+    pub kills: Vec<Kill>,
+    pub lines: Vec<Line>,
+    pub statuses: Vec<Row<StatusRecord>>,
+    pub dispatches: Vec<Row<Dispatch>>,
+    pub journal: Vec<Row<JournalEntry>>,
+    pub returned: Vec<Row<Returned>>,
+    /// Topic, partition and offset of the record that each dead letter stands for.
+    pub dead: Vec<(String, i32, i64, String)>,
+    /// Statuses as they were seen during the faults, and as they lie there now.
+    pub seen: Seen,
+    pub lies: Seen,
+    /// Partitions whose last transaction never ended.
+    pub unstable: usize,
+    /// Instances that ended without having been killed.
+    pub ended: Vec<String>,
+}
+
+impl Evidence {
+    /// Reads everything. Nothing may write any more.
+    pub fn gather(plan: &Plan, written: Vec<Written>, kills: Vec<Kill>, seen: Seen, stage: &Stage) -> Self {
+        let traffics = || Channel::ALL.into_iter().flat_map(|channel| Lane::ALL.map(|lane| (channel, lane)));
+        let of_traffic =
+            |word: &str, (channel, lane): (Channel, Lane)| stage.topic(&format!("{word}.{}{}", channel.word(), if lane == Lane::Bulk { ".bulk" } else { "" }));
+        let calls: Vec<String> = traffics().flat_map(|traffic| [of_traffic("dispatch", traffic), of_traffic("retry", traffic)]).collect();
+        let status = dump(&[stage.topic("status")], true);
+        let lies = status.iter().map(|message| ((message.partition(), message.offset()), support::value(message).to_vec())).collect();
+        let header = |message: &OwnedMessage, name: &str| {
+            let headers = message.headers().unwrap();
+            let found = headers.iter().find(|header| header.key == name).and_then(|header| header.value).unwrap_or_default();
+            String::from_utf8(found.to_vec()).unwrap()
+        };
+        let dead = dump(&[stage.topic("dead-letters")], true);
+        let dead = dead
+            .iter()
+            .map(|message| {
+                let number = |name| header(message, name).parse::<i64>().unwrap();
+                let partition = i32::try_from(number("__streams.errors.partition")).unwrap();
+                (header(message, "__streams.errors.topic"), partition, number("__streams.errors.offset"), header(message, "recado.reason"))
+            })
+            .collect();
+        let ours = ["status", "state", "receipts", "dead-letters", "dispatch-journal"].map(|name| stage.topic(name));
+        let all: Vec<String> = ours.into_iter().chain(calls.iter().cloned()).chain(INPUTS.map(|name| format!("{}in.{name}", stage.prefix))).collect();
+        Self {
+            plan: plan.clone(),
+            written,
+            kills,
+            lines: stage.send_log(),
+            statuses: rows(&status, |bytes| records::decode_status(bytes).unwrap()),
+            dispatches: rows(&dump(&calls, true), |bytes| records::decode_dispatch(bytes).unwrap()),
+            journal: rows(&dump(&[stage.topic("dispatch-journal")], false), |bytes| records::decode_journal(bytes).unwrap()),
+            returned: rows(&dump(&[stage.topic("receipts")], false), |bytes| records::decode_returned(bytes).unwrap()),
+            dead,
+            seen,
+            lies,
+            unstable: crate::faults::unstable(&all),
+            ended: stage.ended.clone(),
+        }
+    }
+}
+
+fn rows<T>(messages: &[OwnedMessage], decode: impl Fn(&[u8]) -> T) -> Vec<Row<T>> {
+    let mut topics: BTreeMap<&str, Arc<str>> = BTreeMap::new();
+    messages
+        .iter()
+        .map(|message| Row {
+            topic: topics.entry(message.topic()).or_insert_with(|| message.topic().into()).clone(),
+            partition: message.partition(),
+            offset: message.offset(),
+            at: message.timestamp().to_millis().unwrap_or(0),
+            what: decode(support::value(message)),
+        })
+        .collect()
+}
+
+/// All records of these topics, in the order of partition and offset.
+pub fn dump(topics: &[String], committed: bool) -> Vec<OwnedMessage> {
+    let consumer = reader(committed);
+    let mut list = TopicPartitionList::new();
+    for topic in topics {
+        for partition in 0..PARTITIONS {
+            list.add_partition_offset(topic, i32::from(partition), Offset::Beginning).unwrap();
+        }
+    }
+    consumer.assign(&list).unwrap();
+    let mut left = list.count();
+    let mut read = Vec::new();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while left > 0 {
+        match consumer.poll(Duration::from_millis(200)) {
+            Some(Ok(message)) => read.push(message.detach()),
+            Some(Err(KafkaError::PartitionEOF(_))) => left -= 1,
+            Some(Err(error)) => panic!("{topics:?} cannot be read: {error}"),
+            None => assert!(Instant::now() < deadline, "{topics:?} could not be read to their ends in 120 s"),
+        }
+    }
+    read.sort_by(|one, other| (one.topic(), one.partition(), one.offset()).cmp(&(other.topic(), other.partition(), other.offset())));
+    read
+}
+
+/// The end of a partition is an event here, and no error worth a line.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn error(&self, _: KafkaError, _: &str) {}
+}
+
+impl ConsumerContext for Quiet {}
+
+fn reader(committed: bool) -> BaseConsumer<Quiet> {
+    let level = if committed { "read_committed" } else { "read_uncommitted" };
+    let mut config = support::client();
+    config.set("group.id", "rig-reader").set("enable.auto.commit", "false").set("isolation.level", level).set("auto.offset.reset", "earliest");
+    config.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "50").create_with_context(Quiet).unwrap()
+}
+
+/// Reads committed statuses while the faults go on; what it has seen is evidence.
+pub struct Watcher {
+    stop: Arc<AtomicBool>,
+    told: Arc<std::sync::Mutex<BTreeMap<String, usize>>>,
+    thread: std::thread::JoinHandle<Seen>,
+}
+
+impl Watcher {
+    /// Begins to read.
+    pub fn start(topic: String) -> Self {
+        let (stop, told) = (Arc::new(AtomicBool::new(false)), Arc::<std::sync::Mutex<BTreeMap<String, usize>>>::default());
+        let (stopped, ends) = (stop.clone(), told.clone());
+        let thread = std::thread::spawn(move || {
+            let consumer = reader(true);
+            let mut list = TopicPartitionList::new();
+            for partition in 0..PARTITIONS {
+                list.add_partition_offset(&topic, i32::from(partition), Offset::Beginning).unwrap();
+            }
+            consumer.assign(&list).unwrap();
+            let mut seen = Seen::new();
+            loop {
+                match consumer.poll(Duration::from_millis(100)) {
+                    Some(Ok(message)) => {
+                        let bytes = message.payload().unwrap_or_default();
+                        let status = records::decode_status(bytes).unwrap();
+                        if status.status.word.terminal()
+                            && let Some(event) = status.event_id
+                        {
+                            *ends.lock().unwrap().entry(event).or_default() += 1;
+                        }
+                        seen.insert((message.partition(), message.offset()), bytes.to_vec());
+                    }
+                    Some(Err(_)) => {}
+                    None if stopped.load(Ordering::Relaxed) => return seen,
+                    None => {}
+                }
+            }
+        });
+        Self { stop, told, thread }
+    }
+
+    /// How many events have their terminal status.
+    pub fn ended(&self) -> usize {
+        self.told.lock().unwrap().len()
+    }
+
+    /// Reads what is there and stops.
+    pub fn stop(self) -> Seen {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}

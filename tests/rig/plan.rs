@@ -1,0 +1,223 @@
+//! What the bank publishes, and what must become of it: a seed in, notifications out, each with its phone's behaviour and its expected end.
+//!
+//! Easily got wrong: the end follows from recipient → behaviour → route, never from what Recado says. Times are those of life; `HURRY` divides them, in
+//! Recado by `time.hurry`, in the simulator by its time factor.
+
+use crate::dice::Dice;
+use recado::delivery::StatusWord;
+use recado::simulator::{Answer, Behaviour, Phone, Report, Script, Word};
+use std::time::Duration;
+
+/// Waits, leases and the providers' delays are divided by it.
+pub const HURRY: u32 = 10;
+/// A call that takes longer is *unknown*: `dispatcher.call_timeout` of `stage.rs`, divided.
+pub const CALL_TIMEOUT_MS: i64 = 2_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    PixReceived,
+    PixSent,
+    Code,
+    Bill,
+    /// Bytes that are no record: a dead letter.
+    Broken,
+}
+
+impl Kind {
+    /// The real waits of its route's steps, in ms. They stand in the routes that `stage.rs` writes.
+    pub fn waits(self) -> &'static [i64] {
+        match self {
+            Self::PixReceived => &[3_300, 3_000],
+            Self::PixSent => &[3_300, 3_000, 9_000],
+            Self::Code => &[3_300, 3_000, 6_000],
+            Self::Bill => &[3_300, 3_000],
+            Self::Broken => &[],
+        }
+    }
+
+    /// Whether the route asks for one more copy when nobody knows whether the last step went out.
+    pub fn resends(self) -> bool {
+        self == Self::Code
+    }
+
+    /// The bank's topic.
+    pub fn topic(self) -> &'static str {
+        match self {
+            Self::PixReceived | Self::PixSent | Self::Broken => "pix.transactions",
+            Self::Code => "auth.challenges",
+            Self::Bill => "billing.invoices",
+        }
+    }
+}
+
+/// The topic of used codes.
+pub const USED: &str = "auth.codes-used";
+
+/// What is to become of a notification.
+#[derive(Debug)]
+pub struct Story {
+    pub name: &'static str,
+    weight: u64,
+    /// On WhatsApp, by SMS, on the phone.
+    phones: [&'static str; 3],
+    /// Where no fault touches its life.
+    pub end: StatusWord,
+}
+
+const fn story(name: &'static str, weight: u64, phones: [&'static str; 3], end: StatusWord) -> Story {
+    Story { name, weight, phones, end }
+}
+
+use StatusWord::{Cancelled, Delivered, Expired, Failed, Unconfirmed};
+
+const RECEIVED: &[Story] = &[
+    story("well", 22, ["well", "quick", "quick"], Delivered),
+    story("near", 5, ["near", "quick", "quick"], Delivered),
+    story("sms", 4, ["offline", "quick", "quick"], Delivered),
+    story("sms_at_once", 3, ["undeliverable", "quick", "quick"], Delivered),
+    story("sms_after_rejected", 1, ["rejected", "quick", "quick"], Delivered),
+    story("answer_lost", 2, ["lost_answer", "quick", "quick"], Delivered),
+    story("hangs_accepted", 1, ["hang_accepted", "quick", "quick"], Delivered),
+    story("sms_after_unknown", 1, ["lost_call", "quick", "quick"], Delivered),
+    story("throttled", 1, ["throttled_once", "quick", "quick"], Delivered),
+    story("late", 1, ["late", "quick", "quick"], Delivered),
+    story("failed_then_delivered", 1, ["failed_then_delivered", "quick", "quick"], Delivered),
+    story("delivered_then_failed", 1, ["delivered_then_failed", "quick", "quick"], Delivered),
+    story("failed", 2, ["undeliverable", "undeliverable", "nobody"], Failed),
+    story("unconfirmed", 2, ["offline", "sent_only", "nobody"], Unconfirmed),
+];
+const SENT: &[Story] = &[
+    story("well", 14, ["well", "quick", "quick"], Delivered),
+    story("near", 2, ["near", "near", "quick"], Delivered),
+    story("sms", 3, ["offline", "quick", "quick"], Delivered),
+    story("voice", 1, ["offline", "undeliverable", "quick"], Delivered),
+    story("failed", 1, ["undeliverable", "undeliverable", "nobody"], Failed),
+    story("unknown_at_last", 1, ["undeliverable", "undeliverable", "lost_call"], Unconfirmed),
+];
+const CODE: &[Story] = &[
+    story("well", 12, ["well", "quick", "quick"], Delivered),
+    story("sms", 3, ["offline", "quick", "quick"], Delivered),
+    story("voice", 1, ["undeliverable", "undeliverable", "quick"], Delivered),
+    story("cancelled", 3, ["offline", "quick", "quick"], Cancelled),
+    story("expired", 2, ["offline", "quick", "quick"], Expired),
+    story("copy", 1, ["undeliverable", "undeliverable", "lost_once"], Delivered),
+    story("copy_unknown_too", 1, ["undeliverable", "undeliverable", "lost_call"], Unconfirmed),
+];
+const BILL: &[Story] = &[
+    story("well", 8, ["well", "quick", "quick"], Delivered),
+    story("near", 1, ["near", "quick", "quick"], Delivered),
+    story("sms_at_once", 2, ["undeliverable", "quick", "quick"], Delivered),
+    story("failed", 1, ["undeliverable", "undeliverable", "quick"], Failed),
+];
+const BROKEN: &[Story] = &[story("broken", 1, ["quick", "quick", "quick"], Failed)];
+
+/// One notification.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    pub kind: Kind,
+    pub story: &'static Story,
+    pub event_id: String,
+    pub customer_id: String,
+    /// Digits of E.164, unlike every other of the run: who gets a call says whose it is.
+    pub phone: String,
+    /// Unlike every other of the run: it must stand in the text.
+    pub centavos: i64,
+    /// As above, for codes.
+    pub code: String,
+    pub partition: i32,
+    /// When it is published, from the beginning of the run.
+    pub at: Duration,
+    /// Codes: how long the bank takes it, in real time.
+    pub expires_after: Duration,
+    /// Codes: when it is used, after `at`.
+    pub used_after: Option<Duration>,
+    /// The bank publishes the same event once more, after `at`.
+    pub again_after: Option<Duration>,
+}
+
+/// Everything that the bank publishes in one run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub events: Vec<Planned>,
+}
+
+impl Plan {
+    /// So many a second over this span. `run` stands in event ids, so that the two halves of a run are not each other's repetition.
+    pub fn seeded(seed: u64, run: &str, per_second: u32, span: Duration, partitions: u16) -> Self {
+        let mut dice = Dice::new(seed, run);
+        let count = u32::try_from(span.as_millis()).unwrap() * per_second / 1_000;
+        let events = (0..count).map(|number| planned(&mut dice, run, number, Duration::from_secs(1) / per_second * number, partitions)).collect();
+        Self { seed, events }
+    }
+
+    /// How the phones behave.
+    pub fn script(&self) -> Script {
+        let mut dice = Dice::new(self.seed, "phones");
+        let mut script = Script { seed: self.seed, ..Script::default() };
+        for event in &self.events {
+            let [whatsapp, sms, voice] = event.story.phones.map(|name| behaviour(name, &mut dice));
+            let wa_id_without_nine = dice.below(5) == 0;
+            script.phones.insert(event.phone.clone(), Phone { whatsapp, sms, voice, wa_id_without_nine });
+        }
+        script
+    }
+}
+
+fn planned(dice: &mut Dice, run: &str, number: u32, at: Duration, partitions: u16) -> Planned {
+    let kind = match dice.below(1_000) {
+        0..450 => Kind::PixReceived,
+        450..650 => Kind::PixSent,
+        650..850 => Kind::Code,
+        850..993 => Kind::Bill,
+        _ => Kind::Broken,
+    };
+    let stories = match kind {
+        Kind::PixReceived => RECEIVED,
+        Kind::PixSent => SENT,
+        Kind::Code => CODE,
+        Kind::Bill => BILL,
+        Kind::Broken => BROKEN,
+    };
+    let mut left = dice.below(stories.iter().map(|story| story.weight).sum());
+    let story = stories.iter().find(|story| left.checked_sub(story.weight).map(|rest| left = rest).is_none()).unwrap();
+    let again = kind != Kind::Broken && dice.below(50) == 0;
+    let used = match (kind, story.name) {
+        (Kind::Code, "cancelled") => Some(Duration::from_millis(dice.between(300, 1_500))),
+        // Whoever got the code uses it; its delivery has ended by then.
+        (Kind::Code, "well") if dice.below(3) == 0 => Some(Duration::from_secs(5)),
+        _ => None,
+    };
+    Planned {
+        kind,
+        story,
+        event_id: format!("{run}-{number:06}"),
+        customer_id: format!("C{:06}", dice.between(100_000, 101_000)),
+        phone: format!("55119{:08}", 80_000_000 + number),
+        centavos: 1_000_003 + i64::from(number) * 7,
+        code: format!("{:08}", 10_000_019 + number * 7),
+        partition: i32::try_from(dice.below(u64::from(partitions))).unwrap(),
+        at,
+        expires_after: if story.name == "expired" { Duration::from_millis(4_000) } else { Duration::from_secs(90) },
+        used_after: used,
+        again_after: again.then(|| Duration::from_millis(dice.between(200, 4_000))),
+    }
+}
+
+fn behaviour(name: &str, dice: &mut Dice) -> Behaviour {
+    let seconds = Duration::from_secs;
+    let mut behaviour = match name {
+        "well" => Behaviour::named(dice.one(&["quick", "quick", "read", "slow", "double", "reordered", "receipt_first", "stray"])).unwrap(),
+        // Its receipt comes within two tenths of a second of the deadline, on either side of it.
+        "near" => Behaviour {
+            receipts: vec![Report::new(Word::Sent, Duration::from_millis(200)), Report { spread: seconds(4), ..Report::new(Word::Delivered, seconds(31)) }],
+            ..Behaviour::default()
+        },
+        "lost_once" => Behaviour { only_first: Some(1), ..Behaviour::named("lost_call").unwrap() },
+        name => Behaviour::named(name).unwrap(),
+    };
+    // Many calls are in flight when somebody dies.
+    let fast = name == "near" || matches!(behaviour.answer, Answer::Hang { .. });
+    behaviour.answer_after = if fast { Duration::ZERO } else { Duration::from_millis(dice.one(&[0, 500, 2_000, 4_000])) };
+    behaviour
+}

@@ -1,0 +1,445 @@
+//! One cluster of processes: configuration, topics, the simulator, the instances, and the load balancer that providers reach the gateways through.
+
+use crate::dice::now_ms;
+use crate::plan::{HURRY, Kind, Plan, USED};
+use crate::support;
+use recado::simulator::{self, SendLog};
+use std::fmt::Write;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Secrets of both sides, invented.
+const SECRETS: [(&str, &str); 5] = [
+    ("app", "app-secret-of-the-rig"),
+    ("verify", "verify-token-of-the-rig"),
+    ("access", "access-token-of-the-rig"),
+    ("twilio", "twilio-token-of-the-rig"),
+    ("root", "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"),
+];
+const ACCOUNT: &str = "AC00000000000000000000000000000001";
+/// Partitions of each topic.
+pub const PARTITIONS: u16 = 6;
+/// The topics of the bank.
+pub const INPUTS: [&str; 4] = ["pix.transactions", "auth.challenges", USED, "billing.invoices"];
+
+/// How the roles are spread over processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Three instances with all roles in each.
+    Together,
+    /// One role in each process, several processes for each role.
+    Apart,
+}
+
+impl Profile {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Together => "together",
+            Self::Apart => "apart",
+        }
+    }
+
+    fn instances(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Together => &[("a", "engine,dispatcher,gateway"), ("b", "engine,dispatcher,gateway"), ("c", "engine,dispatcher,gateway")],
+            Self::Apart => &[
+                ("engine-a", "engine"),
+                ("engine-b", "engine"),
+                ("engine-c", "engine"),
+                ("dispatcher-a", "dispatcher"),
+                ("dispatcher-b", "dispatcher"),
+                ("gateway-a", "gateway"),
+                ("gateway-b", "gateway"),
+            ],
+        }
+    }
+}
+
+/// The cluster.
+pub struct Stage {
+    pub prefix: String,
+    pub folder: PathBuf,
+    pub instances: Vec<Instance>,
+    /// Instances that ended without having been killed.
+    pub ended: Vec<String>,
+    simulator: Process,
+    client: reqwest::Client,
+}
+
+impl Stage {
+    /// Makes folder, topics, simulator and instances, and waits until all instances are ready.
+    pub async fn new(profile: Profile, plan: &Plan, folder: &Path) -> Self {
+        let folder = folder.join(profile.word());
+        fs::create_dir_all(&folder).unwrap();
+        let prefix = format!("rig-{}.", profile.word());
+        let door = Door::open().await;
+        write_common(&folder, &prefix);
+        let (simulator, provider) = simulator(plan, &folder, door.port);
+        let inputs: Vec<String> = INPUTS.iter().map(|name| format!("{prefix}in.{name}")).collect();
+        let topics: Vec<(&str, i32, &[(&str, &str)])> = inputs.iter().map(|name| (name.as_str(), i32::from(PARTITIONS), &[][..])).collect();
+        support::create(&topics).await;
+        let mut instances = Vec::new();
+        for (name, roles) in profile.instances() {
+            let (gateway, management) = (support::free_port(), support::free_port());
+            let config = config(&folder, &prefix, name, &provider, door.port, gateway, management);
+            if roles.contains("gateway") {
+                door.behind.lock().unwrap().push(gateway);
+            }
+            instances.push(Instance { name, roles, config, management, process: None });
+        }
+        let made = Command::new(BINARY).args(["topics", "--create", "--config"]).arg(&instances[0].config).output().unwrap();
+        assert!(made.status.success(), "{}{}", String::from_utf8_lossy(&made.stdout), String::from_utf8_lossy(&made.stderr));
+        let mut stage = Self { prefix, folder, instances, ended: Vec::new(), simulator, client: reqwest::Client::builder().no_proxy().build().unwrap() };
+        for index in 0..stage.instances.len() {
+            stage.start(index);
+        }
+        stage.all_ready(Duration::from_secs(90)).await;
+        stage
+    }
+
+    /// A topic of ours.
+    pub fn topic(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// Starts an instance, under its old name.
+    pub fn start(&mut self, index: usize) {
+        let instance = &mut self.instances[index];
+        assert!(instance.process.is_none(), "{} runs already", instance.name);
+        let log = instance.config.with_extension("log");
+        let arguments = ["run", "--roles", instance.roles, "--config"];
+        instance.process = Some(Process::start(Command::new(BINARY).args(arguments).arg(&instance.config), &log));
+    }
+
+    /// Whether it says that it is ready. One that has ended by itself is noted and started again, as a supervisor would.
+    pub async fn ready(&mut self, index: usize) -> bool {
+        let instance = &mut self.instances[index];
+        let Some(process) = &mut instance.process else { return false };
+        if let Some(ended) = process.child.try_wait().unwrap() {
+            let log = fs::read_to_string(instance.config.with_extension("log")).unwrap_or_default();
+            let tail: Vec<&str> = log.lines().rev().take(8).collect();
+            self.ended.push(format!("{} at {} with {ended}; the end of its log, last line first:\n{}", instance.name, now_ms(), tail.join("\n")));
+            assert!(self.ended.len() < 20, "instances end by themselves again and again:\n{}", self.ended.join("\n"));
+            instance.process = None;
+            self.start(index);
+            return false;
+        }
+        let asked = self.client.get(format!("http://127.0.0.1:{}/readyz", instance.management)).timeout(Duration::from_millis(500)).send();
+        asked.await.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// Waits until all are ready; panics with what keeps them.
+    pub async fn all_ready(&mut self, within: Duration) {
+        let deadline = Instant::now() + within;
+        for index in 0..self.instances.len() {
+            while !self.ready(index).await {
+                if Instant::now() > deadline {
+                    let why = self.client.get(format!("http://127.0.0.1:{}/readyz", self.instances[index].management)).send().await;
+                    let why = match why {
+                        Ok(answer) => answer.text().await.unwrap_or_default(),
+                        Err(error) => error.to_string(),
+                    };
+                    panic!("{} is not ready in {within:?}: {why}", self.instances[index].name);
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+
+    /// SIGKILL, and waits until the process is gone.
+    pub fn kill(&mut self, index: usize) {
+        let mut process = self.instances[index].process.take().expect("it runs");
+        process.child.kill().unwrap();
+        process.child.wait().unwrap();
+    }
+
+    /// SIGTERM to all at once, so that no partition moves; each must end in order within the bound.
+    pub fn stop_all(&mut self, within: Duration) -> Result<(), String> {
+        for instance in &self.instances {
+            if let Some(process) = &instance.process {
+                process.terminate();
+            }
+        }
+        let deadline = Instant::now() + within;
+        for instance in &mut self.instances {
+            let Some(mut process) = instance.process.take() else { continue };
+            loop {
+                match process.child.try_wait().unwrap() {
+                    Some(ended) if ended.success() => break,
+                    Some(ended) => return Err(format!("{} ended with {ended} on SIGTERM", instance.name)),
+                    None if Instant::now() > deadline => return Err(format!("{} did not end within {within:?} of SIGTERM", instance.name)),
+                    None => std::thread::sleep(Duration::from_millis(20)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the providers took and acknowledged.
+    pub fn send_log(&self) -> Vec<simulator::Line> {
+        SendLog::read(&self.folder.join("send.log")).unwrap()
+    }
+
+    /// Bytes of the send log: it no longer grows when the providers have said everything.
+    pub fn send_log_bytes(&self) -> u64 {
+        fs::metadata(self.folder.join("send.log")).map_or(0, |file| file.len())
+    }
+
+    /// Ends the simulator.
+    pub fn stop_simulator(&mut self) {
+        self.simulator.child.kill().unwrap();
+        self.simulator.child.wait().unwrap();
+    }
+}
+
+const BINARY: &str = env!("CARGO_BIN_EXE_recado");
+
+/// One instance of Recado, running or not.
+pub struct Instance {
+    pub name: &'static str,
+    pub roles: &'static str,
+    pub config: PathBuf,
+    management: u16,
+    process: Option<Process>,
+}
+
+impl Instance {
+    pub fn runs(&self) -> bool {
+        self.process.is_some()
+    }
+
+    pub fn has(&self, role: &str) -> bool {
+        self.roles.contains(role)
+    }
+}
+
+/// A child that ends with this program, however that ends.
+struct Process {
+    child: Child,
+}
+
+impl Process {
+    fn start(command: &mut Command, log: &Path) -> Self {
+        let log = fs::File::options().create(true).append(true).open(log).unwrap();
+        command.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null());
+        #[expect(unsafe_code, reason = "the standard library cannot ask for a signal at the parent's death")]
+        // SAFETY: prctl is async-signal-safe and touches no memory of ours.
+        unsafe {
+            command.pre_exec(|| {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                Ok(())
+            });
+        }
+        Self { child: command.spawn().unwrap() }
+    }
+
+    fn terminate(&self) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        #[expect(unsafe_code, reason = "the standard library sends no SIGTERM")]
+        // SAFETY: kill takes no memory of ours; the pid is our child's, which has not been waited for.
+        unsafe {
+            libc::kill(pid, libc::SIGTERM);
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn simulator(plan: &Plan, folder: &Path, door: u16) -> (Process, String) {
+    let secret = |name: &str| SECRETS.iter().find(|(other, _)| *other == name).unwrap().1.to_owned();
+    let port = support::free_port();
+    let mut settings = simulator::Settings {
+        listen: ([127, 0, 0, 1], port).into(),
+        log: Some(folder.join("send.log")),
+        keep_texts: true,
+        time_factor: 1.0 / f64::from(HURRY),
+        script: plan.script(),
+        ..simulator::Settings::default()
+    };
+    settings.meta.access_token = secret("access");
+    settings.meta.app_secret = secret("app");
+    settings.meta.webhook = format!("http://127.0.0.1:{door}/webhooks/meta/bank");
+    settings.meta.repeat_first = Duration::from_millis(200);
+    settings.meta.repeat_pause_max = Duration::from_secs(1);
+    settings.twilio.account_sid = ACCOUNT.into();
+    settings.twilio.api_key = ACCOUNT.into();
+    settings.twilio.api_secret = secret("twilio");
+    settings.twilio.auth_token = secret("twilio");
+    settings.twilio.calls_per_second = 10;
+    let file = folder.join("simulator.toml");
+    fs::write(&file, toml::to_string(&settings).unwrap()).unwrap();
+    let log = folder.join("simulator.log");
+    let process = Process::start(Command::new(BINARY).args(["simulate", "--settings"]).arg(&file), &log);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < deadline, "the simulator does not listen: {}", fs::read_to_string(&log).unwrap());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    (process, format!("http://127.0.0.1:{port}"))
+}
+
+/// The reference routes and templates, with the run's topics, leases long enough for a restart, and a bill that does not wait half an hour.
+fn write_common(folder: &Path, prefix: &str) {
+    let repository = support::repository();
+    for name in ["routes", "templates", "schemas"] {
+        let to = folder.join(name);
+        fs::create_dir_all(&to).unwrap();
+        let from = if name == "schemas" { repository.join(name) } else { repository.join("config").join(name) };
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let mut text = fs::read_to_string(entry.path()).unwrap();
+            match name {
+                "routes" => text = route(&text, prefix),
+                "templates" => text = text.replace("ttl = \"30m\"", "ttl = \"30s\""),
+                _ => {}
+            }
+            fs::write(to.join(entry.file_name()), text).unwrap();
+        }
+    }
+    fs::copy(repository.join("config/masking.toml"), folder.join("masking.toml")).unwrap();
+    for (name, secret) in SECRETS {
+        let path = folder.join(format!("secret-{name}"));
+        fs::write(&path, secret).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+    }
+}
+
+fn route(text: &str, prefix: &str) -> String {
+    let text = text.replace("topic = \"", &format!("topic = \"{prefix}in.")).replace("lease = \"10s\"", "");
+    text.replace("[[route.steps]]", "[[route.steps]]\nlease = \"60s\"")
+        .replace("wait = \"31m\"", "wait = \"33s\"")
+        .replace("wait = \"10m\"", "wait = \"30s\"")
+        .replace("start = \"latest\"", "start = \"earliest\"")
+}
+
+/// The waits of `plan.rs` are those of the routes: else the judge would judge by other deadlines.
+pub fn check_waits(folder: &Path) {
+    for (kind, file, route) in
+        [(Kind::PixReceived, "pix", "pix.received"), (Kind::PixSent, "pix", "pix.sent"), (Kind::Code, "codes", "code"), (Kind::Bill, "bills", "bill")]
+    {
+        let table: toml::Table = fs::read_to_string(folder.join(format!("routes/{file}.toml"))).unwrap().parse().unwrap();
+        let routes = table["route"].as_array().unwrap();
+        let route = routes.iter().find(|other| other["name"].as_str() == Some(route)).unwrap();
+        let waits: Vec<i64> = route["steps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|step| i64::try_from(humantime::parse_duration(step["wait"].as_str().unwrap()).unwrap().as_millis()).unwrap() / i64::from(HURRY))
+            .collect();
+        assert_eq!(waits, kind.waits(), "{kind:?}");
+    }
+}
+
+fn config(folder: &Path, prefix: &str, name: &str, provider: &str, door: u16, gateway: u16, management: u16) -> PathBuf {
+    let mut text = String::new();
+    write!(
+        text,
+        r#"
+mode = "development"
+instance = "{name}"
+prefix = "{prefix}"
+[kafka]
+bootstrap = "{bootstrap}"
+[topics]
+partitions = {PARTITIONS}
+replication_factor = 1
+min_insync_replicas = 1
+[engine]
+state_folder = "state-{name}"
+storm_guard = false
+cache = "32MiB"
+write_buffer = "32MiB"
+[dispatcher]
+call_timeout = "20s"
+call_margin = "5s"
+[gateway]
+listen = "127.0.0.1:{gateway}"
+public_base_url = "http://127.0.0.1:{door}"
+[gateway.meta.bank]
+app_secret_file = "secret-app"
+verify_token_file = "secret-verify"
+[gateway.twilio.bank]
+auth_token_file = "secret-twilio"
+[keys]
+folder = "keys"
+root_key_file = "secret-root"
+[management]
+listen = "127.0.0.1:{management}"
+[logs]
+level = "{level}"
+[time]
+hurry = {HURRY}
+[providers.meta]
+channel = "whatsapp"
+kind = "meta"
+base_url = "{provider}"
+api_version = "v25.0"
+phone_number_id = "100000000000001"
+access_token_file = "secret-access"
+app = "bank"
+"#,
+        bootstrap = support::bootstrap(),
+        level = std::env::var("LOGS").unwrap_or_else(|_| "info".into()),
+    )
+    .unwrap();
+    for channel in ["sms", "voice"] {
+        write!(
+            text,
+            r#"
+[providers.{channel}]
+channel = "{channel}"
+kind = "twilio"
+base_url = "{provider}"
+account_sid = "{ACCOUNT}"
+auth_token_file = "secret-twilio"
+from = "+551150390001"
+account = "bank"
+"#
+        )
+        .unwrap();
+    }
+    let path = folder.join(format!("{name}.toml"));
+    fs::write(&path, text).unwrap();
+    path
+}
+
+/// A load balancer as a bank has one in front of its gateways: the next one in turn that takes a connection.
+struct Door {
+    port: u16,
+    behind: Arc<std::sync::Mutex<Vec<u16>>>,
+}
+
+impl Door {
+    async fn open() -> Self {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let behind: Arc<std::sync::Mutex<Vec<u16>>> = Arc::default();
+        let (ports, turn) = (behind.clone(), AtomicUsize::new(0));
+        tokio::spawn(async move {
+            loop {
+                let Ok((mut from, _)) = listener.accept().await else { continue };
+                let (ports, first) = (ports.lock().unwrap().clone(), turn.fetch_add(1, Ordering::Relaxed));
+                tokio::spawn(async move {
+                    for at in 0..ports.len() {
+                        if let Ok(mut to) = tokio::net::TcpStream::connect(("127.0.0.1", ports[(first + at) % ports.len()])).await {
+                            let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Self { port, behind }
+    }
+}
