@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub struct Bank {
     pub kafka: String,
@@ -36,13 +36,14 @@ pub struct Bank {
 
 pub struct Running {
     pub health: Health,
-    shutdown: CancellationToken,
+    /// Cancelled when this is dropped too: a test that fails would otherwise hang in its runtime's end, which waits for the role's threads.
+    shutdown: DropGuard,
     ended: JoinHandle<anyhow::Result<()>>,
 }
 
 impl Running {
     pub async fn stop(self) {
-        self.shutdown.cancel();
+        drop(self.shutdown);
         self.ended.await.unwrap().unwrap();
     }
 }
@@ -105,7 +106,7 @@ impl Bank {
         let shutdown = CancellationToken::new();
         let health = Health::new();
         let ended = tokio::spawn(recado::dispatch::run(settings, self.sealer.clone(), self.catalogue.clone(), health.clone(), shutdown.clone()));
-        Running { health, shutdown, ended }
+        Running { health, shutdown: shutdown.drop_guard(), ended }
     }
 
     /// A dispatch of an SMS that must leave within [`TO_LEAVE`], leased for [`LEASE`].
