@@ -290,6 +290,35 @@ async fn the_same_event_twice_is_one_notification_and_a_cancel_counts_before_and
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_withdrawn_while_the_engine_was_away_is_never_sent() {
+    let world = World::new("withdrawn", 1).await;
+    let writer = Writer::new();
+    let engine = world.engine(world.settings("a"));
+    world.wait_for_start(&engine);
+    engine.stop();
+    let (challenges, used) = (world.input("auth.challenges"), world.input("auth.codes-used"));
+    for code in ["c-1", "c-2", "c-3"] {
+        writer.send(&challenges, 0, b"customer-1", &bank::challenge(code, "customer-1", PHONE, "481516"));
+    }
+    writer.flush();
+    for code in ["c-1", "c-3"] {
+        writer.send(&used, 0, b"customer-1", &bank::code_used(code));
+    }
+    writer.flush();
+    let engine = world.engine(world.settings("a"));
+    let mut told = world.statuses();
+    told.until("an end or a beginning for each", |read| read.len() >= 3);
+    let mut sent = world.dispatches();
+    sent.until("the dispatch of the one that was not withdrawn", |read| !read.is_empty());
+    engine.stop();
+    let told = statuses(&told.read);
+    let words =
+        |event_id: &str| -> Vec<_> { told.iter().filter(|record| record.event_id.as_deref() == Some(event_id)).map(|record| record.status.word).collect() };
+    assert_eq!((words("c-1"), words("c-2"), words("c-3")), (vec![StatusWord::Cancelled], vec![StatusWord::Requested], vec![StatusWord::Cancelled]));
+    assert_eq!(dispatches(&sent.read).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_landline_is_called_after_whatsapp_and_sms_refused_it() {
     let stage = Stage::new("landline", 1, simulator::Settings::default()).await;
     let mut instance = stage.start(&stage.config("a", stage.gateway_port, ""), "engine,dispatcher,gateway");

@@ -1,4 +1,4 @@
-//! Records in, decisions out: receipts first, then due timers, then requests.
+//! Records in, decisions out: receipts first, then cancels, then due timers, then requests.
 //!
 //! Easily got wrong: a record leaves its queue only when it is decided, so one that cannot be sealed now stays where it is, and so does all behind it.
 
@@ -111,13 +111,26 @@ impl Engine {
         inputs.iter().enumerate().filter(|(number, input)| input.kind == Kind::Events && waits(*number)).map(|(_, input)| input.name.clone()).collect()
     }
 
+    /// What the bank withdraws, before timers and requests: a backlog of both must not send what was withdrawn long ago.
+    pub(super) fn decide_cancels(&mut self) -> Result<bool, EngineError> {
+        self.decide_inputs(crate::clock::now(), |kind| matches!(kind, Kind::Cancel { .. }))
+    }
+
     pub(super) fn decide_requests(&mut self) -> Result<bool, EngineError> {
+        let own_now = crate::clock::now();
+        let any = self.decide_inputs(own_now, |kind| matches!(kind, Kind::Events))?;
+        self.pause_and_resume(own_now);
+        Ok(any)
+    }
+
+    fn decide_inputs(&mut self, own_now: Timestamp, which: impl Fn(&Kind) -> bool) -> Result<bool, EngineError> {
         if self.disk_full {
             return Ok(false);
         }
-        let own_now = crate::clock::now();
         let mut any = false;
-        let keys: Vec<_> = self.waiting_requests.iter().filter(|(_, waiting)| !waiting.is_empty()).map(|(key, _)| *key).collect();
+        let inputs = self.shared.inputs.clone();
+        let waiting = self.waiting_requests.iter().filter(|((input, _), waiting)| !waiting.is_empty() && which(&inputs.inputs()[*input].kind));
+        let keys: Vec<_> = waiting.map(|(key, _)| *key).collect();
         for (input, partition) in keys {
             if self.careful > 0 && (self.alone.is_some() || self.anything_to_write()) {
                 break; // what is decided already is committed first, so that the next one stands alone
@@ -133,7 +146,6 @@ impl Engine {
             }
             any |= decided;
         }
-        self.pause_and_resume(own_now);
         Ok(any)
     }
 

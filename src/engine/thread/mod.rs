@@ -1,4 +1,4 @@
-//! One engine thread: one consumer, one transactional producer, its tasks. The loop in its order: events of the group, receipts, timers, requests, commit.
+//! One engine thread: one consumer, one transactional producer, its tasks. The loop in its order: events of the group, receipts, cancels, timers, requests, commit.
 //!
 //! Easily got wrong: any trouble with a transaction has one cure, the same as a restart: the tasks are thrown away, a new producer fences the old one, and the
 //! tasks are opened anew from store and changelog.
@@ -217,6 +217,7 @@ impl Engine {
         }
         self.measure();
         busy |= self.decide_receipts()?;
+        busy |= self.decide_cancels()?;
         busy |= self.fire_timers()?;
         busy |= self.decide_requests()?;
         if busy {
