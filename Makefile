@@ -34,7 +34,7 @@ test-conformance: ## requests, webhooks, metrics and topics before judges of oth
 	@$(CARGO) test --locked --features demo --test conformance
 
 ##@ While working
-.PHONY: test-fast check rig rig-mutants kafka-up kafka-down build-from-source
+.PHONY: test-fast check rig rig-mutants bench kafka-up kafka-down build-from-source
 test-fast: ## the tests that need no Java
 	@docker/deps.sh build
 	@$(CARGO) test --locked --features demo --lib --test tidy
@@ -56,6 +56,10 @@ rig-mutants: deps ## the rig with a seeded bug each: fails where one is not foun
 	@for bug in intent_after_call; do \
 	  env="$$(docker/rocksdb.sh)" && eval "$$env" && KILLS=$${KILLS:-20} PROFILE=together SEEDED_BUG=$$bug cargo test --locked --features rig --test rig || exit 1; \
 	done
+
+bench: ## what the way of a notification costs on this machine, in numbers; PARTS=latency for one part (benches/README.md)
+	@docker/deps.sh test
+	@$(CARGO) bench --locked --profile ci --features demo --bench lifecycle -- $(PARTS)
 
 kafka-up: ## starts Apache Kafka on this machine, without Docker, and prints its address
 	@docker/deps.sh test

@@ -8,7 +8,6 @@ use apache_avro::{Decimal, Schema};
 pub const PIX: u32 = 1;
 pub const CHALLENGE: u32 = 2;
 pub const USED: u32 = 3;
-pub const BILL: u32 = 4;
 
 /// A Pix of R$ 1.234,56 that an invented customer received.
 pub fn pix_received(event_id: &str, customer: &str, phone: &str) -> Vec<u8> {
@@ -73,31 +72,6 @@ pub fn challenge(id: &str, customer: &str, phone: &str, code: &str) -> Vec<u8> {
         ("expires_at".into(), Value::TimestampMillis(now_ms() + 300_000)),
     ]);
     framed(CHALLENGE, &datum(&crate::support::file("schemas/auth_challenge.avsc"), value))
-}
-
-/// Bills by the thousand: the schema is read once.
-pub struct Bills(Schema);
-
-impl Bills {
-    /// With the reference schema.
-    pub fn new() -> Self {
-        Self(Schema::parse_str(&crate::support::file("schemas/billing_invoice.avsc")).unwrap())
-    }
-
-    /// A bill of R$ 89,90 of an invented customer.
-    pub fn record(&self, id: &str, customer: &str) -> Vec<u8> {
-        let value = Value::Record(vec![
-            ("invoice_id".into(), Value::String(id.into())),
-            ("customer_id".into(), Value::String(customer.into())),
-            ("customer_name".into(), some("Maria Aparecida da Silva")),
-            ("phone".into(), some("+5511987654321")),
-            ("amount".into(), Value::Decimal(Decimal::from(8_990_i64.to_be_bytes()))),
-            ("due_date".into(), Value::Date(20_800)),
-            ("card_last_digits".into(), null()),
-            ("payment_line".into(), null()),
-        ]);
-        framed(BILL, &GenericDatumWriter::builder(&self.0).build().unwrap().write_value_to_vec(value).unwrap())
-    }
 }
 
 /// Withdraws a code.

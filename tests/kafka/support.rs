@@ -133,14 +133,8 @@ impl Writer {
         Self(client.set("enable.idempotence", "true").set("linger.ms", "0").set("message.max.bytes", "20000000").create().expect("a producer can be made"))
     }
 
-    /// Writes one record.
-    pub fn send(&self, topic: &str, partition: i32, key: &[u8], value: &[u8]) {
-        let record = BaseRecord::to(topic).partition(partition).key(key).payload(value);
-        self.0.send(record).map_err(|(error, _)| error).expect("the producer takes a record");
-    }
-
     /// Writes one record; waits while the producer's queue is full.
-    pub fn send_patiently(&self, topic: &str, partition: i32, key: &[u8], value: &[u8]) {
+    pub fn send(&self, topic: &str, partition: i32, key: &[u8], value: &[u8]) {
         while let Err((error, _)) = self.0.send(BaseRecord::to(topic).partition(partition).key(key).payload(value)) {
             assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull));
             std::thread::sleep(Duration::from_millis(1));
@@ -207,9 +201,8 @@ impl Reader {
         let deadline = Instant::now() + within;
         while !enough(&self.read) {
             assert!(Instant::now() < deadline, "{what}: not within {within:?}; {} records read", self.read.len());
-            if let Some(Ok(message)) = self.consumer.poll(Duration::from_millis(20)) {
-                self.read.push(message.detach());
-            }
+            let next = self.next();
+            self.read.extend(next);
         }
     }
 }
