@@ -129,7 +129,7 @@ impl<'e> Message<'e> {
     }
 
     fn terminal(&self) -> Option<&'e Row<StatusRecord>> {
-        self.statuses.iter().copied().filter(|row| row.what.live && row.what.status.word.terminal()).last()
+        self.statuses.iter().copied().rfind(|row| row.what.live && row.what.status.word.terminal())
     }
 }
 
@@ -481,7 +481,7 @@ impl Court<'_> {
             self.counts.one("receipts acknowledged");
             let Some(attempt_id) = attempt_of(line) else { continue };
             let there = |row: &&Row<Returned>| matches!(&row.what, Returned::Receipt { attempt_id: other, receipt, .. } if *other == attempt_id && *receipt == expected);
-            if !message.returned.iter().any(|row| there(&row)) {
+            if !message.returned.iter().any(|row| there(row)) {
                 self.fault("I13 acknowledged receipt is missing", Some(id), format!("{receipt} of {}", attempt_id.attempt));
             }
         }
