@@ -26,12 +26,18 @@ test: deps ## everything that a change must pass, on a real Apache Kafka that th
 	@$(CARGO) test --locked --features demo
 
 ##@ With what is not ours
-.PHONY: test-conformance
+.PHONY: test-conformance test-registry
 test-conformance: ## requests, webhooks, metrics and topics before judges of others; needs RECADO_CONFORMANCE
 	@test -n "$$RECADO_CONFORMANCE" || { echo "RECADO_CONFORMANCE is unset: it must name the folder of the published API descriptions." >&2; exit 1; }
 	@docker/deps.sh conformance
 	@docker/kafka.sh libs > /dev/null
 	@$(CARGO) test --locked --features demo --test conformance
+
+test-registry: ## schemas in a real registry, Apicurio; needs a JDK of version 21 or newer
+	@docker/deps.sh test
+	@docker/parts.sh java21 > /dev/null
+	@docker/kafka.sh libs > /dev/null
+	@$(CARGO) test --locked --features demo --test registry
 
 ##@ While working
 .PHONY: test-fast check rig rig-mutants bench kafka-up kafka-down build-from-source
@@ -43,7 +49,7 @@ check: ## formatting, lints, fences, licences
 	@docker/deps.sh check
 	cargo fmt --check
 	@$(CARGO) clippy --locked --features rig --all-targets -- -D warnings
-	@$(CARGO) clippy --locked --features rig --test conformance -- -D warnings
+	@$(CARGO) clippy --locked --features rig --test conformance --test registry -- -D warnings
 	@$(CARGO) test --locked --features demo --test tidy
 	cargo deny --locked check licenses bans sources
 

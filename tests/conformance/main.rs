@@ -15,6 +15,8 @@ mod whatsapp;
 
 #[path = "../kafka/foreign.rs"]
 mod foreign;
+#[path = "../clients/parts.rs"]
+mod parts;
 #[allow(dead_code, reason = "tests/kafka uses the rest")]
 #[path = "../kafka/rig.rs"]
 mod rig;

@@ -1,6 +1,6 @@
 //! What `/metrics` gives, judged by Prometheus' own `promtool`.
 
-use crate::foreign::part;
+use crate::parts::part;
 use crate::support::repository;
 use recado::delivery::{
     Attempt, Channel, Hold, Lane, MessageId, Outcome, Partition, Reason, Receipt, SourcePosition, Status, StatusWord, TimerKind, Timestamp, Why,

@@ -1,6 +1,7 @@
 //! A Kafka client in JavaScript, as a bank may have one: `tests/clients/node/`.
 
-use crate::foreign::{part, writes_events_and_reads_statuses};
+use crate::foreign::writes_events_and_reads_statuses;
+use crate::parts::part;
 use crate::support::repository;
 use std::process::Command;
 

@@ -1,20 +1,19 @@
 //! Prism: a server that answers as a published OpenAPI description says, and refuses what the description does not allow.
 
-use crate::foreign::part;
+use crate::parts::{Beside, part};
 use recado::channel::Request;
 use recado::delivery::{Attempt, AttemptId, MessageId, Partition, SourcePosition, Timestamp};
 use recado::privacy::PhoneNumber;
 use serde_json::{Value, json};
-use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A judge under its address. It ends with this process, also when that is killed.
 pub struct Prism {
     base_url: String,
-    process: Child,
+    process: Beside,
 }
 
 /// Meta's description of the Cloud API.
@@ -40,28 +39,13 @@ impl Prism {
         let copy = std::env::temp_dir().join(format!("recado-{}-{file}", std::process::id()));
         std::fs::write(&copy, description.to_string()).unwrap();
         let port = crate::support::free_port();
-        // The shell outlives a kill -9 of this process and takes Prism with it.
-        let script = format!(
-            "\"$@\" & prism=$!; while kill -0 {} 2>/dev/null && kill -0 $prism 2>/dev/null; do sleep 0.5; done; kill $prism 2>/dev/null",
-            std::process::id()
-        );
-        let mut shell = Command::new("setsid");
-        shell.args(["sh", "-c", &script, "sh", &part("prism"), "mock", "--errors", "-h", "127.0.0.1", "-p", &port.to_string()]).arg(&copy);
-        shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut judge = Self { base_url: format!("http://127.0.0.1:{port}"), process: shell.spawn().expect("sh starts") };
-        judge.wait_until_it_listens(port);
+        let mut prism = Command::new(part("prism"));
+        prism.args(["mock", "--errors", "-h", "127.0.0.1", "-p", &port.to_string()]).arg(&copy);
+        let mut judge = Self { base_url: format!("http://127.0.0.1:{port}"), process: Beside::start(prism) };
+        // It listens when it has read the description, not before.
+        judge.process.wait_for_port(port, Duration::from_secs(60));
         std::fs::remove_file(copy).unwrap();
         judge
-    }
-
-    /// It listens when it has read the description, not before.
-    fn wait_until_it_listens(&mut self, port: u16) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(self.process.try_wait().unwrap().is_none(), "Prism ended at once: it does not take the description");
-            assert!(Instant::now() < deadline, "Prism does not listen within 60 s");
-            std::thread::sleep(Duration::from_millis(100));
-        }
     }
 
     /// For the configuration of a provider.

@@ -1,6 +1,6 @@
 //! Signatures of Twilio's webhooks, judged by Twilio's own library: what it signs our gateway takes, and the two agree on what is refused.
 
-use crate::foreign::part;
+use crate::parts::part;
 use crate::prism::attempt;
 use crate::support::repository;
 use axum::body::Bytes;

@@ -12,14 +12,6 @@ use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Where `docker/parts.sh` has brought a part to. It says itself what to type when the part cannot be had.
-pub fn part(name: &str) -> String {
-    let script = support::repository().join("docker/parts.sh");
-    let output = Command::new("sh").arg(script).arg(name).stderr(Stdio::inherit()).output().expect("sh starts");
-    assert!(output.status.success(), "docker/parts.sh {name}: see above what to type");
-    String::from_utf8(output.stdout).expect("a path is text").trim().to_owned()
-}
-
 /// One event that the client wrote and committed.
 #[derive(Deserialize)]
 struct Written {

@@ -1,6 +1,7 @@
 //! Kafka's own client and Avro's own library, in Java, as the bank uses them: `tests/clients/java/`.
 
-use crate::foreign::{part, writes_events_and_reads_statuses};
+use crate::foreign::writes_events_and_reads_statuses;
+use crate::parts::part;
 use crate::support::repository;
 use std::process::Command;
 use std::sync::OnceLock;

@@ -14,6 +14,9 @@ mod engine;
 mod foreign;
 mod java;
 mod numbers;
+#[allow(dead_code, reason = "tests/conformance and tests/registry use the rest")]
+#[path = "../clients/parts.rs"]
+mod parts;
 mod own_schema;
 mod poison;
 mod process;

@@ -25,6 +25,8 @@ pub struct World {
     pub hurry: u32,
     /// Where writers' schemas come from.
     pub schemas: Arc<dyn Schemas + Send + Sync>,
+    /// How statuses are framed.
+    pub framing: Framing,
 }
 
 impl World {
@@ -64,7 +66,16 @@ impl World {
         }
         let list: Vec<(&str, i32, &[(&str, &str)])> = all.iter().map(|(name, count, settings)| (name.as_str(), *count, *settings)).collect();
         support::create(&list).await;
-        Self { prefix, topics, partitions, folder: tempfile::tempdir().unwrap(), routes, hurry: 1, schemas: Arc::new(NoRegistry) }
+        Self {
+            prefix,
+            topics,
+            partitions,
+            folder: tempfile::tempdir().unwrap(),
+            routes,
+            hurry: 1,
+            schemas: Arc::new(NoRegistry),
+            framing: Framing::SingleObject,
+        }
     }
 
     /// An input's topic of this test.
@@ -126,7 +137,7 @@ impl World {
             pepper,
             schemas: self.schemas.clone(),
             store,
-            status_framing: Framing::SingleObject,
+            status_framing: self.framing,
             health: Health::new(),
         })
     }
