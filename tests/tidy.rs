@@ -346,3 +346,24 @@ fn a_badly_named_metric_is_found() {
     let text = "static A: LazyLock<IntCounterVec> = counters(\"recado_a_total\");\nstatic B: LazyLock<Gauge> = gauge(\"recado_b_seconds\");";
     assert_eq!(metrics(text), [("recado_a_total".to_owned(), "counter"), ("recado_b_seconds".to_owned(), "gauge")]);
 }
+
+/// The functions of `observe/`'s rooms that nobody outside of it names: a metric that is declared and never counted tells an operator that all is well.
+fn unmade(observations: &[(String, String)], outside: &str) -> Vec<String> {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words: std::collections::BTreeSet<&str> = outside.split(|c| !word(c)).collect();
+    let names = |text: &str| text.lines().filter_map(|line| line.strip_prefix("pub fn ")?.split(|c| !word(c)).next().map(str::to_owned)).collect::<Vec<_>>();
+    let named = observations.iter().flat_map(|(file, text)| names(text).into_iter().map(move |name| (file, name)));
+    named.filter(|(_, name)| !words.contains(name.as_str())).map(|(file, name)| format!("{file}: nobody calls {name}")).collect()
+}
+
+#[test]
+fn every_observation_is_made_by_somebody() {
+    let src = root().join("src");
+    let (inside, outside): (Vec<_>, Vec<_>) = files(&src).into_iter().partition(|path| path.starts_with(src.join("observe")));
+    let read = |path: &PathBuf| fs::read_to_string(path).expect("sources are text");
+    let observations: Vec<_> = inside.iter().map(|path| (path.display().to_string(), read(path))).collect();
+    let outside: String = outside.iter().map(read).collect();
+    let found = unmade(&observations, &outside);
+    assert!(found.is_empty(), "{}", report(&found));
+    assert_eq!(unmade(&[("a.rs".into(), "pub fn held(count: usize) {}\npub fn lost() {}".into())], "metrics::held(3);").len(), 1);
+}

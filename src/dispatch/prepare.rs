@@ -5,6 +5,7 @@ use super::settings::Sender;
 use crate::channel::{Request, Unfit, sms, voice, whatsapp};
 use crate::delivery::{Outcome, Reason, Timestamp};
 use crate::event::records::Dispatch;
+use crate::observe;
 use crate::privacy::{KeyError, Payload, Purpose, SealError, Sealer, Secret};
 use crate::template::{Catalogue, Rendered};
 use std::time::Duration;
@@ -37,7 +38,7 @@ pub fn request(dispatch: &Dispatch, now: Timestamp, sealer: &Sealer, catalogue: 
         Some(sealed) => Some(code(&open(sealer, dispatch, Purpose::Code, sealed)?)?),
         None => None,
     };
-    let rendered = catalogue.render(&dispatch.template, dispatch.channel, &payload, code.as_ref()).map_err(|error| Obstacle::Rejected(error.reason()))?;
+    let rendered = render(dispatch, &payload, code.as_ref(), catalogue)?;
     let attempt = &dispatch.attempt_id;
     let request = match (&rendered, sender) {
         (Rendered::WhatsApp(template), Sender::WhatsApp(sender)) => whatsapp::request(template, to, attempt, sender),
@@ -50,6 +51,17 @@ pub fn request(dispatch: &Dispatch, now: Timestamp, sealer: &Sealer, catalogue: 
         (Rendered::WhatsApp(_) | Rendered::Sms(_) | Rendered::Voice(_), _) => return Err(Obstacle::Rejected(Reason::Template)),
     };
     request.map_err(|Unfit { reason, .. }| Obstacle::Rejected(reason))
+}
+
+/// What the last scan stops, and each value that had to be shown as `***`, is counted.
+fn render(dispatch: &Dispatch, payload: &Payload, code: Option<&Secret<String>>, catalogue: &Catalogue) -> Result<Rendered, Obstacle> {
+    let mut unfit = Vec::new();
+    let rendered = catalogue.render_noting(&dispatch.template, dispatch.channel, payload, code, &mut unfit);
+    unfit.into_iter().for_each(observe::template::masked_unfit);
+    rendered.map_err(|error| {
+        observe::template::refused(error, &dispatch.template, dispatch.channel);
+        Obstacle::Rejected(error.reason())
+    })
 }
 
 fn open(sealer: &Sealer, dispatch: &Dispatch, purpose: Purpose, sealed: &[u8]) -> Result<Secret<Vec<u8>>, Obstacle> {
