@@ -12,6 +12,7 @@ use recado::delivery::{Attempt, AttemptId, Channel, Lane, MessageId, NotAfter, O
 use recado::dispatch::slot::{Slot, Turn};
 use recado::dispatch::{Auth, MinTls, Provider, Sender, Settings};
 use recado::event::records::{Dispatch, Returned, decode_returned, encode_dispatch};
+use recado::observe::Health;
 use recado::privacy::{Class, Content, FileKeys, Payload, PhoneNumber, Purpose, Reference, RootKey, Sealer, Secret, Value};
 use recado::template::{Catalogue, Masking};
 use std::collections::BTreeMap;
@@ -33,7 +34,7 @@ async fn every_shipped_template_is_accepted_on_each_of_its_channels() {
     assert!(sent.len() >= 10, "WhatsApp, SMS and voice of the reference templates: {sent:?}");
 
     let shutdown = CancellationToken::new();
-    let running = tokio::spawn(recado::dispatch::run(settings(&kafka), sealer, catalogue, shutdown.clone()));
+    let running = tokio::spawn(recado::dispatch::run(settings(&kafka), sealer, catalogue, Health::new(), shutdown.clone()));
     let count = sent.len();
     let outcomes = tokio::task::spawn_blocking(move || outcomes(&kafka, count)).await.unwrap();
     // Stopped before anything is asserted: a test that fails does not wait for its threads for ever.
@@ -55,7 +56,7 @@ fn shipped() -> Catalogue {
 }
 
 fn settings(kafka: &str) -> Settings {
-    let mut settings = Settings::new("a", BTreeMap::from([("bootstrap.servers".into(), kafka.into())]));
+    let mut settings = Settings::new("a", vec![("bootstrap.servers".into(), kafka.into())]);
     let (base, account) = ("https://recado.example".to_owned(), "main".to_owned());
     let basic = || Auth::Basic { user: "SK00000000000000000000000000000001".into(), password: Secret::new("secret".into()) };
     let provider = |name: &str, base_url: &str, auth, sender| Provider {

@@ -480,7 +480,8 @@ impl Court<'_> {
             };
             self.counts.one("receipts acknowledged");
             let Some(attempt_id) = attempt_of(line) else { continue };
-            let there = |row: &&Row<Returned>| matches!(&row.what, Returned::Receipt { attempt_id: other, receipt, .. } if *other == attempt_id && *receipt == expected);
+            let there =
+                |row: &Row<Returned>| matches!(&row.what, Returned::Receipt { attempt_id: other, receipt, .. } if *other == attempt_id && *receipt == expected);
             if !message.returned.iter().any(|row| there(row)) {
                 self.fault("I13 acknowledged receipt is missing", Some(id), format!("{receipt} of {}", attempt_id.attempt));
             }
