@@ -92,7 +92,7 @@ impl Apicurio {
 
 /// That schema, whole.
 pub fn own_pix() -> Value {
-    let mut pix: Value = serde_json::from_str(&crate::rig::file("schemas/pix_transaction.avsc")).unwrap();
+    let mut pix: Value = serde_json::from_str(&crate::support::file("schemas/pix_transaction.avsc")).unwrap();
     pix["fields"].as_array_mut().unwrap().insert(0, json!({ "name": "ledger", "type": "string", "recado.class": "public" }));
     pix
 }
