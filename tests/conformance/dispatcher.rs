@@ -12,7 +12,6 @@ use recado::delivery::{Attempt, AttemptId, Channel, Lane, MessageId, NotAfter, O
 use recado::dispatch::slot::{Slot, Turn};
 use recado::dispatch::{Auth, MinTls, Provider, Sender, Settings};
 use recado::event::records::{Dispatch, Returned, decode_returned, encode_dispatch};
-use recado::observe::Health;
 use recado::privacy::{Class, Content, FileKeys, Payload, PhoneNumber, Purpose, Reference, RootKey, Sealer, Secret, Value};
 use recado::template::{Catalogue, Masking};
 use std::collections::BTreeMap;
@@ -34,7 +33,7 @@ async fn every_shipped_template_is_accepted_on_each_of_its_channels() {
     assert!(sent.len() >= 10, "WhatsApp, SMS and voice of the reference templates: {sent:?}");
 
     let shutdown = CancellationToken::new();
-    let running = tokio::spawn(recado::dispatch::run(settings(&kafka), sealer, catalogue, Health::new(), shutdown.clone()));
+    let running = tokio::spawn(recado::dispatch::run(settings(&kafka), sealer, catalogue, recado::observe::Health::new(), shutdown.clone()));
     let count = sent.len();
     let outcomes = tokio::task::spawn_blocking(move || outcomes(&kafka, count)).await.unwrap();
     // Stopped before anything is asserted: a test that fails does not wait for its threads for ever.
@@ -94,7 +93,7 @@ async fn dispatch_all(kafka: &str, catalogue: &Catalogue, sealer: &Sealer) -> BT
                 let dispatch = dispatch(template, channel, AttemptId { message_id, attempt: Attempt::FIRST }, sealer, &payload(whole), now);
                 let mut bytes = Vec::new();
                 encode_dispatch(&dispatch, &mut bytes);
-                let topic = Slot { lane: dispatch.lane, channel, turn: Turn::First }.topic("recado");
+                let topic = Slot { lane: dispatch.lane, channel, turn: Turn::First }.topic("recado.");
                 let record = FutureRecord::to(&topic).partition(0).key(&message_id.bytes()[..]).payload(&bytes);
                 producer.send(record, Duration::from_secs(5)).await.unwrap();
                 sent.insert(dispatch.attempt_id, format!("{template} on {} (every field: {whole})", channel.word()));
@@ -145,7 +144,7 @@ fn payload(whole: bool) -> Payload {
 
 async fn make_topics(kafka: &str) {
     let admin: AdminClient<DefaultClientContext> = config(kafka).create().unwrap();
-    let names: Vec<String> = Slot::all().map(|slot| slot.topic("recado")).chain(["recado.receipts".into(), "recado.dispatch-journal".into()]).collect();
+    let names: Vec<String> = Slot::all().map(|slot| slot.topic("recado.")).chain(["recado.receipts".into(), "recado.dispatch-journal".into()]).collect();
     let topic = |name| NewTopic::new(name, 1, TopicReplication::Fixed(1)).set("message.timestamp.type", "LogAppendTime");
     let topics: Vec<NewTopic<'_>> = names.iter().map(|name| topic(name)).collect();
     for made in admin.create_topics(&topics, &AdminOptions::new()).await.unwrap() {

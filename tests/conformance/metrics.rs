@@ -105,12 +105,12 @@ fn engine() {
     engine::receipt_astray();
     engine::dead_letter("not_avro");
     engine::gauges(0, 1, 1);
-    engine::held(0, 1);
-    engine::lag_records(0, "pix.transactions", 3);
+    engine::held(0, 0);
+    engine::lag_records(0, "pix.transactions", 5);
     engine::lag_seconds(0, "pix.transactions", Duration::from_millis(40));
-    observe::dry_run::record("pix", "notification");
-    observe::dry_run::message("pix.received", Channel::Sms, "rendered");
     engine::tasks(0, 8);
+    observe::dry_run::record("pix", "dispatched");
+    observe::dry_run::message("pix.received", Channel::Sms, "rendered");
 }
 
 fn dispatcher() {
