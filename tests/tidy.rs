@@ -74,7 +74,7 @@ const FENCES: &[Fence] = &[
 const EXPOSING: &[&str] = &["privacy", "template", "dispatch", "gateway", "channel"];
 
 /// Every folder of `src/`: a new one must say whether it is pure.
-const SHELL: &[&str] = &["cli", "config", "dispatch", "engine", "gateway", "observe", "privacy", "simulator", "topics"];
+const SHELL: &[&str] = &["app", "cli", "config", "dispatch", "engine", "gateway", "observe", "privacy", "simulator", "topics"];
 
 /// The modules of `lib.rs`.
 const ROOMS: &[&str] = &[
