@@ -47,7 +47,7 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         true
     }),
     ("I4 gap in seq", |evidence| {
-        let at = evidence.statuses.iter().position(|row| row.what.live && row.what.status.seq == 1);
+        let at = evidence.statuses.iter().position(|row| row.what.live && row.what.status.word == StatusWord::Requested);
         at.map(|at| evidence.statuses.remove(at)).is_some()
     }),
     ("I5 dispatch after the end", |evidence| {

@@ -322,9 +322,11 @@ impl Court<'_> {
                 let scripted = message.sends().any(|(other, call)| other == *attempt && unknown_by_script(call));
                 if scripted {
                     self.counts.one("outcomes unknown by script");
+                } else if self.in_flight_at_a_kill(message, *attempt) {
+                    self.counts.one("outcomes unknown by a kill");
                 } else if self.timed_out(message, *attempt) {
                     self.counts.one("outcomes unknown by the call's time-out");
-                } else if !self.in_flight_at_a_kill(message, *attempt) {
+                } else {
                     self.fault("I3 unknown without a cause", Some(id), format!("{attempt} was not in flight when a dispatcher was killed."));
                 }
             }
