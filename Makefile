@@ -40,7 +40,7 @@ test-registry: ## schemas in a real registry, Apicurio; needs a JDK of version 2
 	@$(CARGO) test --locked --features demo --test registry
 
 ##@ While working
-.PHONY: test-fast check rig rig-mutants bench kafka-up kafka-down build-from-source
+.PHONY: test-fast check rig rig-mutants bench numbers kafka-up kafka-down build-from-source
 test-fast: ## the tests that need no Java
 	@docker/deps.sh build
 	@$(CARGO) test --locked --features demo --lib --test tidy
@@ -49,7 +49,7 @@ check: ## formatting, lints, fences, licences
 	@docker/deps.sh check
 	cargo fmt --check
 	@$(CARGO) clippy --locked --features rig --all-targets -- -D warnings
-	@$(CARGO) clippy --locked --features rig --test conformance --test registry -- -D warnings
+	@$(CARGO) clippy --locked --features rig --test conformance --test registry --test numbers -- -D warnings
 	@$(CARGO) test --locked --features demo --test tidy
 	cargo deny --locked check licenses bans sources
 
@@ -66,6 +66,11 @@ rig-mutants: deps ## the rig with a seeded bug each: fails where one is not foun
 bench: ## what the way of a notification costs on this machine, in numbers; PARTS=latency for one part (benches/README.md)
 	@docker/deps.sh test
 	@$(CARGO) bench --locked --profile ci --features demo --bench lifecycle -- $(PARTS)
+
+numbers: ## what is promised in numbers and what this machine gives: red where it is off, and by how much
+	@docker/deps.sh test
+	@docker/kafka.sh libs > /dev/null
+	@$(CARGO) test --locked --features demo --test numbers -- --nocapture
 
 kafka-up: ## starts Apache Kafka on this machine, without Docker, and prints its address
 	@docker/deps.sh test

@@ -13,7 +13,6 @@ mod canary;
 mod engine;
 mod foreign;
 mod java;
-mod numbers;
 #[allow(dead_code, reason = "tests/conformance and tests/registry use the rest")]
 #[path = "../clients/parts.rs"]
 mod parts;
