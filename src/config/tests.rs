@@ -240,6 +240,25 @@ fn change(folder: &Folder, file: &str, from: &str, to: &str) {
     fs::write(path, text.replacen(from, to, 1)).unwrap();
 }
 
+/// The blocks of the README's first own route, in their order: schema, route, template.
+#[test]
+fn the_readmes_first_own_route_is_accepted_as_it_stands() {
+    let readme = include_str!("../../README.md");
+    let chapter = readme.split("## Your first own route").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let block = |language: &str, which: usize| {
+        let text = chapter.split(&format!("```{language}\n")).nth(which + 1).and_then(|rest| rest.split("```").next()).unwrap();
+        text.lines().map(|line| line.strip_prefix("   ").unwrap_or(line)).collect::<Vec<_>>().join("\n")
+    };
+    let folder = shipped();
+    fs::write(folder.0.path().join("schemas/purchase.avsc"), block("json", 0)).unwrap();
+    fs::write(folder.0.path().join("routes/purchases.toml"), block("toml", 0)).unwrap();
+    fs::write(folder.0.path().join("templates/compra.toml"), block("toml", 1)).unwrap();
+    let (config, messages) = Config::load_all(folder.0.path()).unwrap();
+    assert!(messages.topics().contains(&"cards.purchases".to_owned()));
+    let about_it: Vec<_> = config.warnings.iter().filter(|fault| fault.file.contains("purchases") || fault.file.contains("compra")).collect();
+    assert!(about_it.is_empty(), "{about_it:#?}");
+}
+
 #[test]
 fn the_configuration_as_shipped_has_no_faults() {
     let folder = shipped();
