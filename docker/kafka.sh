@@ -10,6 +10,7 @@
 # Environment of `start`:
 #   KAFKA_ADVERTISED="PORT ..."   the client ports to advertise, one a node: where a proxy listens
 #   KAFKA_EXTRA="key=value ..."   more broker settings, without spaces in the values
+#   KAFKA_JAVA="option ..."       how Java compiles; without it, for a quick start rather than for speed
 #   KAFKA_SECURE=1                clients need TLS and SCRAM-SHA-512: DIR/tls/ca.pem is the CA, the users are recado/recado-secret and intruder/intruder-secret
 set -eu
 version=4.3.1
@@ -62,7 +63,8 @@ certificates() { # certificates DIR: a CA and a server certificate for 127.0.0.1
 
 launch() { # launch I DIR: one node, in a session of its own, so that a signal to the caller's group does not reach it
     : > "$2/logs/node$1.out"
-    setsid java -Xms512m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile="$2/log4j2.properties" -Dkafka.logs.dir="$2/logs" \
+    # shellcheck disable=SC2086  # words
+    setsid java -Xms512m -Xmx512m -XX:+UseSerialGC ${KAFKA_JAVA:--XX:TieredStopAtLevel=1} -Dlog4j2.configurationFile="$2/log4j2.properties" -Dkafka.logs.dir="$2/logs" \
         -cp "$libs/*" kafka.Kafka "$2/node$1.properties" >> "$2/logs/node$1.out" 2>&1 < /dev/null &
     echo $! > "$2/node$1.pid"
 }
