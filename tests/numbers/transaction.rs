@@ -68,7 +68,6 @@ fn outputs(topics: &[Arc<str>]) -> Vec<Output> {
 
 /// What so many transactions, one after the other, took and cost.
 #[derive(Debug)]
-#[expect(dead_code, reason = "printed whole")]
 struct Round {
     p50: Duration,
     /// Of one transaction.
