@@ -25,6 +25,11 @@ struct Minute {
 }
 
 impl Window {
+    /// Whether the window has this hash: then it is the same event again.
+    pub fn contains(&self, hash: &Hash) -> bool {
+        self.seen.contains(hash)
+    }
+
     /// Takes a hash in at `now`; false when the window has it already: then it is the same event again.
     pub fn insert(&mut self, hash: Hash, now: Timestamp) -> bool {
         let new = self.seen.insert(hash);

@@ -176,11 +176,11 @@ impl Task {
         let id = MessageId::derive(at.time, &source, 0);
         let name = &shared.inputs.inputs()[input].name;
         let unique: &[u8] = notification.event_id.as_ref().map_or(id.bytes().as_slice(), |event_id| event_id.as_bytes());
-        if !self.window.insert(shared.pepper.hash(&[b"dedup", name.as_bytes(), unique]), now) {
+        let event = shared.pepper.hash(&[b"dedup", name.as_bytes(), unique]);
+        if self.window.contains(&event) {
             metrics::duplicate(name);
             return Ok(());
         }
-        self.first_of_block.get_or_insert(id);
         let begins = at.time.min(now);
         let expiry = notification.expires_at.map_or(begins.plus(named.expiry), |own| own.min(begins.plus(named.expiry)));
         let cancel_hash = notification
@@ -188,8 +188,8 @@ impl Task {
             .as_ref()
             .filter(|_| shared.inputs.inputs()[input].has_cancel)
             .map(|event_id| shared.pepper.hash(&[b"cancel", name.as_bytes(), event_id.as_bytes()]));
-        let cancelled = cancel_hash.map(|hash| self.take_cancel(&hash)).transpose()?.unwrap_or(false);
-        let obstacle = if cancelled { Some(Reason::Cancelled) } else { notification.obstacle };
+        let cancelled = cancel_hash.map(|hash| self.cancelled_first(&hash)).transpose()?.flatten();
+        let obstacle = if cancelled.is_some() { Some(Reason::Cancelled) } else { notification.obstacle };
         let (state, decisions) = delivery::request(Request { route: named.route.clone(), expiry, obstacle }, now);
         let lives = !decisions.contains(&Decision::Forget);
         let (mut sealed, mut sealed_code) = (Vec::new(), None);
@@ -198,6 +198,13 @@ impl Task {
             if let Some(code) = &notification.code {
                 sealed_code = Some(shared.sealer.seal_text(Purpose::Code, customer, id, expiry, code, now)?);
             }
+        }
+        // Nothing may fail from here on: what could not be sealed comes again, and must not meet its own traces.
+        self.window.insert(event, now);
+        self.first_of_block.get_or_insert(id);
+        if let (Some(hash), Some((until, stored))) = (cancel_hash, cancelled) {
+            self.cancels_first.remove(&(until, hash));
+            self.overlay.delete(stored::cancel_key(&hash), stored);
         }
         let personal = shared.inputs.inputs()[input].key_personal;
         let record_key = key.filter(|_| !personal).map_or_else(|| customer.to_string().into_bytes(), <[u8]>::to_vec);
@@ -222,14 +229,13 @@ impl Task {
         Ok(())
     }
 
-    /// Whether the cancel of this event came first; its entry is spent.
-    fn take_cancel(&mut self, hash: &Hash) -> Result<bool, TaskError> {
-        let key = stored::cancel_key(hash);
-        let Some((bytes, stored)) = self.load(&key)? else { return Ok(false) };
-        let CancelEntry::Cancelled(until) = CancelEntry::read(&bytes)? else { return Ok(false) };
-        self.cancels_first.remove(&(until, *hash));
-        self.overlay.delete(key, stored);
-        Ok(true)
+    /// Whether the cancel of this event came first: until when it is kept, and whether it is stored.
+    fn cancelled_first(&self, hash: &Hash) -> Result<Option<(Timestamp, bool)>, TaskError> {
+        let Some((bytes, stored)) = self.load(&stored::cancel_key(hash))? else { return Ok(None) };
+        Ok(match CancelEntry::read(&bytes)? {
+            CancelEntry::Cancelled(until) => Some((until, stored)),
+            CancelEntry::Delivery(_) => None,
+        })
     }
 
     /// The bank withdraws an event.

@@ -1,10 +1,14 @@
 //! The engine on real Kafka: one notification through it, and what a restart makes of it.
 
-use crate::bank::pix_received;
-use crate::rig::{World, dispatches, outcome, receipt, statuses, words};
+use crate::bank::{challenge, pix_received};
+use crate::rig::{Running, World, dispatches, outcome, receipt, statuses, words};
 use crate::support::Writer;
 use rdkafka::Message;
+use recado::delivery::Timestamp;
 use recado::delivery::{Outcome, Receipt, StatusWord};
+use recado::privacy::{KeyError, KeyId, KeyKind, KeyService, Pepper, Reference, Sealer, SharedKey};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,5 +66,57 @@ async fn without_a_receipt_the_delivery_falls_back_after_its_wait_also_over_a_re
     told.until("the end", |read| words(read).contains(&StatusWord::Delivered));
     assert_eq!(words(&told.read), [StatusWord::Requested, StatusWord::Fallback, StatusWord::Delivered]);
     drop(heart);
+    engine.stop();
+}
+
+/// Keys in files whose code epochs cannot be had the first few times.
+struct Faltering {
+    keys: Arc<dyn KeyService>,
+    left: AtomicU32,
+}
+
+impl KeyService for Faltering {
+    fn prepare(&self, customers: &[Reference], now: Timestamp) -> Result<(), KeyError> {
+        self.keys.prepare(customers, now)
+    }
+    fn customer(&self, customer: Reference, now: Timestamp) -> Result<(KeyId, SharedKey), KeyError> {
+        self.keys.customer(customer, now)
+    }
+    fn customer_by_id(&self, customer: Reference, id: KeyId) -> Result<SharedKey, KeyError> {
+        self.keys.customer_by_id(customer, id)
+    }
+    fn epoch(&self, kind: KeyKind, at: Timestamp) -> Result<(KeyId, SharedKey), KeyError> {
+        if self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+            return Err(KeyError::Unavailable);
+        }
+        self.keys.epoch(kind, at)
+    }
+    fn epoch_by_id(&self, kind: KeyKind, id: KeyId) -> Result<SharedKey, KeyError> {
+        self.keys.epoch_by_id(kind, id)
+    }
+    fn destroy_customer(&self, customer: Reference) -> Result<(), KeyError> {
+        self.keys.destroy_customer(customer)
+    }
+    fn destroy_past(&self, now: Timestamp) -> Result<usize, KeyError> {
+        self.keys.destroy_past(now)
+    }
+    fn pepper(&self) -> Arc<Pepper> {
+        self.keys.pepper()
+    }
+}
+
+/// The hash of the event went into the deduplication window before its code was sealed: the second try met it there and took the code for a duplicate.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_cannot_be_sealed_at_once_is_sent_when_it_can() {
+    let world = World::new("faltering", 1).await;
+    let writer = Writer::new();
+    let mut shared = Arc::into_inner(world.shared(world.settings("a"))).unwrap();
+    shared.sealer = Sealer::new(Arc::new(Faltering { keys: shared.sealer.keys().clone(), left: AtomicU32::new(3) }));
+    let engine = Running::start(Arc::new(shared));
+    world.wait_for_start(&engine);
+    writer.send(&world.input("auth.challenges"), 0, b"customer-1", &challenge("c-1", "customer-1", "+5511987654321", "481516"));
+    let mut sent = world.dispatches();
+    sent.until("the dispatch", |read| read.len() == 1);
+    assert!(dispatches(&sent.read)[0].sealed_code.is_some());
     engine.stop();
 }

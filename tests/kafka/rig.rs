@@ -221,7 +221,8 @@ pub struct Running {
 }
 
 impl Running {
-    fn start(shared: Arc<Shared>) -> Self {
+    /// With what its threads share.
+    pub fn start(shared: Arc<Shared>) -> Self {
         // The engine says so too, but not before it has opened its clients.
         shared.health.set(Cause::NotJoined(0), Some("Not started yet.".into()));
         let stop = Arc::new(AtomicBool::new(false));

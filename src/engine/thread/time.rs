@@ -42,7 +42,7 @@ impl Engine {
         }
     }
 
-    /// Whether the clocks of the partitions in use agree; if not, nothing fires and nothing is requested.
+    /// Whether the clocks of the partitions in use agree; if not, nothing fires.
     pub(super) fn clocks_agree(&mut self, now: Timestamp) -> bool {
         let disagree = kafka_time::disagree(self.tasks.values().filter_map(|task| task.clock.offset(now)));
         if disagree != self.disagreed {
