@@ -7,6 +7,8 @@ export PATH := $(CACHE)/tools/bin:$(PATH)
 # RocksDB ready built where it can be had (docker/rocksdb.sh says what and why).
 CARGO = env="$$(docker/rocksdb.sh)" && eval "$$env" && cargo
 KAFKA := .recado/kafka
+# Where speed is measured, the broker's Java compiles as a bank's does; tests want it to start quickly (docker/kafka.sh).
+WARM_KAFKA = KAFKA_JAVA="$${KAFKA_JAVA:--XX:+TieredCompilation}"
 
 ##@ Begin here
 .PHONY: help demo deps test
@@ -65,12 +67,12 @@ rig-mutants: deps ## the rig with a seeded bug each: fails where one is not foun
 
 bench: ## what the way of a notification costs on this machine, in numbers; PARTS=latency for one part (benches/README.md)
 	@docker/deps.sh test
-	@$(CARGO) bench --locked --profile ci --features demo --bench lifecycle -- $(PARTS)
+	@export $(WARM_KAFKA); $(CARGO) bench --locked --profile ci --features demo --bench lifecycle -- $(PARTS)
 
 numbers: ## what is promised in numbers and what this machine gives: red where it is off, and by how much
 	@docker/deps.sh test
 	@docker/kafka.sh libs > /dev/null
-	@$(CARGO) test --locked --features demo --test numbers -- --nocapture
+	@export $(WARM_KAFKA); $(CARGO) test --locked --features demo --test numbers -- --nocapture
 
 kafka-up: ## starts Apache Kafka on this machine, without Docker, and prints its address
 	@docker/deps.sh test

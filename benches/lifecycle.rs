@@ -21,6 +21,7 @@ use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use apache_avro::{Decimal, Schema};
 use process::{Instance, More, Stage};
+use rdkafka::Message;
 use recado::delivery::{Outcome, Reason};
 use recado::event::records::{self, Returned};
 use recado::simulator::{self, Channel, Line, Phone};
@@ -68,7 +69,8 @@ fn heading(part: &str) {
 // Record → provider call
 
 const RATE: u64 = 500;
-const WARM: u64 = 5 * RATE;
+/// A broker's Java compiles for half a minute under this load; one that has run for days does not.
+const WARM: u64 = 40 * RATE;
 const MEASURED: u64 = 30 * RATE;
 
 async fn latency() {
@@ -82,7 +84,33 @@ async fn latency() {
     let calls = until_calls(&stage, count).await;
     let all: Vec<i64> = sorted(&calls).into_iter().skip(usize::try_from(WARM).unwrap()).collect();
     println!("{}", Spread::of(all));
+    let (decided, called) = stages(&stage, &calls);
+    println!("  of it, until the dispatch is appended in the engine's transaction: {decided}");
+    println!("  of it, from there through commit, journal and back to the call: {called}");
+    let metrics = scrape(&instance).await;
+    for name in ["recado_commit_duration_seconds", "recado_journal_read_back_seconds"] {
+        let of = |end: &str| -> f64 {
+            let all = metrics.lines().filter(|line| line.starts_with(&format!("{name}_{end}")));
+            all.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        };
+        println!("  {name}: {} measured, {:.1} ms each", of("count"), 1_000.0 * of("sum") / of("count"));
+    }
     instance.stop();
+}
+
+/// Before and after the broker took the dispatch (its own time, of the same machine).
+fn stages(stage: &Stage, calls: &[simulator::CallLine]) -> (Spread, Spread) {
+    let mut dispatches = Reader::new(&[(&format!("{}dispatch.whatsapp", stage.prefix), i32::from(PARTITIONS))]);
+    let mut appended = BTreeMap::new();
+    dispatches.until("all dispatches", |read| read.len() >= calls.len());
+    for message in &dispatches.read {
+        let dispatch = records::decode_dispatch(support::value(message)).unwrap();
+        appended.insert(dispatch.attempt_id.to_string(), message.timestamp().to_millis().unwrap());
+    }
+    let mut pairs: Vec<(i64, i64, i64)> = calls.iter().map(|call| (record_ms(call), appended[call.attempt_id.as_ref().unwrap()], call.time_ms)).collect();
+    pairs.sort_unstable();
+    let measured = || pairs.iter().skip(usize::try_from(WARM).unwrap());
+    (Spread::of(measured().map(|(record, at, _)| at - record).collect()), Spread::of(measured().map(|(_, at, call)| call - at).collect()))
 }
 
 /// By record time: what each took.

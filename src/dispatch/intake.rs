@@ -112,7 +112,9 @@ impl Intake {
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")
             .set("check.crcs", "true")
-            .set("fetch.wait.max.ms", "20")
+            // Why not each record at once: see the engine's consumer (`engine/thread/group.rs`).
+            .set("fetch.wait.max.ms", "10")
+            .set("fetch.min.bytes", "65536")
             .set("queued.min.messages", "1000")
             .set("queued.max.messages.kbytes", "16384")
             .set("fetch.queue.backoff.ms", "10");

@@ -78,7 +78,9 @@ pub fn tail(settings: &Settings, stop: Stop) -> anyhow::Result<(thread_queue::Se
         .set("enable.auto.commit", "false")
         .set("isolation.level", "read_uncommitted")
         .set("auto.offset.reset", "error")
+        // Why not each record at once: see the engine's consumer (`engine/thread/group.rs`).
         .set("fetch.wait.max.ms", "5")
+        .set("fetch.min.bytes", "65536")
         .set("fetch.queue.backoff.ms", "10");
     let consumer: BaseConsumer = config.create().context("creating the journal's consumer")?;
     let (orders, inbox) = thread_queue::channel();

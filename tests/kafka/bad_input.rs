@@ -6,6 +6,7 @@ use crate::registry::Registry;
 use crate::rig::{Running, World, dispatches, outcome, receipt, statuses};
 use crate::support::{self, Reader, Writer};
 use rdkafka::Message;
+use rdkafka::admin::ResourceSpecifier;
 use rdkafka::message::{Headers, OwnedMessage};
 use recado::delivery::{Outcome, Partition, Reason, Receipt, SourcePosition, StatusWord};
 use recado::event::dead_letter::{self, Original, Value};
@@ -48,7 +49,7 @@ async fn each_bad_record_has_its_reason_and_the_partition_goes_on() {
     .await;
     world.schemas = std::sync::Arc::new(registry.cache.clone());
     let pix = world.input("pix.transactions");
-    support::alter(&pix, &[("max.message.bytes", "20000000")]).await;
+    support::alter(ResourceSpecifier::Topic(&pix), &[("max.message.bytes", "20000000")]).await;
     let engine = world.engine(world.settings("a"));
     world.wait_for_start(&engine);
     let before = dead_letters_counted();

@@ -4,6 +4,7 @@ use crate::bank::{self, Pix};
 use crate::rig::{World, dispatches};
 use crate::support::{self, Reader, Writer};
 use rdkafka::Message;
+use rdkafka::admin::ResourceSpecifier;
 use rdkafka::message::{Headers, OwnedMessage};
 use recado::observe::health::Cause;
 use std::fs;
@@ -69,7 +70,7 @@ async fn a_record_whose_outputs_kafka_refuses_becomes_a_dead_letter_and_those_ar
     let engine = world.engine(world.settings("a"));
     world.wait_for_start(&engine);
     // A broker whose limit is below what the engine may write: only the record with a long name meets it.
-    support::alter(&dispatches_topic, &[("message.timestamp.type", "LogAppendTime"), ("max.message.bytes", "1500")]).await;
+    support::alter(ResourceSpecifier::Topic(&dispatches_topic), &[("message.timestamp.type", "LogAppendTime"), ("max.message.bytes", "1500")]).await;
     let pix = world.input("pix.transactions");
     let send = |event_id: &str, payee: &str| {
         writer.send(&pix, 0, b"customer-1", &Pix { event_id, payee, ..Pix::default() }.bytes());

@@ -110,12 +110,12 @@ pub async fn create(topics: &[(&str, i32, &[(&str, &str)])]) {
     }
 }
 
-/// Changes settings of a topic.
-pub async fn alter(topic: &str, settings: &[(&str, &str)]) {
+/// Changes settings of a topic, or of the broker.
+pub async fn alter(of: ResourceSpecifier<'_>, settings: &[(&str, &str)]) {
     let admin: AdminClient<DefaultClientContext> = client().create().expect("an admin client can be made");
-    let altered = settings.iter().fold(AlterConfig::new(ResourceSpecifier::Topic(topic)), |config, (key, value)| config.set(key, value));
+    let altered = settings.iter().fold(AlterConfig::new(of), |config, (key, value)| config.set(key, value));
     for result in admin.alter_configs([&altered], &AdminOptions::new()).await.expect("the broker answers") {
-        result.expect("a topic's settings can be changed");
+        result.expect("settings can be changed");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::support;
 use rdkafka::ClientConfig;
+use rdkafka::admin::ResourceSpecifier;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use recado::delivery::{Channel, Lane};
@@ -18,16 +19,18 @@ const VALUE_BYTES: usize = 350;
 const P50_MAX: Duration = Duration::from_millis(20);
 /// What two cores can do in that time. Within it a quiet machine of two cores *can* keep the 20 ms; beyond it none can.
 const CPU_MAX: Duration = Duration::from_millis(40);
-/// The same over all 15 topics is further off: librdkafka sends one request for each partition, 120 of them, and the broker spends 0.45 ms on each. Measured on
-/// two cores: 60 ms of CPU, p50 66 to 91 ms; 38 ms of CPU and p50 39 ms on a busy machine with a broker whose Java compiles well instead of quickly
-/// (`KAFKA_JAVA` of docker/kafka.sh). So much more than the 60 ms is a loss of ours.
+/// Over all 15 topics a transaction is further off, and the reason is not ours: librdkafka sends one request for each of the 120 partitions, a broker takes one
+/// request of a connection at a time, and before the first record of each it asks its own transaction coordinator whether the partition belongs to the
+/// transaction (`transaction.partition.verification.enable`, KIP-890). Measured on two quiet cores: p50 42 to 44 ms and 45 to 49 ms of the broker's CPU; 18 ms and
+/// 23 to 29 ms when the broker does not ask. So the 20 ms are judged without the question, and with it that nothing is lost beyond it.
+const P50_OVER_ALL_MAX: Duration = Duration::from_millis(60);
 const CPU_OVER_ALL_MAX: Duration = Duration::from_millis(90);
 /// A machine is quiet while others use less than this share of it.
 const QUIET: f64 = 0.1;
 /// Between two transactions, as under load: one that begins at once would wait for the broker to end the one before (engine.md §8).
 const PACE: Duration = Duration::from_millis(100);
-/// Transactions before the first round: the broker's code is compiled while it runs.
-const WARMING: usize = 100;
+/// Transactions before the first round, over all topics and without a pause: the broker's code is compiled while it runs.
+const WARMING: usize = 400;
 /// The best of so many rounds counts: noise only adds.
 const ROUNDS: usize = 3;
 const TRANSACTIONS: u32 = 30;
@@ -37,19 +40,32 @@ async fn a_transaction_of_a_thousand_records_commits_within_20_ms_at_the_median(
     let bench = Bench::new().await;
     let (usual, all) = (outputs(&bench.usual()), outputs(&bench.every()));
     for _ in 0..WARMING {
-        bench.commit(&usual);
+        bench.commit(&all, Duration::ZERO);
     }
-    let rounds = bench.rounds("the topics that one kind of traffic uses", &usual);
-    let over_all = bench.rounds("all topics", &all);
+    let judged = [
+        ("the 4 topics that one kind of traffic uses", bench.rounds(&usual), P50_MAX, CPU_MAX),
+        ("all 15 topics", bench.rounds(&all), P50_OVER_ALL_MAX, CPU_OVER_ALL_MAX),
+    ];
+    support::alter(ResourceSpecifier::Broker(1), &[("transaction.partition.verification.enable", "false")]).await;
+    let unasked = ("all 15 topics, without the broker's question about each partition", bench.rounds(&all), P50_MAX, CPU_OVER_ALL_MAX);
+    let faults: Vec<String> = judged.into_iter().chain([unasked]).filter_map(|(what, rounds, p50, cpu)| verdict(what, &rounds, p50, cpu)).collect();
+    assert!(faults.is_empty(), "{}", faults.join(" "));
+}
+
+/// What the best round says, and how far off it is; a fault when it is too far.
+fn verdict(what: &str, rounds: &[Round], p50_max: Duration, cpu_max: Duration) -> Option<String> {
+    for round in rounds {
+        eprintln!("{RECORDS} records over {what}: {round:.1?}");
+    }
     let quiet = rounds.iter().filter(|round| round.others < QUIET).map(|round| round.p50).min();
+    let cpu = rounds.iter().map(|round| round.client_cpu + round.broker_cpu).min().unwrap();
     match quiet {
-        Some(p50) => assert!(p50 < P50_MAX, "p50 is {p50:.1?} on a quiet machine, {:.1} times {P50_MAX:?}", p50.as_secs_f64() / P50_MAX.as_secs_f64()),
-        None => eprintln!("Others used this machine all the time: what a transaction takes is not judged, only its work."),
+        Some(p50) => eprintln!("  p50 {p50:.1?}: {:.1} times the promised {P50_MAX:?}.", p50.as_secs_f64() / P50_MAX.as_secs_f64()),
+        None => eprintln!("  Others used this machine all the time: what a transaction takes is not judged, only its work."),
     }
-    for (rounds, most) in [(rounds, CPU_MAX), (over_all, CPU_OVER_ALL_MAX)] {
-        let cpu = rounds.iter().map(|round| round.client_cpu + round.broker_cpu).min().unwrap();
-        assert!(cpu < most, "a transaction costs {cpu:.1?} of CPU, {:.1} times {most:?}", cpu.as_secs_f64() / most.as_secs_f64());
-    }
+    let slow = quiet.filter(|p50| *p50 >= p50_max).map(|p50| format!("A transaction over {what} takes {p50:.1?} at the median, not {p50_max:?}."));
+    let dear = (cpu >= cpu_max).then(|| format!("A transaction over {what} costs {cpu:.1?} of CPU, not {cpu_max:?}."));
+    slow.or(dear)
 }
 
 /// So many records, evenly over all partitions of these topics.
@@ -148,16 +164,12 @@ impl Bench {
         every(&self.topics)
     }
 
-    fn rounds(&self, what: &str, outputs: &[Output]) -> Vec<Round> {
-        let rounds: Vec<Round> = (0..ROUNDS).map(|_| self.round(outputs)).collect();
-        for round in &rounds {
-            eprintln!("{RECORDS} records over {what}: {round:.1?}");
-        }
-        rounds
+    fn rounds(&self, outputs: &[Output]) -> Vec<Round> {
+        (0..ROUNDS).map(|_| self.round(outputs)).collect()
     }
 
-    fn commit(&self, outputs: &[Output]) -> Duration {
-        self.consumer.poll(PACE);
+    fn commit(&self, outputs: &[Output], pause: Duration) -> Duration {
+        self.consumer.poll(pause);
         let group = self.consumer.group_metadata().unwrap();
         let started = Instant::now();
         match self.transactor.run(outputs, &self.positions, &group) {
@@ -170,7 +182,7 @@ impl Bench {
         let broker = std::fs::read_to_string(support::broker().folder.join("node1.pid")).unwrap();
         let cpu = || (cpu_of("self"), cpu_of(broker.trim()), cpu_of_all());
         let (began, before) = (Instant::now(), cpu());
-        let mut took: Vec<Duration> = (0..TRANSACTIONS).map(|_| self.commit(outputs)).collect();
+        let mut took: Vec<Duration> = (0..TRANSACTIONS).map(|_| self.commit(outputs, PACE)).collect();
         let (span, after) = (began.elapsed(), cpu());
         took.sort();
         let (client, broker, all) = (after.0 - before.0, after.1 - before.1, after.2 - before.2);
