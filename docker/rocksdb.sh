@@ -25,7 +25,8 @@ case $host in
 esac
 
 # The library must be of the version that the crate was made for, and the headers are the crate's own. The metadata is one line of JSON.
-packages=$(cargo metadata --format-version 1 --locked --filter-platform "$host" | tr ',{}' '\n\n\n')
+metadata=$(cargo metadata --format-version 1 --locked --filter-platform "$host") || { say "cargo could not fetch the crates; its reason stands above."; exit 1; }
+packages=$(printf '%s' "$metadata" | tr ',{}' '\n\n\n')
 version=$(printf '%s\n' "$packages" | sed -n 's/.*librocksdb-sys@[0-9.]*+\([0-9]*\.[0-9]*\.[0-9]*\)".*/\1/p' | sort -u)
 crate=$(printf '%s\n' "$packages" | sed -n 's/^"manifest_path":"\(.*librocksdb-sys[^/]*\)\/Cargo.toml"$/\1/p')
 include=$crate/rocksdb/include
