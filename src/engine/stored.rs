@@ -250,3 +250,122 @@ impl<'a> Reader<'a> {
         if self.rest.is_empty() { Ok(()) } else { Err(BadBytes::Shape) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::{self, Channel, Lane, OnUnknown, Request, Route, Step, WaitFor};
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    const ID: MessageId = MessageId::from_bytes([0xab; 16]);
+
+    fn state() -> State {
+        let second = Duration::from_secs(1);
+        let steps = vec![Step::new(Channel::Sms, "pix_sms", 10 * second, 30 * second, WaitFor::Delivered)];
+        let route = Route { lane: Lane::Express, steps, on_unknown: OnUnknown::GiveUp, linger: 600 * second, call_max: 5 * second };
+        delivery::request(Request { route, expiry: Timestamp::from_millis(300_000), obstacle: None }, Timestamp::from_millis(0)).0
+    }
+
+    fn whole() -> Delivery {
+        Delivery {
+            source_offset: 7,
+            source_topic: "pix".into(),
+            receipts_applied: 258,
+            route: "pix.sent".into(),
+            customer: Reference::from_bytes([0xcc; 16]),
+            record_key: b"k-1".to_vec(),
+            event_id: Some("e-1".into()),
+            cancel_hash: Some([0xdd; 16]),
+            sealed: vec![1, 2],
+            sealed_code: Some(vec![3]),
+            traceparent: Some("00-t".into()),
+            state: state(),
+        }
+    }
+
+    /// The machine's own bytes, at the end, have their golden bytes in `delivery/properties.rs`.
+    fn with_state(parts: &[&[u8]]) -> Vec<u8> {
+        let mut bytes = parts.concat();
+        state().write(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn keys_have_these_bytes_for_ever() {
+        assert_eq!(hex::encode(delivery_key(&ID)), format!("73{}", "ab".repeat(16)));
+        assert_eq!(hex::encode(cancel_key(&[0xcd; 16])), format!("78{}", "cd".repeat(16)));
+        assert_eq!(POSITIONS_KEY, b"p");
+        assert_eq!(message_id_of(&delivery_key(&ID)), Some(ID));
+        assert_eq!(message_id_of(&cancel_key(ID.bytes())), None);
+        assert_eq!(message_id_of(&delivery_key(&ID)[..16]), None);
+    }
+
+    #[test]
+    fn version_1_of_a_delivery_has_these_bytes_for_ever() {
+        let golden = with_state(&[
+            b"\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\x01\x02",
+            &[0xcc; 16],
+            b"\0\0\0\x03pix\0\0\0\x08pix.sent\0\0\0\x03k-1",
+            b"\x01\0\0\0\x03e-1",
+            b"\x01\0\0\0\x10",
+            &[0xdd; 16],
+            b"\0\0\0\x02\x01\x02",
+            b"\x01\0\0\0\x01\x03",
+            b"\x01\0\0\0\x0400-t",
+        ]);
+        assert_eq!(whole().write(), golden);
+        assert_eq!(Delivery::read(&golden), Ok(whole()));
+        for length in 0..golden.len() {
+            assert!(Delivery::read(&golden[..length]).is_err(), "{length}");
+        }
+        let bare = Delivery { event_id: None, cancel_hash: None, sealed: Vec::new(), sealed_code: None, traceparent: None, ..whole() };
+        let golden =
+            with_state(&[b"\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\x01\x02", &[0xcc; 16], b"\0\0\0\x03pix\0\0\0\x08pix.sent\0\0\0\x03k-1", b"\0\0\0\0\0\0\0\0"]);
+        assert_eq!(bare.write(), golden);
+        assert_eq!(Delivery::read(&golden), Ok(bare));
+    }
+
+    #[test]
+    fn version_1_of_the_cancel_index_has_these_bytes_for_ever() {
+        for (entry, golden) in [
+            (CancelEntry::Delivery(ID), format!("0101{}", "ab".repeat(16))),
+            (CancelEntry::Cancelled(Timestamp::from_millis(1_764_900_000_123)), "01020000019aec3cd17b".into()),
+        ] {
+            let golden = hex::decode(golden).unwrap();
+            assert_eq!(entry.write(), golden);
+            assert_eq!(CancelEntry::read(&golden), Ok(entry));
+            assert_eq!(CancelEntry::read(&golden[..golden.len() - 1]), Err(BadBytes::Shape));
+            assert_eq!(CancelEntry::read(&[golden.as_slice(), b"\0"].concat()), Err(BadBytes::Shape));
+        }
+        assert_eq!(CancelEntry::read(b"\x01\x03"), Err(BadBytes::Shape));
+    }
+
+    #[test]
+    fn version_1_of_the_position_record_has_these_bytes_for_ever() {
+        let positions = Positions(BTreeMap::from([("receipts".into(), 7), ("pix".into(), -1)]));
+        let golden = b"\x01\0\0\0\x03pix\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\x08receipts\0\0\0\0\0\0\0\x07";
+        assert_eq!(positions.write(), golden);
+        assert_eq!(Positions::read(golden), Ok(positions));
+        assert_eq!(Positions::read(b"\x01"), Ok(Positions::default()));
+        assert_eq!(Positions::read(&golden[..golden.len() - 1]), Err(BadBytes::Shape));
+    }
+
+    #[test]
+    fn what_a_newer_recado_wrote_is_named_as_such() {
+        assert_eq!(Delivery::read(&[2]), Err(BadBytes::Version(2)));
+        assert_eq!(CancelEntry::read(&[2]), Err(BadBytes::Version(2)));
+        assert_eq!(Positions::read(&[2]), Err(BadBytes::Version(2)));
+        assert_eq!(Positions::read(&[]), Err(BadBytes::Shape));
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_that_are_not_ours_never_panic(noise in proptest::collection::vec(any::<u8>(), 0..120)) {
+            let ours = [&[VERSION], noise.as_slice()].concat();
+            for bytes in [&noise, &ours] {
+                let _ = (Delivery::read(bytes), CancelEntry::read(bytes), Positions::read(bytes));
+            }
+        }
+    }
+}
