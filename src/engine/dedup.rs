@@ -2,6 +2,7 @@
 //!
 //! Easily got wrong: the minute is that of the decision, not of the event; a minute expires as a whole.
 
+use super::stored::{self, BadBytes};
 use crate::delivery::{MessageId, Timestamp};
 use std::collections::{BTreeMap, HashSet};
 
@@ -40,13 +41,9 @@ impl Window {
     }
 
     /// A block that was read back when the partition opened.
-    pub fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), BadBlock> {
-        let minute = key.get(1..5).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes).ok_or(BadBlock)?;
-        let (&version, hashes) = value.split_first().ok_or(BadBlock)?;
-        let (hashes, rest) = hashes.as_chunks::<16>();
-        if version != 1 || !rest.is_empty() || key.len() != 21 {
-            return Err(BadBlock);
-        }
+    pub fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), BadBytes> {
+        let minute = stored::minute_of(key).ok_or(BadBytes::Shape)?;
+        let hashes = stored::read_block(value)?;
         let minute = self.minutes.entry(minute).or_default();
         minute.hashes.extend(hashes);
         minute.written = minute.hashes.len();
@@ -55,13 +52,12 @@ impl Window {
         Ok(())
     }
 
-    /// The blocks to write with this transaction, one for each minute that has fresh hashes. `first` is the message id of one of its events: it makes the key
-    /// unique. Key: `d` ‖ minute (4) ‖ message id (16); value: version 1 ‖ hashes, 16 bytes each.
+    /// The blocks to write with this transaction, as keys and values, one for each minute that has fresh hashes. `first` is the message id of one of its events.
     pub fn take_blocks(&mut self, first: MessageId) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut blocks = Vec::new();
         for (number, minute) in self.minutes.iter_mut().rev().take_while(|(_, minute)| minute.written < minute.hashes.len()) {
-            let key = [b"d".as_slice(), &number.to_be_bytes(), first.bytes()].concat();
-            let value = [&[1], minute.hashes[minute.written..].as_flattened()].concat();
+            let key = stored::block_key(*number, &first);
+            let value = stored::write_block(&minute.hashes[minute.written..]);
             minute.written = minute.hashes.len();
             minute.blocks.push(key.clone());
             blocks.push((key, value));
@@ -91,11 +87,6 @@ impl Window {
         self.seen.len()
     }
 }
-
-/// Bytes that are no block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the bytes are not a deduplication block")]
-pub struct BadBlock;
 
 fn minute_of(at: Timestamp) -> u32 {
     u32::try_from(at.millis().max(0) / 60_000).unwrap_or(u32::MAX)
@@ -137,9 +128,10 @@ mod tests {
     fn bytes_that_are_no_block_are_refused() {
         let mut window = Window::default();
         let key = [b"d\x00\x00\x00\x64".as_slice(), &[9; 16]].concat();
-        for value in [&[][..], &[2; 17], &[1; 18]] {
-            assert_eq!(window.restore(&key, value), Err(BadBlock));
+        for (value, bad) in [([].as_slice(), BadBytes::Shape), ([2; 17].as_slice(), BadBytes::Version(2)), ([1; 18].as_slice(), BadBytes::Shape)] {
+            assert_eq!(window.restore(&key, value), Err(bad));
         }
-        assert_eq!(window.restore(b"d", &[1]), Err(BadBlock));
+        assert_eq!(window.restore(b"d", &[1]), Err(BadBytes::Shape));
+        assert_eq!(window.events(), 0);
     }
 }

@@ -6,8 +6,8 @@
 use super::end_offsets::EndOffsets;
 use super::poison::Note;
 use super::resume::{self, Known, Oddity};
-use super::store::{Meta, PartitionStore, StoreError};
-use super::stored::{POSITIONS_KEY, Positions};
+use super::store::{PartitionStore, StoreError};
+use super::stored::{Meta, POSITION_KEY, Positions};
 use super::task::{Task, TaskError};
 use super::thread::Shared;
 use super::topic_id::topic_id;
@@ -333,7 +333,7 @@ fn write(
     mut fold: HashMap<Vec<u8>, Option<Vec<u8>>>,
 ) -> Result<(), RestoreError> {
     let (store, meta) = stores.get_mut(&partition).expect("only stores that are being opened are written");
-    if let Some(Some(positions)) = fold.remove(POSITIONS_KEY) {
+    if let Some(Some(positions)) = fold.remove(POSITION_KEY) {
         meta.next_offsets = Positions::read(&positions).map_err(TaskError::from)?.0;
     }
     meta.wall = crate::clock::wall();

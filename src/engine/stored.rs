@@ -1,13 +1,13 @@
-//! What rests in `recado.state` and RocksDB, in bytes: a delivery with its envelope, the cancel index, the position record. The same bytes in both places.
+//! PURE: what rests in `recado.state` and RocksDB, in bytes: the keys, and what stands under them. The one place that knows either.
 //!
-//! | key | value |
-//! |---|---|
-//! | `s` ‖ message id (16) | [`Delivery`] |
-//! | `d` ‖ minute (4) ‖ message id (16) | a block of hashes (`dedup`) |
-//! | `x` ‖ hash of input ‖ event id (16) | [`CancelEntry`] |
-//! | `p` | [`Positions`] |
+//! | key | value in the changelog | value in the store |
+//! |---|---|---|
+//! | `s` ‖ message id (16) | [`Delivery`] | the same bytes |
+//! | `x` ‖ hash of input ‖ event id (16) | [`CancelEntry`] | the same bytes |
+//! | `d` ‖ minute (4) ‖ message id (16) | a block of hashes: [`write_block`] | the same bytes |
+//! | `p` | the position record: [`Positions`] | [`Meta`], which holds it and what the store alone needs |
 //!
-//! All numbers are big-endian, each value begins with its version. Versions ever written are read for ever; golden bytes below.
+//! All numbers are big-endian, each value begins with its version. Versions ever written are read for ever, and kinds never change; golden bytes below.
 
 use crate::delivery::{BadState, MessageId, State, Timestamp};
 use crate::privacy::Reference;
@@ -65,24 +65,58 @@ impl From<BadState> for BadBytes {
     }
 }
 
-/// The key of a delivery.
+/// The kind of a delivery's key. A kind is a key's first byte, and what a scan asks for.
+pub const DELIVERY: u8 = b's';
+/// The kind of the cancel index.
+pub const CANCEL: u8 = b'x';
+/// The kind of a block of deduplication hashes.
+pub const BLOCK: u8 = b'd';
+/// The whole key of the position.
+pub const POSITION_KEY: &[u8] = b"p";
+
+/// The key of a delivery. Its order is that of the record times, so keys arrive almost in order.
 pub fn delivery_key(id: &MessageId) -> Vec<u8> {
-    [b"s".as_slice(), id.bytes()].concat()
+    [&[DELIVERY], id.bytes().as_slice()].concat()
 }
 
-/// The message id in the key of a delivery; `None` for another kind of key.
+/// The message id in the key of a delivery; `None` for any other key.
 pub fn message_id_of(key: &[u8]) -> Option<MessageId> {
-    let id = key.strip_prefix(b"s")?;
-    Some(MessageId::from_bytes(id.try_into().ok()?))
+    Some(MessageId::from_bytes(key.strip_prefix(&[DELIVERY])?.try_into().ok()?))
 }
 
-/// The key of an entry of the cancel index.
+/// The key of an entry of the cancel index: the keyed hash of input name and event id.
 pub fn cancel_key(hash: &[u8; 16]) -> Vec<u8> {
-    [b"x".as_slice(), hash].concat()
+    [&[CANCEL], hash.as_slice()].concat()
 }
 
-/// The key of the position record.
-pub const POSITIONS_KEY: &[u8] = b"p";
+/// The hash in the key of an entry of the cancel index; `None` for any other key.
+pub fn cancel_hash_of(key: &[u8]) -> Option<[u8; 16]> {
+    key.strip_prefix(&[CANCEL])?.try_into().ok()
+}
+
+/// The key of a block of deduplication hashes: the minute of the decision, and the message id of one of its events, which makes it unique.
+pub fn block_key(minute: u32, one: &MessageId) -> Vec<u8> {
+    [&[BLOCK], minute.to_be_bytes().as_slice(), one.bytes()].concat()
+}
+
+/// The minute in the key of a block; `None` for any other key.
+pub fn minute_of(key: &[u8]) -> Option<u32> {
+    let (minute, id) = key.strip_prefix(&[BLOCK])?.split_first_chunk::<4>()?;
+    (id.len() == 16).then_some(u32::from_be_bytes(*minute))
+}
+
+/// The bytes of a block: its version, then the hashes.
+pub fn write_block(hashes: &[[u8; 16]]) -> Vec<u8> {
+    [&[VERSION], hashes.as_flattened()].concat()
+}
+
+/// Reads what [`write_block`] wrote.
+pub fn read_block(bytes: &[u8]) -> Result<&[[u8; 16]], BadBytes> {
+    match Reader::versioned(bytes)?.rest.as_chunks::<16>() {
+        (hashes, []) => Ok(hashes),
+        _ => Err(BadBytes::Shape),
+    }
+}
 
 impl Delivery {
     /// Its bytes.
@@ -185,9 +219,66 @@ impl Positions {
     }
 }
 
+/// How far the store of one partition reaches. It stands in the store beside what it speaks of, so the two are flushed together.
+///
+/// It names the same offsets as [`Positions`], in a shape of its own: two bytes for a length there, four here. Both shapes are final.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// All changelog records below this offset are in the store; at most one transaction above it may be. Replaying from here is always right.
+    pub changelog_position: i64,
+    /// For each source topic the next offset: all below it are applied. Source: the position record.
+    pub next_offsets: BTreeMap<String, i64>,
+    /// When this was written, on the instance's wall clock: a store older than the changelog's delete retention cannot be trusted.
+    pub wall: Timestamp,
+    /// Kafka's id of the changelog topic: a topic that was made anew has another.
+    pub topic_id: [u8; 16],
+}
+
+impl Meta {
+    /// Its bytes: `1 | changelog position 8 | wall ms 8 | topic id 16 | count 2 | (length 2, topic, offset 8)…`, topics in ascending order.
+    pub fn write(&self) -> Vec<u8> {
+        let names: usize = self.next_offsets.keys().map(|topic| topic.len() + 10).sum();
+        let mut out = Vec::with_capacity(35 + names);
+        out.push(VERSION);
+        out.extend_from_slice(&self.changelog_position.to_be_bytes());
+        out.extend_from_slice(&self.wall.millis().to_be_bytes());
+        out.extend_from_slice(&self.topic_id);
+        out.extend_from_slice(&short(self.next_offsets.len()));
+        for (topic, next) in &self.next_offsets {
+            out.extend_from_slice(&short(topic.len()));
+            out.extend_from_slice(topic.as_bytes());
+            out.extend_from_slice(&next.to_be_bytes());
+        }
+        out
+    }
+
+    /// Reads what [`Meta::write`] wrote, and nothing else.
+    pub fn read(bytes: &[u8]) -> Result<Self, BadBytes> {
+        let mut reader = Reader::versioned(bytes)?;
+        let changelog_position = reader.i64()?;
+        let wall = Timestamp::from_millis(reader.i64()?);
+        let topic_id = reader.array()?;
+        let mut next_offsets = BTreeMap::new();
+        for _ in 0..reader.short()? {
+            let length = reader.short()?;
+            let topic = reader.bytes(length).and_then(text)?;
+            if next_offsets.last_key_value().is_some_and(|(last, _)| *last >= topic) {
+                return Err(BadBytes::Shape);
+            }
+            next_offsets.insert(topic, reader.i64()?);
+        }
+        reader.end()?;
+        Ok(Self { changelog_position, next_offsets, wall, topic_id })
+    }
+}
+
 fn put(out: &mut Vec<u8>, part: &[u8]) {
     out.extend_from_slice(&u32::try_from(part.len()).expect("a stored part is shorter than 4 GiB").to_be_bytes());
     out.extend_from_slice(part);
+}
+
+fn short(length: usize) -> [u8; 2] {
+    u16::try_from(length).expect("a topic's name has at most 249 bytes, and a task far fewer than 65,536 sources").to_be_bytes()
 }
 
 fn put_option(out: &mut Vec<u8>, part: Option<&[u8]>) {
@@ -227,11 +318,19 @@ impl<'a> Reader<'a> {
         self.array().map(i64::from_be_bytes)
     }
 
+    fn short(&mut self) -> Result<usize, BadBytes> {
+        self.array().map(u16::from_be_bytes).map(usize::from)
+    }
+
+    fn bytes(&mut self, length: usize) -> Result<&'a [u8], BadBytes> {
+        let (bytes, rest) = self.rest.split_at_checked(length).ok_or(BadBytes::Shape)?;
+        self.rest = rest;
+        Ok(bytes)
+    }
+
     fn part(&mut self) -> Result<&'a [u8], BadBytes> {
         let length = usize::try_from(u32::from_be_bytes(self.array()?)).map_err(|_| BadBytes::Shape)?;
-        let (part, rest) = self.rest.split_at_checked(length).ok_or(BadBytes::Shape)?;
-        self.rest = rest;
-        Ok(part)
+        self.bytes(length)
     }
 
     fn option(&mut self) -> Result<Option<&'a [u8]>, BadBytes> {
@@ -295,10 +394,17 @@ mod tests {
     fn keys_have_these_bytes_for_ever() {
         assert_eq!(hex::encode(delivery_key(&ID)), format!("73{}", "ab".repeat(16)));
         assert_eq!(hex::encode(cancel_key(&[0xcd; 16])), format!("78{}", "cd".repeat(16)));
-        assert_eq!(POSITIONS_KEY, b"p");
-        assert_eq!(message_id_of(&delivery_key(&ID)), Some(ID));
-        assert_eq!(message_id_of(&cancel_key(ID.bytes())), None);
-        assert_eq!(message_id_of(&delivery_key(&ID)[..16]), None);
+        assert_eq!(hex::encode(block_key(29_415_000, &ID)), format!("6401c0d658{}", "ab".repeat(16)));
+        assert_eq!(hex::encode(POSITION_KEY), "70");
+    }
+
+    #[test]
+    fn keys_read_back_and_others_do_not() {
+        let keys = [delivery_key(&ID), cancel_key(ID.bytes()), block_key(7, &ID), POSITION_KEY.to_vec()];
+        assert_eq!(keys.each_ref().map(|key| message_id_of(key)), [Some(ID), None, None, None]);
+        assert_eq!(keys.each_ref().map(|key| cancel_hash_of(key)), [None, Some(*ID.bytes()), None, None]);
+        assert_eq!(keys.each_ref().map(|key| minute_of(key)), [None, None, Some(7), None]);
+        assert_eq!((message_id_of(&keys[0][..16]), cancel_hash_of(&keys[1][..16]), minute_of(&keys[2][..20])), (None, None, None));
     }
 
     #[test]
@@ -352,10 +458,45 @@ mod tests {
     }
 
     #[test]
+    fn version_1_of_a_block_has_these_bytes_for_ever() {
+        let hashes = [[0xab; 16], [0xcd; 16]];
+        let golden = hex::decode(format!("01{}{}", "ab".repeat(16), "cd".repeat(16))).unwrap();
+        assert_eq!(write_block(&hashes), golden);
+        assert_eq!(read_block(&golden), Ok(hashes.as_slice()));
+        assert_eq!(read_block(&golden[..32]), Err(BadBytes::Shape));
+    }
+
+    #[test]
+    fn version_1_of_the_stores_position_has_these_bytes_for_ever() {
+        let meta = Meta {
+            changelog_position: 1_000_000,
+            next_offsets: BTreeMap::from([("recado.receipts".into(), 7), ("pix.transactions".into(), -1)]),
+            wall: Timestamp::from_millis(1_764_900_000_123),
+            topic_id: [0xee; 16],
+        };
+        let golden = concat!(
+            "01",
+            "00000000000f4240",
+            "0000019aec3cd17b",
+            "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee",
+            "0002",
+            "00107069782e7472616e73616374696f6e73ffffffffffffffff",
+            "000f72656361646f2e72656365697074730000000000000007",
+        );
+        assert_eq!(hex::encode(meta.write()), golden);
+        assert_eq!(Meta::read(&hex::decode(golden).unwrap()), Ok(meta.clone()));
+        for length in 0..meta.write().len() {
+            assert!(Meta::read(&meta.write()[..length]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
     fn what_a_newer_recado_wrote_is_named_as_such() {
         assert_eq!(Delivery::read(&[2]), Err(BadBytes::Version(2)));
         assert_eq!(CancelEntry::read(&[2]), Err(BadBytes::Version(2)));
         assert_eq!(Positions::read(&[2]), Err(BadBytes::Version(2)));
+        assert_eq!(Meta::read(&[2]), Err(BadBytes::Version(2)));
+        assert_eq!(read_block(&[2]), Err(BadBytes::Version(2)));
         assert_eq!(Positions::read(&[]), Err(BadBytes::Shape));
     }
 
@@ -364,8 +505,20 @@ mod tests {
         fn bytes_that_are_not_ours_never_panic(noise in proptest::collection::vec(any::<u8>(), 0..120)) {
             let ours = [&[VERSION], noise.as_slice()].concat();
             for bytes in [&noise, &ours] {
-                let _ = (Delivery::read(bytes), CancelEntry::read(bytes), Positions::read(bytes));
+                let _ = (Delivery::read(bytes), CancelEntry::read(bytes), Positions::read(bytes), read_block(bytes));
+                if let Ok(meta) = Meta::read(bytes) {
+                    prop_assert_eq!(&meta.write(), bytes);
+                }
             }
+        }
+
+        #[test]
+        fn the_stores_position_reads_back(
+            numbers in any::<(i64, i64, [u8; 16])>(),
+            next_offsets in proptest::collection::btree_map("[a-z.]{0,30}", any::<i64>(), 0..5),
+        ) {
+            let meta = Meta { changelog_position: numbers.0, next_offsets, wall: Timestamp::from_millis(numbers.1), topic_id: numbers.2 };
+            prop_assert_eq!(Meta::read(&meta.write()), Ok(meta));
         }
     }
 }

@@ -8,8 +8,8 @@ use super::kafka_time::Estimator;
 use super::overlay::Overlay;
 use super::poison::Note;
 use super::settings::Settings;
-use super::store::{Meta, PartitionStore};
-use super::stored::{self, BadBytes, CancelEntry, Delivery, Positions};
+use super::store::PartitionStore;
+use super::stored::{self, BadBytes, CancelEntry, Delivery, Meta, Positions};
 use super::storm;
 use super::thread::Shared;
 use super::timers::{Group, Timer, Timers};
@@ -105,7 +105,7 @@ impl Task {
     pub(super) fn rebuild(&mut self) -> Result<(), TaskError> {
         let mut fault = Ok(());
         let (timers, open) = (&mut self.timers, &mut self.open);
-        self.store.scan(b's', &mut |key, value| {
+        self.store.scan(stored::DELIVERY, &mut |key, value| {
             let read = Delivery::read(value).and_then(|delivery| Ok((stored::message_id_of(key).ok_or(BadBytes::Shape)?, delivery)));
             match read {
                 Ok((id, delivery)) => {
@@ -118,19 +118,19 @@ impl Task {
             }
         })?;
         let window = &mut self.window;
-        self.store.scan(b'd', &mut |key, value| {
-            if window.restore(key, value).is_err() {
-                fault = Err(BadBytes::Shape);
+        self.store.scan(stored::BLOCK, &mut |key, value| {
+            if let Err(bad) = window.restore(key, value) {
+                fault = Err(bad);
             }
         })?;
         let cancels = &mut self.cancels_first;
-        self.store.scan(b'x', &mut |key, value| match (CancelEntry::read(value), key[1..].try_into()) {
-            (Ok(CancelEntry::Cancelled(until)), Ok(hash)) => {
+        self.store.scan(stored::CANCEL, &mut |key, value| match (CancelEntry::read(value), stored::cancel_hash_of(key)) {
+            (Ok(CancelEntry::Cancelled(until)), Some(hash)) => {
                 cancels.insert((until, hash));
             }
-            (Ok(CancelEntry::Delivery(_)), Ok(_)) => {}
+            (Ok(CancelEntry::Delivery(_)), Some(_)) => {}
             (Err(bad), _) => fault = Err(bad),
-            (_, Err(_)) => fault = Err(BadBytes::Shape),
+            (_, None) => fault = Err(BadBytes::Shape),
         })?;
         fault.map_err(TaskError::from)
     }

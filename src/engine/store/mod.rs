@@ -4,26 +4,19 @@
 //! What one would get wrong: nothing is durable after [`PartitionStore::apply`], and need not be. There is no write-ahead log; a flush makes changes and
 //! position durable together, and what a crash takes comes back from the changelog behind that position. A wiped store is slow, never wrong.
 //!
-//! One database for each process, a column family `p<number>` for each partition. Keys ([`keys`]), by their first byte, numbers big-endian:
-//!
-//! | key | value | in the changelog? |
-//! |---|---|---|
-//! | `s` ‖ message id 16 | a delivery's state | yes |
-//! | `x` ‖ hash of input and event id 16 | whom a cancel ends, or that it came first | yes |
-//! | `d` ‖ minute 4 ‖ message id 16 | a block of deduplication hashes | yes |
-//! | `p` | [`Meta`]: changelog position, next offsets, wall time, topic id | its offsets only, by the position record |
+//! One database for each process, a column family `p<number>` for each partition. Keys and values are those of `stored`: each key begins with its kind, and
+//! under [`POSITION_KEY`] stands the [`Meta`].
 
-pub mod keys;
-mod meta;
 mod options;
 mod partition;
 #[cfg(test)]
 mod tests;
 
-pub use meta::Meta;
+pub use super::stored::Meta;
 pub use options::Options;
 pub use partition::PartitionStore;
 
+use super::stored::{BadBytes, POSITION_KEY};
 use crate::delivery::Partition;
 use rocksdb::{ColumnFamilyDescriptor, DBWithThreadMode, ErrorKind, MultiThreaded};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -67,6 +60,12 @@ impl From<rocksdb::Error> for StoreError {
     fn from(error: rocksdb::Error) -> Self {
         let kind = error.kind();
         told(kind, error.into_string())
+    }
+}
+
+impl From<BadBytes> for StoreError {
+    fn from(bad: BadBytes) -> Self {
+        Self::Corrupt(format!("the position: {bad}"))
     }
 }
 

@@ -1,7 +1,6 @@
 //! One partition's store: states by key, and the position that belongs to them.
 
-use super::keys::POSITION_KEY;
-use super::{Meta, Open, StoreError};
+use super::{Meta, Open, POSITION_KEY, StoreError};
 use rocksdb::{BoundColumnFamily, FlushOptions, ReadOptions, WriteBatch, WriteOptions};
 use std::sync::Arc;
 
@@ -34,23 +33,8 @@ impl PartitionStore {
     ///
     /// The key of the position is not among the changes: it is a bug.
     pub fn apply<K: AsRef<[u8]>, V: AsRef<[u8]>>(&self, changes: impl IntoIterator<Item = (K, Option<V>)>, meta: &Meta) -> Result<(), StoreError> {
-        self.apply_without(&[], changes, meta)
-    }
-
-    /// As [`PartitionStore::apply`], after removing whole ranges of keys (from the first up to, not including, the second): the deduplication blocks of a minute
-    /// whose tombstones are in the same transaction. Never a range for a single key: each one makes every later read slower.
-    pub fn apply_without<K: AsRef<[u8]>, V: AsRef<[u8]>>(
-        &self,
-        ranges: &[(&[u8], &[u8])],
-        changes: impl IntoIterator<Item = (K, Option<V>)>,
-        meta: &Meta,
-    ) -> Result<(), StoreError> {
         let family = self.family()?;
         let mut batch = WriteBatch::default();
-        for (from, to) in ranges {
-            assert!(from < to && !(*from <= POSITION_KEY.as_slice() && POSITION_KEY.as_slice() < *to), "a range that is removed spares the position");
-            batch.delete_range_cf(&family, from, to);
-        }
         for (key, value) in changes {
             assert!(key.as_ref() != POSITION_KEY, "the position is written with every change");
             match value {
@@ -59,17 +43,6 @@ impl PartitionStore {
             }
         }
         batch.put_cf(&family, POSITION_KEY, meta.write());
-        self.write(batch)
-    }
-
-    /// Removes the keys from `from` up to, not including, `to`, apart from any position: only for keys that are not in the changelog.
-    pub fn delete_range(&self, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
-        let mut batch = WriteBatch::default();
-        batch.delete_range_cf(&self.family()?, from, to);
-        self.write(batch)
-    }
-
-    fn write(&self, batch: WriteBatch) -> Result<(), StoreError> {
         let mut options = WriteOptions::default();
         options.disable_wal(true);
         Ok(self.open.db.write_opt(batch, &options)?)
@@ -77,7 +50,7 @@ impl PartitionStore {
 
     /// Up to where the store reaches; `None` for one to which nothing was ever applied: it is restored from the log's start.
     pub fn meta(&self) -> Result<Option<Meta>, StoreError> {
-        self.get(&POSITION_KEY)?.map(|bytes| Meta::read(&bytes)).transpose()
+        Ok(self.get(POSITION_KEY)?.map(|bytes| Meta::read(&bytes)).transpose()?)
     }
 
     /// Shows every key of one kind (its first byte) with its value, in ascending order.
@@ -112,20 +85,5 @@ impl PartitionStore {
         let mut options = FlushOptions::default();
         options.set_wait(wait);
         Ok(self.open.db.flush_cf_opt(&self.family()?, &options)?)
-    }
-
-    /// The SHA-256 of all keys and values of these kinds, in the given order of kinds, each with its length in four bytes before it: equal where two stores hold
-    /// the same. For tests that compare a rebuilt state with the live one.
-    pub fn checksum(&self, kinds: &[u8]) -> Result<[u8; 32], StoreError> {
-        let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-        for kind in kinds {
-            self.scan(*kind, &mut |key, value| {
-                for part in [key, value] {
-                    context.update(&u32::try_from(part.len()).expect("a value is shorter than 4 GiB").to_be_bytes());
-                    context.update(part);
-                }
-            })?;
-        }
-        Ok(context.finish().as_ref().try_into().expect("a SHA-256 has 32 bytes"))
     }
 }

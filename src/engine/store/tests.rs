@@ -1,6 +1,6 @@
-use super::keys::{CANCEL, DEDUPLICATION, STATE};
 use super::*;
 use crate::delivery::{MessageId, Timestamp};
+use crate::engine::stored::{BLOCK, CANCEL, DELIVERY, block_key, cancel_key, delivery_key};
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -19,8 +19,8 @@ fn meta(changelog_position: i64) -> Meta {
     Meta { changelog_position, next_offsets: BTreeMap::from([("in".into(), changelog_position * 2)]), wall: NOW, topic_id: [3; 16] }
 }
 
-fn state(number: u64) -> [u8; 17] {
-    keys::state(&MessageId::from_bytes((u128::from(number) << 64).to_be_bytes()))
+fn state(number: u64) -> Vec<u8> {
+    delivery_key(&MessageId::from_bytes((u128::from(number) << 64).to_be_bytes()))
 }
 
 /// A value that does not compress, so that a flipped byte hits data.
@@ -70,7 +70,7 @@ fn what_was_applied_is_read_and_outlives_an_ordered_end() {
         assert_eq!(p7.get(&state(2)), Ok(Some(value(2))));
         assert_eq!((p7.get(&state(3)), p7.get(&state(4))), (Ok(None), Ok(Some(b"new".to_vec()))));
         assert_eq!(p7.meta(), Ok(Some(meta(6))));
-        assert_eq!(scanned(p7, STATE).unwrap().len(), 9);
+        assert_eq!(scanned(p7, DELIVERY).unwrap().len(), 9);
     };
     check(&p7);
     drop((store, p7));
@@ -93,8 +93,8 @@ fn after_a_crash_data_and_position_are_those_of_one_flush() {
     let store = open(copy.path());
     let (p7, p8) = (store.partition(P7).unwrap(), store.partition(Partition(8)).unwrap());
     assert_eq!(p7.meta(), Ok(Some(meta(100))));
-    assert_eq!(scanned(&p7, STATE).unwrap(), (0..100).map(|number| (state(number).to_vec(), value(number))).collect::<Vec<_>>());
-    assert_eq!((p8.meta(), scanned(&p8, STATE).unwrap().len()), (Ok(None), 0), "never flushed: to be restored from the log's start");
+    assert_eq!(scanned(&p7, DELIVERY).unwrap(), (0..100).map(|number| (state(number), value(number))).collect::<Vec<_>>());
+    assert_eq!((p8.meta(), scanned(&p8, DELIVERY).unwrap().len()), (Ok(None), 0), "never flushed: to be restored from the log's start");
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn after_a_crash_under_load_the_position_tells_exactly_what_is_there() {
             let Ok(store) = Store::open(copy.path(), "a", &small()) else { continue }; // a copy that takes a while may miss files that a kill would not
             let p7 = store.partition(P7).unwrap();
             let steps = p7.meta().unwrap().map_or(0, |meta| meta.changelog_position);
-            assert_eq!(scanned(&p7, STATE).unwrap().len(), usize::try_from(steps * 1000).unwrap());
+            assert_eq!(scanned(&p7, DELIVERY).unwrap().len(), usize::try_from(steps * 1000).unwrap());
         }
     }
 }
@@ -131,49 +131,12 @@ fn after_a_crash_under_load_the_position_tells_exactly_what_is_there() {
 fn a_scan_sees_its_kind_alone_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let p7 = open(folder.path()).partition(P7).unwrap();
-    let all = [
-        keys::cancel(&[1; 16]).to_vec(),
-        keys::cancel(&[0xff; 16]).to_vec(),
-        keys::deduplication(NOW, &MessageId::from_bytes([9; 16])).to_vec(),
-        state(2).to_vec(),
-        state(1).to_vec(),
-    ];
+    let all = [cancel_key(&[1; 16]), cancel_key(&[0xff; 16]), block_key(29_415_000, &MessageId::from_bytes([9; 16])), state(2), state(1)];
     p7.apply(all.iter().map(|key| (key, Some(key))), &meta(1)).unwrap();
     let keys_of = |kind| scanned(&p7, kind).unwrap().into_iter().map(|(key, _)| key).collect::<Vec<_>>();
-    assert_eq!(keys_of(STATE), [state(1), state(2)]);
+    assert_eq!(keys_of(DELIVERY), [state(1), state(2)]);
     assert_eq!(keys_of(CANCEL), &all[..2]);
-    assert_eq!(keys_of(DEDUPLICATION), &all[2..3]);
-}
-
-#[test]
-fn a_minute_goes_with_the_change_that_ends_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let p7 = open(folder.path()).partition(P7).unwrap();
-    let block = |minute: i64, id: u8| keys::deduplication(Timestamp::from_millis(minute * 60_000), &MessageId::from_bytes([id; 16]));
-    let blocks = [block(4, 0xff), block(5, 0), block(5, 0xff), block(6, 0)];
-    p7.apply(blocks.iter().map(|key| (key, Some("hashes"))), &meta(1)).unwrap();
-    let (from, to) = keys::deduplication_range(5);
-    p7.apply_without(&[(&from, &to)], [(block(5, 7), Some("written after it"))], &meta(2)).unwrap();
-    let left: Vec<_> = scanned(&p7, DEDUPLICATION).unwrap().into_iter().map(|(key, _)| key).collect();
-    assert_eq!(left, [block(4, 0xff), block(5, 7), block(6, 0)]);
-    p7.delete_range(&from, &to).unwrap();
-    assert_eq!(scanned(&p7, DEDUPLICATION).unwrap().len(), 2);
-    assert_eq!(p7.meta(), Ok(Some(meta(2))));
-}
-
-#[test]
-fn equal_contents_have_equal_checksums_however_they_came_about() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    let (one, two) = (store.partition(P7).unwrap(), store.partition(Partition(8)).unwrap());
-    fill(&one, 0..50, 1);
-    fill(&two, 0..60, 1);
-    two.flush().unwrap();
-    assert_ne!(one.checksum(&[STATE]), two.checksum(&[STATE]));
-    two.apply((50..60).map(|number| (state(number), None::<Vec<u8>>)), &meta(99)).unwrap();
-    assert_eq!(one.checksum(&[STATE, CANCEL, DEDUPLICATION]), two.checksum(&[STATE, CANCEL, DEDUPLICATION]), "the position is not in it");
-    two.apply([(state(7), Some("x"))], &meta(100)).unwrap();
-    assert_ne!(one.checksum(&[STATE]), two.checksum(&[STATE]));
+    assert_eq!(keys_of(BLOCK), &all[2..3]);
 }
 
 #[test]
@@ -199,7 +162,7 @@ fn a_changed_byte_of_a_table_is_corrupt_and_never_another_value() {
     let (p7, p8) = (store.partition(P7).unwrap(), store.partition(Partition(8)).unwrap());
     fill(&p7, 0..200, 5);
     p7.flush().unwrap();
-    let whole = scanned(&p7, STATE).unwrap();
+    let whole = scanned(&p7, DELIVERY).unwrap();
     drop((p7, p8, store));
     let path = tables(folder.path()).pop().unwrap();
     let bytes = fs::read(&path).unwrap();
@@ -208,7 +171,7 @@ fn a_changed_byte_of_a_table_is_corrupt_and_never_another_value() {
         let mut changed = bytes.clone();
         changed[at] ^= 0x10;
         fs::write(&path, changed).unwrap();
-        match Store::open(folder.path(), "a", &small()).and_then(|store| Ok((scanned(&store.partition(P7)?, STATE)?, store.partition(P7)?.meta()?))) {
+        match Store::open(folder.path(), "a", &small()).and_then(|store| Ok((scanned(&store.partition(P7)?, DELIVERY)?, store.partition(P7)?.meta()?))) {
             Ok((read, position)) => assert!(read == whole && position == Some(meta(5)), "byte {at}"),
             // The footer is read on opening, and RocksDB then opens nothing at all.
             Err(StoreError::Corrupt(_) | StoreError::CannotOpen(_)) => corrupt += 1,
@@ -220,10 +183,10 @@ fn a_changed_byte_of_a_table_is_corrupt_and_never_another_value() {
     changed[100] ^= 0x10;
     fs::write(&path, changed).unwrap();
     let store = open(folder.path());
-    assert!(matches!(scanned(&store.partition(P7).unwrap(), STATE), Err(StoreError::Corrupt(_))));
+    assert!(matches!(scanned(&store.partition(P7).unwrap(), DELIVERY), Err(StoreError::Corrupt(_))));
     store.drop_partition(P7).unwrap();
     fill(&store.partition(P7).unwrap(), 0..200, 5);
-    assert_eq!(scanned(&store.partition(P7).unwrap(), STATE).unwrap(), whole, "that partition alone was rebuilt");
+    assert_eq!(scanned(&store.partition(P7).unwrap(), DELIVERY).unwrap(), whole, "that partition alone was rebuilt");
 }
 
 #[test]

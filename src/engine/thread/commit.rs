@@ -4,7 +4,7 @@
 
 use super::{COMMIT_BYTES, COMMIT_INPUTS, Engine, EngineError, kafka};
 use crate::delivery::Partition;
-use crate::engine::stored::POSITIONS_KEY;
+use crate::engine::stored::POSITION_KEY;
 use crate::engine::task::TaskError;
 use crate::engine::transaction::{self, End, Output, Transactor};
 use crate::observe::engine as metrics;
@@ -101,7 +101,7 @@ impl Engine {
         }
         for partition in touched {
             let task = &self.tasks[partition];
-            self.outputs.push(record(*partition, POSITIONS_KEY.to_vec(), Some(task.positions.write())));
+            self.outputs.push(record(*partition, POSITION_KEY.to_vec(), Some(task.positions.write())));
             *written.entry(*partition).or_default() += 1;
         }
         written
