@@ -16,7 +16,8 @@ use crate::observe::{self, Health};
 use crate::privacy::{FileKeys, KeyService, RootKey, Sealer, Secret};
 use crate::topics;
 use anyhow::Context;
-use std::collections::{BTreeMap, BTreeSet};
+use rdkafka::ClientConfig;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -34,6 +35,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(2);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The changelog's `delete.retention.ms` (6 h) less a margin for compaction that is late and clocks that differ.
 const STORE_AGE_MAX: Duration = Duration::from_secs(5 * 3600);
+
+/// How long librdkafka waits at most before it tries a broker again, in ms.
+const RECONNECT: &str = "reconnect.backoff.max.ms";
 
 /// What an instance does. One process may have all three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -347,11 +351,13 @@ async fn registry(
     Ok((cache, Framing::Confluent(id)))
 }
 
-fn kafka_properties(config: &Config) -> anyhow::Result<BTreeMap<String, String>> {
-    let mut properties = config.kafka_properties().map_err(anyhow::Error::msg).context("Kafka's secrets")?;
+fn kafka_client(config: &Config) -> anyhow::Result<ClientConfig> {
+    let mut client = config.kafka_client().map_err(anyhow::Error::msg).context("Kafka's secrets")?;
     // librdkafka waits up to 10 s before it tries a broker again: after an outage of Kafka that would be ten seconds of ours.
-    properties.entry("reconnect.backoff.max.ms".into()).or_insert_with(|| "1000".into());
-    Ok(properties)
+    if client.get(RECONNECT).is_none() {
+        client.set(RECONNECT, "1000");
+    }
+    Ok(client)
 }
 
 fn engine_settings(config: &Config) -> anyhow::Result<engine::Settings> {
@@ -359,7 +365,7 @@ fn engine_settings(config: &Config) -> anyhow::Result<engine::Settings> {
         instance: config.instance.clone(),
         threads: usize::from(config.engine.threads),
         state_folder: config.engine.state_folder.clone(),
-        kafka: kafka_properties(config)?.into_iter().collect(),
+        kafka: kafka_client(config)?,
         commit_interval: config.engine.commit_interval,
         commit_on_drain: Some(Duration::from_millis(20)),
         transaction_timeout: Duration::from_secs(10),
@@ -398,13 +404,13 @@ fn gateway_settings(config: &Config) -> anyhow::Result<gateway::Settings> {
         partitions: None,
         receipts_topic: config.topic("receipts"),
         dead_letters_topic: config.topic("dead-letters"),
-        kafka: kafka_properties(config)?.into_iter().collect(),
+        kafka: kafka_client(config)?,
         limits,
     })
 }
 
 fn dispatch_settings(config: &Config) -> anyhow::Result<dispatch::Settings> {
-    let mut settings = dispatch::Settings::new(config.instance.clone(), kafka_properties(config)?.into_iter().collect());
+    let mut settings = dispatch::Settings::new(config.instance.clone(), kafka_client(config)?);
     settings.prefix.clone_from(&config.prefix);
     settings.group = config.topic(topics::names::DISPATCHER_GROUP);
     settings.in_hand_max = usize::try_from(config.dispatcher.in_flight_max).unwrap_or(usize::MAX);
@@ -446,4 +452,37 @@ fn dispatch_provider(config: &Config, provider: &Provider) -> anyhow::Result<dis
         calls_per_second: provider.calls_per_second,
         sender,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SecretFile;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn settings_carry_kafkas_passwords_and_do_not_print_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, format!("{name}-5f1d77aa")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+            SecretFile::new(path)
+        };
+        let mut config = Config::default();
+        config.kafka.bootstrap = "kafka-0.example:9093".into();
+        config.kafka.security.sasl_password_file = file("sasl");
+        config.kafka.security.ssl_key_password_file = file("tls");
+        let engine = engine_settings(&config).unwrap();
+        let dispatch = dispatch_settings(&config).unwrap();
+        let gateway = gateway_settings(&config).unwrap();
+        for kafka in [&engine.kafka, &dispatch.kafka, &gateway.kafka] {
+            assert_eq!((kafka.get("sasl.password"), kafka.get("ssl.key.password")), (Some("sasl-5f1d77aa"), Some("tls-5f1d77aa")));
+        }
+        for printed in [format!("{engine:?}"), format!("{dispatch:?}"), format!("{:?}", gateway.kafka), format!("{config:?}")] {
+            assert!(printed.contains("kafka-0.example:9093"), "{printed}");
+            assert!(!printed.contains("5f1d77aa"), "{printed}");
+        }
+    }
 }

@@ -143,16 +143,16 @@ impl Kafka {
         Ok(())
     }
 
-    pub(super) fn client_properties(&self) -> Result<BTreeMap<String, String>, String> {
-        let own = [("bootstrap.servers", self.bootstrap.as_str()), ("allow.auto.create.topics", "false")];
-        let mut properties: BTreeMap<String, String> = own.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        properties.extend(self.properties.clone());
+    pub(super) fn client(&self) -> Result<ClientConfig, String> {
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", &self.bootstrap).set("allow.auto.create.topics", "false");
+        client.extend(self.properties.clone());
         for (name, file) in [("sasl.password", &self.security.sasl_password_file), ("ssl.key.password", &self.security.ssl_key_password_file)] {
             if file.is_named() {
-                properties.insert(name.to_owned(), (*file.lines()?[0]).clone());
+                client.set(name, file.lines()?[0].as_str());
             }
         }
-        Ok(properties)
+        Ok(client)
     }
 }
 

@@ -189,14 +189,9 @@ impl Config {
     }
 
     /// The Kafka client that every role starts from: address, pass-through properties, secrets read from their files now. Roles add the keys on which
-    /// correctness stands. Errors: one sentence about a secret file that can no longer be read.
+    /// correctness stands. It prints without the secrets. Errors: one sentence about a secret file that can no longer be read.
     pub fn kafka_client(&self) -> Result<rdkafka::ClientConfig, String> {
-        Ok(self.kafka_properties()?.into_iter().collect())
-    }
-
-    /// The same as a map, secrets in clear: what a client's own map gives for them is a mask.
-    pub fn kafka_properties(&self) -> Result<BTreeMap<String, String>, String> {
-        self.kafka.client_properties()
+        self.kafka.client()
     }
 
     /// Makes relative paths start at the configuration's folder.

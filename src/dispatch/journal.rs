@@ -95,10 +95,7 @@ pub fn tail(settings: &Settings, stop: Stop) -> anyhow::Result<(thread_queue::Se
 
 /// A client's configuration: the operator's properties first, ours on top.
 pub fn client(settings: &Settings) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    for (key, value) in &settings.kafka {
-        config.set(key, value);
-    }
+    let mut config = settings.kafka.clone();
     config.set("client.id", format!("recado.dispatcher.{}", settings.instance));
     config
 }

@@ -71,7 +71,7 @@ fn producer(settings: &Settings) -> anyhow::Result<FutureProducer> {
     let mut config = journal::client(settings);
     // What is speed alone `[kafka.properties]` may say otherwise.
     for (key, value) in [("linger.ms", "2"), ("compression.type", "lz4")] {
-        if settings.kafka.iter().all(|(name, _)| name != key) {
+        if config.get(key).is_none() {
             config.set(key, value);
         }
     }

@@ -6,6 +6,7 @@ use crate::channel::{sms, voice, whatsapp};
 use crate::delivery::Channel;
 use crate::privacy::Secret;
 use crate::topics::names;
+use rdkafka::ClientConfig;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ pub struct Settings {
     pub prefix: String,
     /// The consumer group, `recado.dispatch`.
     pub group: String,
-    /// Connection properties of every Kafka client (addresses, TLS, SASL), as librdkafka names them.
-    pub kafka: Vec<(String, String)>,
+    /// What every Kafka client starts from (addresses, TLS, SASL). It prints without the secrets.
+    pub kafka: ClientConfig,
     /// Attempts in hand per channel and lane; above it nothing more is read of them until half are done. Each attempt in hand makes at most one call at a time.
     pub in_hand_max: usize,
     /// The longest that one call to a provider may take, connecting and reading the answer included. Must be below the steps' leases less their margin.
@@ -36,7 +37,7 @@ pub struct Settings {
 
 impl Settings {
     /// With the defaults of `config/recado.toml` and nobody to send through.
-    pub fn new(instance: impl Into<String>, kafka: Vec<(String, String)>) -> Self {
+    pub fn new(instance: impl Into<String>, kafka: ClientConfig) -> Self {
         Self {
             instance: instance.into(),
             prefix: "recado.".into(),

@@ -235,7 +235,7 @@ struct Reader {
 
 impl Reader {
     fn open(shared: &Shared) -> Result<Self, RestoreError> {
-        let mut config = shared.settings.client();
+        let mut config = shared.settings.kafka.clone();
         config
             // It joins nothing and commits nothing, but the client asks for its group's coordinator: this group is one that the engine has the right to name.
             .set("group.id", format!("{}engine", shared.settings.topics.prefix()))

@@ -15,8 +15,8 @@ pub struct Settings {
     pub threads: usize,
     /// Where RocksDB lives.
     pub state_folder: PathBuf,
-    /// Connection properties of every Kafka client (bootstrap, TLS, SCRAM).
-    pub kafka: Vec<(String, String)>,
+    /// What every Kafka client starts from (bootstrap, TLS, SCRAM). It prints without the secrets.
+    pub kafka: ClientConfig,
     /// Commit at the latest after this. Default 100 ms.
     pub commit_interval: Duration,
     /// Commit when drained and this long after the last commit. Default 20 ms; `None` switches it off (the crash rig's long transactions).
@@ -35,17 +35,6 @@ pub struct Settings {
     pub store_age_max: Duration,
     /// Topic names.
     pub topics: Topics,
-}
-
-impl Settings {
-    /// The connection properties alone, as the start of a client's configuration.
-    pub fn client(&self) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        for (key, value) in &self.kafka {
-            config.set(key, value);
-        }
-        config
-    }
 }
 
 /// The names of Recado's own topics under one prefix.

@@ -37,18 +37,17 @@ pub struct Output {
     pub headers: Vec<(&'static str, Vec<u8>)>,
 }
 
+/// These are speed alone: `[kafka.properties]` may say otherwise.
+const SPEED: [(&str, &str); 5] =
+    [("linger.ms", "5"), ("batch.size", "262144"), ("batch.num.messages", "10000"), ("queue.buffering.max.messages", "200000"), ("compression.type", "lz4")];
+
 /// The configuration of the producer with this transactional id.
 pub fn client_config(settings: &Settings, id: &str) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    // These are speed alone: `[kafka.properties]` may say otherwise.
-    config
-        .set("linger.ms", "5")
-        .set("batch.size", "262144")
-        .set("batch.num.messages", "10000")
-        .set("queue.buffering.max.messages", "200000")
-        .set("compression.type", "lz4");
-    for (key, value) in &settings.kafka {
-        config.set(key, value);
+    let mut config = settings.kafka.clone();
+    for (key, value) in SPEED {
+        if config.get(key).is_none() {
+            config.set(key, value);
+        }
     }
     let timeout = settings.transaction_timeout.as_millis();
     config

@@ -15,6 +15,7 @@ use crate::channel::signature;
 use crate::privacy::{Sealer, Secret};
 use anyhow::Context as _;
 use axum::Router;
+use rdkafka::ClientConfig;
 use returns::Returns;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -43,8 +44,8 @@ pub struct Settings {
     pub receipts_topic: String,
     /// `recado.dead-letters`, by its full name.
     pub dead_letters_topic: String,
-    /// librdkafka's properties that reach the cluster (`bootstrap.servers`, TLS, SASL). What the gateway's promise rests on is set over them.
-    pub kafka: Vec<(String, String)>,
+    /// What every Kafka client starts from (addresses, TLS, SASL). What the gateway's promise rests on is set over it.
+    pub kafka: ClientConfig,
     /// Bounds of what strangers may take.
     pub limits: Limits,
 }

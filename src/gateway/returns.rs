@@ -14,7 +14,6 @@ use crate::observe::gateway as metrics;
 use crate::privacy::{SealError, Sealer};
 use anyhow::Context as _;
 use futures_util::future::join_all;
-use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::{Delivery, OwnedDeliveryResult};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _};
@@ -34,10 +33,7 @@ pub(super) struct Returns {
 
 impl Returns {
     pub(super) fn new(settings: &Settings) -> anyhow::Result<Self> {
-        let mut config = ClientConfig::new();
-        for (name, value) in &settings.kafka {
-            config.set(name, value);
-        }
+        let mut config = settings.kafka.clone();
         for (name, value) in PROPERTIES {
             config.set(*name, *value);
         }

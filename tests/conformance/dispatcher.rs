@@ -55,7 +55,7 @@ fn shipped() -> Catalogue {
 }
 
 fn settings(kafka: &str) -> Settings {
-    let mut settings = Settings::new("a", vec![("bootstrap.servers".into(), kafka.into())]);
+    let mut settings = Settings::new("a", config(kafka));
     let (base, account) = ("https://recado.example".to_owned(), "main".to_owned());
     let basic = || Auth::Basic { user: "SK00000000000000000000000000000001".into(), password: Secret::new("secret".into()) };
     let provider = |name: &str, base_url: &str, auth, sender| Provider {

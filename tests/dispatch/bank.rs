@@ -85,7 +85,7 @@ impl Bank {
     }
 
     pub fn settings(&self, instance: &str) -> Settings {
-        let mut settings = Settings::new(instance, vec![("bootstrap.servers".into(), self.kafka.clone())]);
+        let mut settings = Settings::new(instance, config(&self.kafka));
         let callbacks = Callbacks { public_base_url: "https://recado.example".into(), account: "main".into() };
         let sender = sms::Sender { account_sid: "AC1".into(), from: sms::From::Number("29001".into()), callbacks };
         settings.providers.insert(

@@ -89,7 +89,7 @@ impl World {
             instance: instance.into(),
             threads: 1,
             state_folder: self.folder.path().join(format!("state-{instance}")),
-            kafka: vec![("bootstrap.servers".into(), support::bootstrap().into())],
+            kafka: support::client(),
             commit_interval: Duration::from_millis(100),
             commit_on_drain: Some(Duration::from_millis(20)),
             transaction_timeout: Duration::from_secs(10),

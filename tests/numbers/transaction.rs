@@ -129,7 +129,7 @@ impl Bench {
             instance: "a".into(),
             threads: 1,
             state_folder: std::env::temp_dir(),
-            kafka: vec![("bootstrap.servers".into(), support::bootstrap().into())],
+            kafka: support::client(),
             commit_interval: Duration::from_millis(100),
             commit_on_drain: None,
             transaction_timeout: Duration::from_secs(10),

@@ -149,7 +149,7 @@ pub(super) fn sources(shared: &Shared, consumer: &BaseConsumer<Membership>) -> R
 }
 
 pub(super) fn consumer_config(settings: &Settings, name: &str) -> ClientConfig {
-    let mut config = settings.client();
+    let mut config = settings.kafka.clone();
     let session = settings.session_timeout.as_millis();
     config
         .set("client.id", format!("{name}.consumer"))

@@ -156,7 +156,7 @@ impl Engine {
         // SAFETY: they go into the struct that keeps the consumer too, and are declared before it, so they are dropped first.
         let (receipts, requests, questions, lag_questions) =
             unsafe { (Queue::new(consumer.client()), Queue::new(consumer.client()), EndOffsets::new(consumer.client()), EndOffsets::new(consumer.client())) };
-        let hello = Hello::open(settings.client(), settings.topics.receipts.clone(), name).map_err(kafka("making the producer of hellos"))?;
+        let hello = Hello::open(settings.kafka.clone(), settings.topics.receipts.clone(), name).map_err(kafka("making the producer of hellos"))?;
         let sources = group::sources(&shared, &consumer)?;
         let pulse = shared.health.pulse(format!("engine-{number}"), LOOP_BOUND);
         let inputs_of = shared.inputs.inputs().iter().enumerate().map(|(at, input)| (input.topic.clone(), at)).collect();

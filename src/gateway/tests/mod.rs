@@ -70,7 +70,7 @@ async fn start(limits: Limits, bootstrap: String, partitions: Option<u16>) -> Ru
         partitions,
         receipts_topic: RECEIPTS.into(),
         dead_letters_topic: DEAD_LETTERS.into(),
-        kafka: vec![("bootstrap.servers".into(), bootstrap.clone())],
+        kafka: ClientConfig::from_iter([("bootstrap.servers".into(), bootstrap.clone())]),
         limits,
     };
     let gateway = Gateway::bind(settings, sealer.clone()).await.unwrap();
