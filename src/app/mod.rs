@@ -368,6 +368,8 @@ fn engine_settings(config: &Config) -> anyhow::Result<engine::Settings> {
         kafka: kafka_client(config)?,
         commit_interval: config.engine.commit_interval,
         commit_on_drain: Some(Duration::from_millis(20)),
+        batch_records_max: usize::try_from(config.engine.batch_records_max).unwrap_or(usize::MAX),
+        batch_bytes_max: config.engine.batch_bytes_max.bytes(),
         transaction_timeout: Duration::from_secs(10),
         session_timeout: Duration::from_secs(10),
         attempts_open_max: usize::try_from(config.engine.attempts_open_max).unwrap_or(usize::MAX),

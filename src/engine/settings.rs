@@ -21,6 +21,10 @@ pub struct Settings {
     pub commit_interval: Duration,
     /// Commit when drained and this long after the last commit. Default 20 ms; `None` switches it off (the crash rig's long transactions).
     pub commit_on_drain: Option<Duration>,
+    /// Commit before, when so many records are decided. Default 4 000.
+    pub batch_records_max: usize,
+    /// Commit before, when the changes of state are so large. Default 4 MB.
+    pub batch_bytes_max: usize,
     /// How long a transaction may stay open. Default 10 s.
     pub transaction_timeout: Duration,
     /// How long a dead member keeps its partitions. Default 10 s.

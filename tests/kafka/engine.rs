@@ -69,6 +69,26 @@ async fn without_a_receipt_the_delivery_falls_back_after_its_wait_also_over_a_re
     engine.stop();
 }
 
+/// Neither the interval nor an empty queue makes the commit in these: only the batch that is full.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_committed_when_it_holds_so_many_records_or_bytes() {
+    for (test, records, bytes) in [("records", 3, usize::MAX), ("bytes", usize::MAX, 1)] {
+        let world = World::new(test, 1).await;
+        let writer = Writer::new();
+        let mut settings = world.settings("a");
+        (settings.commit_interval, settings.commit_on_drain) = (Duration::from_secs(600), None);
+        (settings.batch_records_max, settings.batch_bytes_max) = (records, bytes);
+        let engine = world.engine(settings);
+        world.wait_for_start(&engine);
+        for event in ["e-1", "e-2", "e-3"] {
+            writer.send(&world.input("pix.transactions"), 0, b"customer-1", &pix_received(event, "customer-1", "+5511987654321"));
+        }
+        // Well before the idle commit, which comes once in a minute and would carry them too.
+        world.dispatches().until_within(test, Duration::from_secs(30), |read| !read.is_empty());
+        engine.stop();
+    }
+}
+
 /// Keys in files whose code epochs cannot be had the first few times.
 struct Faltering {
     keys: Arc<dyn KeyService>,

@@ -132,6 +132,8 @@ impl Bench {
             kafka: support::client(),
             commit_interval: Duration::from_millis(100),
             commit_on_drain: None,
+            batch_records_max: 4_000,
+            batch_bytes_max: 4 << 20,
             transaction_timeout: Duration::from_secs(10),
             session_timeout: Duration::from_secs(10),
             attempts_open_max: 10_000,

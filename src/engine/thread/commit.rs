@@ -2,7 +2,7 @@
 //!
 //! Easily got wrong: any trouble has the same cure as a restart. The old producer is given up before anything else, so that nothing it left can land later.
 
-use super::{COMMIT_BYTES, COMMIT_INPUTS, Engine, EngineError, kafka};
+use super::{Engine, EngineError, kafka};
 use crate::delivery::Partition;
 use crate::engine::stored::POSITION_KEY;
 use crate::engine::task::TaskError;
@@ -23,8 +23,8 @@ impl Engine {
             return false; // heartbeats alone: the idle commit takes care of their positions
         }
         self.careful > 0
-            || self.decided >= COMMIT_INPUTS
-            || self.tasks.values().map(|task| task.overlay.bytes()).sum::<usize>() >= COMMIT_BYTES
+            || self.decided >= settings.batch_records_max
+            || self.tasks.values().map(|task| task.overlay.bytes()).sum::<usize>() >= settings.batch_bytes_max
             || since >= settings.commit_interval
             || (!busy && settings.commit_on_drain.is_some_and(|pause| since >= pause))
     }

@@ -32,10 +32,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Commit when so many inputs are decided. Source: design §5.2.
-const COMMIT_INPUTS: usize = 4_000;
-/// Commit when the overlays hold so much. Source: design §5.2.
-const COMMIT_BYTES: usize = 4 << 20;
 /// So many requests are decided between two looks at receipts and timers.
 const REQUESTS_A_TURN: usize = 500;
 /// So many timers fire between two looks at receipts.
