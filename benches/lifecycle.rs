@@ -10,6 +10,8 @@
 #[path = "../tests/kafka/bank.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
 mod bank;
+#[path = "../tests/kafka/deployment.rs"]
+mod deployment;
 #[path = "../tests/kafka/process.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
 mod process;

@@ -10,6 +10,7 @@
 mod bad_input;
 mod bank;
 mod canary;
+mod deployment;
 mod engine;
 mod foreign;
 mod java;

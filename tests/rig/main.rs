@@ -14,6 +14,9 @@
 
 mod bank;
 mod broken;
+#[path = "../kafka/deployment.rs"]
+#[allow(dead_code, reason = "shared with the Kafka tests, which use the rest of it")]
+mod deployment;
 mod dice;
 mod evidence;
 mod faults;

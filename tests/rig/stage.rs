@@ -1,28 +1,18 @@
 //! One cluster of processes: configuration, topics, the simulator, the instances, and the load balancer that providers reach the gateways through.
 
+use crate::deployment::{self, Process, program};
 use crate::dice::now_ms;
 use crate::plan::{HURRY, Kind, Plan, USED};
 use crate::support;
 use recado::simulator::{self, SendLog};
-use std::fmt::Write;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Secrets of both sides, invented.
-const SECRETS: [(&str, &str); 5] = [
-    ("app", "app-secret-of-the-rig"),
-    ("verify", "verify-token-of-the-rig"),
-    ("access", "access-token-of-the-rig"),
-    ("twilio", "twilio-token-of-the-rig"),
-    ("root", "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"),
-];
-const ACCOUNT: &str = "AC00000000000000000000000000000001";
 /// Partitions of each topic.
 pub const PARTITIONS: u16 = 6;
 /// The topics of the bank.
@@ -79,7 +69,7 @@ impl Stage {
         fs::create_dir_all(&folder).unwrap();
         let prefix = format!("rig-{}.", profile.word());
         let door = Door::open().await;
-        write_common(&folder, &prefix);
+        deployment::write_folder(&folder, &prefix, quicker);
         let (simulator, provider) = simulator(plan, &folder, door.port);
         let inputs: Vec<String> = INPUTS.iter().map(|name| format!("{prefix}in.{name}")).collect();
         let topics: Vec<(&str, i32, &[(&str, &str)])> = inputs.iter().map(|name| (name.as_str(), i32::from(PARTITIONS), &[][..])).collect();
@@ -93,8 +83,7 @@ impl Stage {
             }
             instances.push(Instance { name, roles, config, management, process: None });
         }
-        let made = Command::new(BINARY).args(["topics", "--create", "--config"]).arg(&instances[0].config).output().unwrap();
-        assert!(made.status.success(), "{}{}", String::from_utf8_lossy(&made.stdout), String::from_utf8_lossy(&made.stderr));
+        deployment::create_topics(&instances[0].config);
         let mut stage = Self { prefix, folder, instances, ended: Vec::new(), simulator, client: reqwest::Client::builder().no_proxy().build().unwrap() };
         for index in 0..stage.instances.len() {
             stage.start(index);
@@ -112,17 +101,16 @@ impl Stage {
     pub fn start(&mut self, index: usize) {
         let instance = &mut self.instances[index];
         assert!(instance.process.is_none(), "{} runs already", instance.name);
-        let log = instance.config.with_extension("log");
         let arguments = ["run", "--roles", instance.roles, "--config"];
-        instance.process = Some(Process::start(Command::new(BINARY).args(arguments).arg(&instance.config), &log));
+        instance.process = Some(Process::start(with_us(program().args(arguments).arg(&instance.config)), instance.config.with_extension("log")));
     }
 
     /// Whether it says that it is ready. One that has ended by itself is noted and started again, as a supervisor would.
     pub async fn ready(&mut self, index: usize) -> bool {
         let instance = &mut self.instances[index];
         let Some(process) = &mut instance.process else { return false };
-        if let Some(ended) = process.child.try_wait().unwrap() {
-            let log = fs::read_to_string(instance.config.with_extension("log")).unwrap_or_default();
+        if let Some(ended) = process.ended() {
+            let log = process.said();
             let tail: Vec<&str> = log.lines().rev().take(8).collect();
             self.ended.push(format!("{} at {} with {ended}; the end of its log, last line first:\n{}", instance.name, now_ms(), tail.join("\n")));
             assert!(self.ended.len() < 20, "instances end by themselves again and again:\n{}", self.ended.join("\n"));
@@ -154,9 +142,7 @@ impl Stage {
 
     /// SIGKILL, and waits until the process is gone.
     pub fn kill(&mut self, index: usize) {
-        let mut process = self.instances[index].process.take().expect("it runs");
-        process.child.kill().unwrap();
-        process.child.wait().unwrap();
+        self.instances[index].process.take().expect("it runs").kill();
     }
 
     /// SIGTERM to all at once, so that no partition moves; each must end in order within the bound.
@@ -169,13 +155,10 @@ impl Stage {
         let deadline = Instant::now() + within;
         for instance in &mut self.instances {
             let Some(mut process) = instance.process.take() else { continue };
-            loop {
-                match process.child.try_wait().unwrap() {
-                    Some(ended) if ended.success() => break,
-                    Some(ended) => return Err(format!("{} ended with {ended} on SIGTERM", instance.name)),
-                    None if Instant::now() > deadline => return Err(format!("{} did not end within {within:?} of SIGTERM", instance.name)),
-                    None => std::thread::sleep(Duration::from_millis(20)),
-                }
+            match process.ended_by(deadline) {
+                Some(ended) if ended.success() => {}
+                Some(ended) => return Err(format!("{} ended with {ended} on SIGTERM", instance.name)),
+                None => return Err(format!("{} did not end within {within:?} of SIGTERM", instance.name)),
             }
         }
         Ok(())
@@ -193,12 +176,9 @@ impl Stage {
 
     /// Ends the simulator.
     pub fn stop_simulator(&mut self) {
-        self.simulator.child.kill().unwrap();
-        self.simulator.child.wait().unwrap();
+        self.simulator.kill();
     }
 }
-
-const BINARY: &str = env!("CARGO_BIN_EXE_recado");
 
 /// One instance of Recado, running or not.
 pub struct Instance {
@@ -219,108 +199,53 @@ impl Instance {
     }
 }
 
-/// A child that ends with this program, however that ends.
-struct Process {
-    child: Child,
-}
-
-impl Process {
-    fn start(command: &mut Command, log: &Path) -> Self {
-        let log = fs::File::options().create(true).append(true).open(log).unwrap();
-        command.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null());
-        #[expect(unsafe_code, reason = "the standard library cannot ask for a signal at the parent's death")]
-        // SAFETY: prctl is async-signal-safe and touches no memory of ours.
-        unsafe {
-            command.pre_exec(|| {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                Ok(())
-            });
-        }
-        Self { child: command.spawn().unwrap() }
-    }
-
-    fn terminate(&self) {
-        let pid = i32::try_from(self.child.id()).unwrap();
-        #[expect(unsafe_code, reason = "the standard library sends no SIGTERM")]
-        // SAFETY: kill takes no memory of ours; the pid is our child's, which has not been waited for.
-        unsafe {
-            libc::kill(pid, libc::SIGTERM);
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+/// The command's process ends with this program, however that ends.
+fn with_us(command: &mut Command) -> &mut Command {
+    #[expect(unsafe_code, reason = "the standard library cannot ask for a signal at the parent's death")]
+    // SAFETY: prctl is async-signal-safe and touches no memory of ours.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            Ok(())
+        })
     }
 }
 
 fn simulator(plan: &Plan, folder: &Path, door: u16) -> (Process, String) {
-    let secret = |name: &str| SECRETS.iter().find(|(other, _)| *other == name).unwrap().1.to_owned();
     let port = support::free_port();
-    let mut settings = simulator::Settings {
+    let settings = simulator::Settings {
         listen: ([127, 0, 0, 1], port).into(),
-        log: Some(folder.join("send.log")),
-        keep_texts: true,
         time_factor: 1.0 / f64::from(HURRY),
         script: plan.script(),
         ..simulator::Settings::default()
     };
-    settings.meta.access_token = secret("access");
-    settings.meta.app_secret = secret("app");
-    settings.meta.webhook = format!("http://127.0.0.1:{door}/webhooks/meta/bank");
+    let mut settings = deployment::providers(settings, folder, door);
     settings.meta.repeat_first = Duration::from_millis(200);
     settings.meta.repeat_pause_max = Duration::from_secs(1);
-    settings.twilio.account_sid = ACCOUNT.into();
-    settings.twilio.api_key = ACCOUNT.into();
-    settings.twilio.api_secret = secret("twilio");
-    settings.twilio.auth_token = secret("twilio");
     settings.twilio.calls_per_second = 10;
     let file = folder.join("simulator.toml");
     fs::write(&file, toml::to_string(&settings).unwrap()).unwrap();
-    let log = folder.join("simulator.log");
-    let process = Process::start(Command::new(BINARY).args(["simulate", "--settings"]).arg(&file), &log);
+    let process = Process::start(with_us(program().args(["simulate", "--settings"]).arg(&file)), folder.join("simulator.log"));
     let deadline = Instant::now() + Duration::from_secs(20);
     while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(Instant::now() < deadline, "the simulator does not listen: {}", fs::read_to_string(&log).unwrap());
+        assert!(Instant::now() < deadline, "the simulator does not listen: {}", process.said());
         std::thread::sleep(Duration::from_millis(20));
     }
     (process, format!("http://127.0.0.1:{port}"))
 }
 
-/// The reference routes and templates, with the run's topics, leases long enough for a restart, and a bill that does not wait half an hour.
-fn write_common(folder: &Path, prefix: &str) {
-    let repository = support::repository();
-    for name in ["routes", "templates", "schemas"] {
-        let to = folder.join(name);
-        fs::create_dir_all(&to).unwrap();
-        let from = if name == "schemas" { repository.join(name) } else { repository.join("config").join(name) };
-        for entry in fs::read_dir(from).unwrap() {
-            let entry = entry.unwrap();
-            let mut text = fs::read_to_string(entry.path()).unwrap();
-            match name {
-                "routes" => text = route(&text, prefix),
-                "templates" => text = text.replace("ttl = \"30m\"", "ttl = \"30s\""),
-                _ => {}
-            }
-            fs::write(to.join(entry.file_name()), text).unwrap();
-        }
+/// The reference routes and templates with leases long enough for a restart, and a bill that does not wait half an hour.
+fn quicker(folder: &str, text: String) -> String {
+    match folder {
+        "routes" => text
+            .replace("lease = \"10s\"", "")
+            .replace("[[route.steps]]", "[[route.steps]]\nlease = \"60s\"")
+            .replace("wait = \"31m\"", "wait = \"33s\"")
+            .replace("wait = \"10m\"", "wait = \"30s\"")
+            .replace("start = \"latest\"", "start = \"earliest\""),
+        "templates" => text.replace("ttl = \"30m\"", "ttl = \"30s\""),
+        _ => text,
     }
-    fs::copy(repository.join("config/masking.toml"), folder.join("masking.toml")).unwrap();
-    for (name, secret) in SECRETS {
-        let path = folder.join(format!("secret-{name}"));
-        fs::write(&path, secret).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
-    }
-}
-
-fn route(text: &str, prefix: &str) -> String {
-    let text = text.replace("topic = \"", &format!("topic = \"{prefix}in.")).replace("lease = \"10s\"", "");
-    text.replace("[[route.steps]]", "[[route.steps]]\nlease = \"60s\"")
-        .replace("wait = \"31m\"", "wait = \"33s\"")
-        .replace("wait = \"10m\"", "wait = \"30s\"")
-        .replace("start = \"latest\"", "start = \"earliest\"")
 }
 
 /// The waits of `plan.rs` are those of the routes: else the judge would judge by other deadlines.
@@ -342,76 +267,21 @@ pub fn check_waits(folder: &Path) {
 }
 
 fn config(folder: &Path, prefix: &str, name: &str, provider: &str, door: u16, gateway: u16, management: u16) -> PathBuf {
-    let mut text = String::new();
-    write!(
-        text,
-        r#"
-mode = "development"
-instance = "{name}"
-prefix = "{prefix}"
-[kafka]
-bootstrap = "{bootstrap}"
-[topics]
-partitions = {PARTITIONS}
-replication_factor = 1
-min_insync_replicas = 1
-[engine]
-state_folder = "state-{name}"
-storm_guard = false
-cache = "32MiB"
-write_buffer = "32MiB"
-[dispatcher]
-call_timeout = "20s"
-call_margin = "5s"
-[gateway]
-listen = "127.0.0.1:{gateway}"
-public_base_url = "http://127.0.0.1:{door}"
-[gateway.meta.bank]
-app_secret_file = "secret-app"
-verify_token_file = "secret-verify"
-[gateway.twilio.bank]
-auth_token_file = "secret-twilio"
-[keys]
-folder = "keys"
-root_key_file = "secret-root"
-[management]
-listen = "127.0.0.1:{management}"
-[logs]
-level = "{level}"
-[time]
-hurry = {HURRY}
-[providers.meta]
-channel = "whatsapp"
-kind = "meta"
-base_url = "{provider}"
-api_version = "v25.0"
-phone_number_id = "100000000000001"
-access_token_file = "secret-access"
-app = "bank"
-"#,
-        bootstrap = support::bootstrap(),
-        level = std::env::var("LOGS").unwrap_or_else(|_| "info".into()),
-    )
-    .unwrap();
-    for channel in ["sms", "voice"] {
-        write!(
-            text,
-            r#"
-[providers.{channel}]
-channel = "{channel}"
-kind = "twilio"
-base_url = "{provider}"
-account_sid = "{ACCOUNT}"
-auth_token_file = "secret-twilio"
-from = "+551150390001"
-account = "bank"
-"#
-        )
-        .unwrap();
-    }
-    let path = folder.join(format!("{name}.toml"));
-    fs::write(&path, text).unwrap();
-    path
+    let level = std::env::var("LOGS").unwrap_or_else(|_| "info".into());
+    let config = deployment::Config {
+        instance: name,
+        prefix,
+        bootstrap: support::bootstrap(),
+        partitions: PARTITIONS,
+        provider,
+        door,
+        gateway,
+        management,
+        top: "",
+        engine: "storm_guard = false\ncache = \"32MiB\"\nwrite_buffer = \"32MiB\"\n",
+        sections: &format!("[dispatcher]\ncall_timeout = \"20s\"\ncall_margin = \"5s\"\n[logs]\nlevel = \"{level}\"\n[time]\nhurry = {HURRY}\n"),
+    };
+    config.write(folder)
 }
 
 /// A load balancer as a bank has one in front of its gateways: the next one in turn that takes a connection.
