@@ -47,7 +47,7 @@ impl EndOffsets {
         self.open
     }
 
-    /// Asks for the read-uncommitted end of these partitions; the answer comes through [`EndOffsets::answers`].
+    /// Asks for the read-uncommitted end of these partitions; the answer comes through [`EndOffsets::answer`].
     pub fn ask(&mut self, partitions: impl IntoIterator<Item = (String, Partition)>, timeout: std::time::Duration) {
         let mut list = TopicPartitionList::new();
         for (topic, partition) in partitions {

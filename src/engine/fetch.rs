@@ -1,14 +1,13 @@
-//! Takes records out of the consumer in batches, through two queues of our own: receipts (with cancels), which never wait, and requests.
+//! Takes records out of the consumer in batches, through two queues of our own: receipts, which never wait, and the bank's inputs.
 //!
 //! Easily got wrong: a forward that is set before librdkafka has started the partition is overwritten by its start. The order that avoids it is `take_over` in
-//! `thread.rs`.
+//! `thread/group.rs`.
 #![expect(unsafe_code, reason = "rdkafka has no safe binding of batch consumption from a private queue")]
 
 use crate::delivery::{Partition, Timestamp};
 use rdkafka::bindings as sys;
 use rdkafka::client::{Client, ClientContext};
 use std::ffi::{CStr, CString};
-use std::time::Duration;
 
 /// How many records one call takes at most.
 const BATCH_MAX: usize = 1_000;
@@ -143,7 +142,7 @@ impl Queue {
     }
 
     /// What has been fetched, at most a batch, without waiting (a batch call that waits to be full adds its own time-out).
-    pub fn take(&self, into: &mut Vec<Fetched>) -> usize {
+    pub fn take(&self, into: &mut Vec<Fetched>) {
         let mut batch = [std::ptr::null_mut(); BATCH_MAX];
         // SAFETY: the queue is live and the array holds as many pointers as it says.
         let count = unsafe { sys::rd_kafka_consume_batch_queue(self.queue, 0, batch.as_mut_ptr(), batch.len()) };
@@ -159,7 +158,6 @@ impl Queue {
                 error => into.push(Fetched::Fault { topic: record.topic().to_owned(), partition: unsafe { (*record.message).partition }, error: error.into() }),
             }
         }
-        count
     }
 }
 
@@ -169,6 +167,3 @@ impl Drop for Queue {
         unsafe { sys::rd_kafka_queue_destroy(self.queue) };
     }
 }
-
-/// How long the loop sleeps on the main queue when there was nothing to do.
-pub const IDLE_WAIT: Duration = Duration::from_millis(2);

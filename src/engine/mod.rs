@@ -12,7 +12,6 @@ pub mod transaction;
 pub mod watchdog;
 
 mod dedup;
-
 mod fetch;
 mod gate;
 mod hello;

@@ -537,7 +537,7 @@ impl Task {
 
     /// Whether anything is due, so that the gate needs end offsets.
     pub fn anything_due(&self) -> bool {
-        !self.timers.due_groups().is_empty()
+        self.timers.anything_due()
     }
 
     /// The groups that are held now, for the metric.

@@ -158,6 +158,11 @@ impl Timers {
         self.slab.get(handle.index as usize).filter(|entry| entry.generation == handle.generation).and_then(|entry| entry.timer)
     }
 
+    /// Whether anything is due.
+    pub fn anything_due(&self) -> bool {
+        self.due.values().any(|due| !due.is_empty())
+    }
+
     /// The groups that have something due, express first.
     pub fn due_groups(&self) -> Vec<Group> {
         self.due.iter().filter(|(_, due)| !due.is_empty()).map(|(group, _)| *group).collect()

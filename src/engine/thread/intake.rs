@@ -117,9 +117,8 @@ impl Engine {
     }
 
     pub(super) fn decide_requests(&mut self) -> Result<bool, EngineError> {
-        let own_now = crate::clock::now();
-        let any = self.decide_inputs(own_now, |kind| matches!(kind, Kind::Events))?;
-        self.pause_and_resume(own_now);
+        let any = self.decide_inputs(crate::clock::now(), |kind| matches!(kind, Kind::Events))?;
+        self.pause_and_resume();
         Ok(any)
     }
 
@@ -135,14 +134,11 @@ impl Engine {
             if self.careful > 0 && (self.alone.is_some() || self.anything_to_write()) {
                 break; // what is decided already is committed first, so that the next one stands alone
             }
-            let next = self
-                .waiting_requests
-                .get(&(input, partition))
-                .and_then(|waiting| waiting.front())
-                .map(|record| (partition, record.topic().to_owned(), record.offset()));
+            let first = self.waiting_requests.get(&(input, partition)).filter(|_| self.careful > 0).and_then(VecDeque::front);
+            let first = first.map(|record| (partition, record.topic().to_owned(), record.offset()));
             let decided = self.decide_input(input, partition, own_now)?;
             if decided && self.careful > 0 {
-                self.alone = next;
+                self.alone = first;
             }
             any |= decided;
         }
@@ -185,7 +181,7 @@ impl Engine {
     }
 
     /// Pauses an input at the consumer while too much of it waits here; resumes it when half is gone.
-    fn pause_and_resume(&mut self, _: Timestamp) {
+    fn pause_and_resume(&mut self) {
         let mut pause = TopicPartitionList::new();
         let mut resume = TopicPartitionList::new();
         for (&(input, partition), waiting) in &self.waiting_requests {

@@ -11,7 +11,7 @@ mod upkeep;
 
 use crate::delivery::{Partition, Timestamp};
 use crate::engine::end_offsets::EndOffsets;
-use crate::engine::fetch::{IDLE_WAIT, Queue, Record};
+use crate::engine::fetch::{Queue, Record};
 use crate::engine::hello::Hello;
 use crate::engine::membership::Membership;
 use crate::engine::restore::{RestoreError, Source};
@@ -42,7 +42,9 @@ const WAITING_MAX: usize = 5_000;
 const GATE_PACE: Duration = Duration::from_millis(100);
 /// After a record that could not be sealed or resolved, the task looks again so much later.
 const HELD_BACK: Duration = Duration::from_millis(100);
-/// The bound of one blocking call is this many transaction time-outs. Source: `engine.md` T5.
+/// How long the loop sleeps on the main queue when there was nothing to do.
+const IDLE_WAIT: Duration = Duration::from_millis(2);
+/// The bound of one blocking call is this many transaction time-outs. `engine.md` T5 says two; making a producer may take that long by itself.
 const WATCH_FACTOR: u32 = 3;
 /// A loop that does not turn for so long is dead for `/livez`; opening partitions beats too.
 const LOOP_BOUND: Duration = Duration::from_secs(60);
