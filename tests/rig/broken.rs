@@ -104,6 +104,16 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         let call = evidence.lines.iter_mut().find_map(|line| if let Line::Call(call) = line { Some(call) } else { None });
         call.map(|call| call.time_ms += 60_000).is_some()
     }),
+    ("I5 begun with too little life", |evidence| {
+        let codes: std::collections::BTreeSet<_> =
+            evidence.plan.events.iter().filter(|event| event.kind == Kind::Code).map(|event| event.event_id.as_str()).collect();
+        let is_code = |row: &&crate::evidence::Row<recado::event::records::StatusRecord>| {
+            row.what.live && row.what.status.word == StatusWord::Requested && row.what.event_id.as_deref().is_some_and(|id| codes.contains(id))
+        };
+        let Some((id, decided)) = evidence.statuses.iter().find(is_code).map(|row| (row.what.message_id, row.what.decided)) else { return false };
+        let dispatch = evidence.dispatches.iter_mut().find(|row| row.what.attempt_id.message_id == id);
+        dispatch.map(|row| row.what.expiry = decided.plus(std::time::Duration::from_millis(1_999))).is_some()
+    }),
     ("I6 wrong recipient", |evidence| {
         let call = evidence.lines.iter_mut().find_map(|line| if let Line::Call(call) = line { Some(call) } else { None });
         call.map(|call| call.to = "5511900000000".into()).is_some()

@@ -6,7 +6,7 @@
 use crate::evidence::{Evidence, Row};
 use crate::faults::Kill;
 use crate::plan::{CALL_TIMEOUT_MS, Kind, Planned};
-use recado::delivery::{Attempt, AttemptId, Channel, MessageId, Outcome, Reason, Receipt, StatusWord};
+use recado::delivery::{Attempt, AttemptId, Channel, MessageId, Outcome, Reason, Receipt, Status, StatusWord};
 use recado::event::records::{Dispatch, JournalEntry, JournalKind, Returned, StatusRecord};
 use recado::simulator::{self, CallLine, Line};
 use std::collections::{BTreeMap, BTreeSet};
@@ -138,6 +138,16 @@ fn refused(call: &CallLine) -> bool {
     !call.counts && (call.answer == "error" || call.status == 429)
 }
 
+/// Whether the step after the last dispatched one, or a copy of that one, could not begin at `at` for want of life.
+fn too_little_life(message: &Message<'_>, event: &Planned, at: i64) -> bool {
+    let Some(last) = message.dispatches.iter().max_by_key(|row| row.what.attempt_id.attempt) else { return false };
+    let next = match last.what.channel {
+        Channel::WhatsApp => Channel::Sms,
+        Channel::Sms | Channel::Voice => Channel::Voice,
+    };
+    at + event.kind.life_min(next) > last.what.expiry.millis()
+}
+
 /// Whether the script itself leaves the fate of this call open.
 fn unknown_by_script(call: &CallLine) -> bool {
     matches!(call.answer.as_str(), "lost" | "hang" | "garbage") || (call.answer == "bare" && call.status >= 500)
@@ -221,6 +231,7 @@ impl Court<'_> {
         self.attempts(id, message);
         let Some(event) = message.event.map(|event| &self.evidence.plan.events[event]) else { return };
         self.recipients(id, message, event);
+        self.lives(id, message, event);
         self.fallbacks(id, message, event);
         self.copies(id, message, event);
         self.end(id, message, event);
@@ -364,6 +375,26 @@ impl Court<'_> {
         }
     }
 
+    /// I5: no attempt of a code is begun with too little of its life left.
+    fn lives(&mut self, id: MessageId, message: &Message<'_>, event: &Planned) {
+        if event.kind != Kind::Code {
+            return;
+        }
+        for row in &message.dispatches {
+            let attempt = row.what.attempt_id.attempt;
+            let begun = |status: &&&Row<StatusRecord>| {
+                let Status { word, attempt: of, .. } = status.what.status;
+                status.what.live && of == Some(attempt) && matches!(word, StatusWord::Requested | StatusWord::Fallback | StatusWord::Retried)
+            };
+            let Some(begun) = message.statuses.iter().find(begun) else { continue };
+            let left = row.what.expiry.millis() - begun.what.decided.millis();
+            self.counts.one("lives of codes compared");
+            if left < event.kind.life_min(row.what.channel) {
+                self.fault("I5 begun with too little life", Some(id), format!("{attempt} on {} began with {left} ms left.", row.what.channel.word()));
+            }
+        }
+    }
+
     /// I2, I8: no fallback by a timer before its deadline, and none where a receipt was acknowledged before it.
     fn fallbacks(&mut self, id: MessageId, message: &Message<'_>, event: &Planned) {
         for row in &message.dispatches {
@@ -452,6 +483,8 @@ impl Court<'_> {
                 StatusWord::Delivered => !calm && (event.story.end == StatusWord::Cancelled || said(Outcome::TooLate)),
                 // The customer got the code elsewhere, or gave up; the bank withdraws what is late.
                 StatusWord::Cancelled => !calm && event.used_after.is_some(),
+                // A fault delayed the code until too little of its life was left for the next step.
+                StatusWord::Expired if !calm && too_little_life(message, event, to) => true,
                 // Our own delay, until nothing could be sent any more.
                 StatusWord::Expired | StatusWord::Failed => !calm && (said(Outcome::TooLate) || said(Outcome::Unavailable)),
                 _ => false,

@@ -4,7 +4,7 @@
 //! Recado by `time.hurry`, in the simulator by its time factor.
 
 use crate::dice::Dice;
-use recado::delivery::StatusWord;
+use recado::delivery::{Channel, StatusWord};
 use recado::simulator::{Answer, Behaviour, Phone, Report, Script, Word};
 use std::time::Duration;
 
@@ -32,6 +32,15 @@ impl Kind {
             Self::Code => &[3_300, 3_000, 6_000],
             Self::Bill => &[3_300, 3_000],
             Self::Broken => &[],
+        }
+    }
+
+    /// With less of a code's life left, in real ms, no step begins. Source: privacy.md §4.
+    pub fn life_min(self, channel: Channel) -> i64 {
+        match (self, channel) {
+            (Self::Code, Channel::WhatsApp | Channel::Sms) => 2_000,
+            (Self::Code, Channel::Voice) => 4_500,
+            _ => 0,
         }
     }
 
@@ -100,6 +109,7 @@ const CODE: &[Story] = &[
     story("voice", 1, ["undeliverable", "undeliverable", "quick"], Delivered),
     story("cancelled", 3, ["offline", "quick", "quick"], Cancelled),
     story("expired", 2, ["offline", "quick", "quick"], Expired),
+    story("expired_before_the_call", 2, ["offline", "undeliverable", "quick"], Expired),
     story("copy", 1, ["undeliverable", "undeliverable", "lost_once"], Delivered),
     story("copy_unknown_too", 1, ["undeliverable", "undeliverable", "lost_call"], Unconfirmed),
 ];
@@ -198,7 +208,12 @@ fn planned(dice: &mut Dice, run: &str, number: u32, at: Duration, partitions: u1
         code: format!("{:08}", 10_000_019 + number * 7),
         partition: i32::try_from(dice.below(u64::from(partitions))).unwrap(),
         at,
-        expires_after: if story.name == "expired" { Duration::from_millis(4_000) } else { Duration::from_secs(90) },
+        expires_after: match story.name {
+            "expired" => Duration::from_millis(4_000),
+            // The wait on WhatsApp over, there is time enough for a call to go out, and too little for somebody to use what it says.
+            "expired_before_the_call" => Duration::from_millis(7_700),
+            _ => Duration::from_secs(90),
+        },
         used_after: used,
         again_after: again.then(|| Duration::from_millis(dice.between(200, 4_000))),
     }

@@ -20,7 +20,7 @@ use std::time::Duration;
 pub struct Settings {
     /// The longest that a call may take, with its margin. Source: the dispatcher's HTTP timeout.
     pub call_max: Duration,
-    /// Leases, waits, lingers and `call_max` are divided by it: 1, but for a demonstration.
+    /// Leases, waits, lingers, the least life of codes and `call_max` are divided by it: 1, but for a demonstration.
     pub hurry: u32,
 }
 
@@ -39,6 +39,10 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// A code lives no longer than this (NIST SP 800-63B, ASVS 6.5.5).
 const CODE_EXPIRY_MAX: Duration = Duration::from_secs(600);
+/// No step of a code begins with less of it left: nobody could read and type it (privacy.md §4, judgement).
+const CODE_LIFE_MIN: Duration = Duration::from_secs(20);
+/// The same by a call, which rings, is answered, and says the code twice.
+const CODE_LIFE_MIN_CALL: Duration = Duration::from_secs(45);
 /// What a receipt needs for its way back, until it is measured (`p99.9` of arrival minus provider time).
 const RECEIPT_GRACE: Duration = Duration::from_secs(3);
 /// A delivery's state numbers its steps in one byte and is written whole each time.
@@ -310,7 +314,7 @@ impl Compiler<'_> {
             last_step: index + 1 == route.steps.len(),
             code,
         });
-        Step::new(channel, step.template.as_str(), self.scaled(lease), self.scaled(wait), wait_for)
+        Step::new(channel, step.template.as_str(), self.scaled(lease), self.scaled(wait), wait_for).needing(self.scaled(life_min(channel, code)))
     }
 
     fn check_template(&self, step: &StepFile, channel: Channel, wait: Duration, fallback: bool, key: &dyn Fn(&str) -> String, faults: &mut Faults<'_>) {
@@ -452,8 +456,31 @@ fn check_expiry(route: &NamedRouteFile, number: usize, code: bool, faults: &mut 
     }
     let before_last = route.steps.len().saturating_sub(1);
     let waits: Duration = route.steps[..before_last].iter().map(|step| step.wait.unwrap_or(Duration::from_secs(30))).sum();
-    if before_last > 0 && waits >= route.expiry && !route.expiry.is_zero() {
+    let life = route.steps.last().and_then(|step| Channel::from_word(&step.channel)).map_or(Duration::ZERO, |channel| life_min(channel, code));
+    if route.expiry.is_zero() {
+        return; // refused above
+    }
+    if before_last > 0 && waits >= route.expiry {
         faults.refuse(&key, format!("is {}, but the steps before the last wait {}: the last step could never begin.", say(route.expiry), say(waits)));
+    } else if waits + life > route.expiry {
+        faults.refuse(
+            &key,
+            format!(
+                "is {}, but a code needs {} of life at the last step, and the steps before it wait {}: it could never begin.",
+                say(route.expiry),
+                say(life),
+                say(waits)
+            ),
+        );
+    }
+}
+
+/// How much of the life of what it carries a step needs, or it is not begun.
+const fn life_min(channel: Channel, code: bool) -> Duration {
+    match (code, channel) {
+        (false, _) => Duration::ZERO,
+        (true, Channel::WhatsApp | Channel::Sms) => CODE_LIFE_MIN,
+        (true, Channel::Voice) => CODE_LIFE_MIN_CALL,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What `recado check` says about route files.
 
 use super::*;
+use crate::delivery::{self, Step};
 
 /// The faults of one file after an edit, as lines.
 fn faults(file: &str, from: &str, to: &str) -> Vec<String> {
@@ -154,6 +155,30 @@ fn codes_have_rules_of_their_own() {
     refused(CODES, "code = { path = \"code\" }", "code = { path = \"code\", kind = \"integer\" }", "input.fields.code", "neither `kind` nor `unit`");
     refused(CODES, "event_id = \"challenge_id\"", "", "input.event_id", "a cancel names the event");
     refused(CODES, "topic = \"auth.codes-used\"", "topic = \"auth.challenges\"", "input.cancel.topic", "the input's own topic");
+}
+
+/// Whether a delivery of this one step begins with so much of its life left.
+fn begins(step: &Step, route: &Route, left_ms: u64) -> bool {
+    let (now, left) = (Timestamp::from_millis(1_764_072_000_000), Duration::from_millis(left_ms));
+    let request = delivery::Request { route: Route { steps: vec![step.clone()], ..route.clone() }, expiry: now.plus(left), obstacle: None };
+    !delivery::request(request, now).0.ended()
+}
+
+#[test]
+fn a_code_is_not_sent_with_too_little_life_left() {
+    for (hurry, whatsapp_or_sms, voice) in [(1, 20_000, 45_000), (10, 2_000, 4_500)] {
+        let files = [("routes/codes.toml".to_owned(), CODES.to_owned()), ("routes/pix.toml".to_owned(), PIX.to_owned())];
+        let inputs = Inputs::compile(&files, &schemas(), &templates(), Settings { hurry, ..settings() }).unwrap().0;
+        let code = &inputs.route(0).route;
+        for (step, least) in code.steps.iter().zip([whatsapp_or_sms, whatsapp_or_sms, voice]) {
+            assert!(begins(step, code, least) && !begins(step, code, least - 1), "hurry {hurry}: {step:?}");
+        }
+        let pix = &inputs.route(2).route;
+        assert!(pix.steps.iter().all(|step| begins(step, pix, 6_000)), "what carries no code only needs the time of a call");
+    }
+    // 33 s and 30 s before a call that needs 45 s.
+    refused(CODES, "expiry = \"5m\"", "expiry = \"107s\"", "route.0.expiry", "a code needs 45s of life at the last step");
+    assert_eq!(faults(CODES, "expiry = \"5m\"", "expiry = \"108s\""), Vec::<String>::new());
 }
 
 #[test]
