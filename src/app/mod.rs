@@ -418,6 +418,10 @@ fn dispatch_settings(config: &Config) -> anyhow::Result<dispatch::Settings> {
     settings.in_hand_max = usize::try_from(config.dispatcher.in_flight_max).unwrap_or(usize::MAX);
     // Divided like the leases that it must fit into: the routes were compiled with this `call_max`.
     settings.call_timeout = config.dispatcher.call_timeout / config.time.hurry.max(1);
+    settings.breaker.window = config.dispatcher.breaker_window;
+    settings.breaker.calls_min = config.dispatcher.breaker_calls_min;
+    settings.breaker.failed_percent_min = config.dispatcher.breaker_failed_percent_min;
+    settings.breaker.pause = config.dispatcher.breaker_pause;
     for provider in &config.providers {
         settings.providers.insert(provider.channel, dispatch_provider(config, provider).with_context(|| format!("provider {}", provider.name))?);
     }
@@ -486,5 +490,25 @@ mod tests {
             assert!(printed.contains("kafka-0.example:9093"), "{printed}");
             assert!(!printed.contains("5f1d77aa"), "{printed}");
         }
+    }
+
+    #[test]
+    fn what_the_configuration_says_of_the_dispatcher_reaches_it() {
+        let mut config = Config::default();
+        config.dispatcher.in_flight_max = 7;
+        config.dispatcher.breaker_window = Duration::from_secs(60);
+        config.dispatcher.breaker_calls_min = 5;
+        config.dispatcher.breaker_failed_percent_min = 80;
+        config.dispatcher.breaker_pause = Duration::from_secs(30);
+        config.dispatcher.call_timeout = Duration::from_secs(6);
+        config.time.hurry = 2;
+        let settings = dispatch_settings(&config).unwrap();
+        let breaker = settings.breaker;
+        assert_eq!((settings.in_hand_max, settings.call_timeout), (7, Duration::from_secs(3)));
+        assert_eq!((breaker.window, breaker.pause), (Duration::from_secs(60), Duration::from_secs(30)));
+        assert_eq!((breaker.calls_min, breaker.failed_percent_min), (5, 80));
+        let defaults = dispatch_settings(&Config::default()).unwrap();
+        let limits = dispatch::Settings::new("", rdkafka::ClientConfig::new());
+        assert_eq!((defaults.breaker, defaults.in_hand_max, defaults.call_timeout), (limits.breaker, limits.in_hand_max, limits.call_timeout));
     }
 }

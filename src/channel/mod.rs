@@ -153,8 +153,8 @@ pub enum Breaker {
     Open {
         /// For whom.
         scope: Scope,
-        /// Not half-open before this has passed. `Duration::MAX`: until a person acts.
-        pause: Duration,
+        /// Not half-open before this has passed. `None`: the breaker's usual pause; `Duration::MAX`: until a person acts.
+        pause: Option<Duration>,
     },
 }
 
@@ -288,11 +288,8 @@ impl Receipts {
     }
 }
 
-/// The breaker's usual pause before one probe a second may pass.
-pub const PAUSE: Duration = Duration::from_secs(5);
-
 const fn open(scope: Scope) -> Breaker {
-    Breaker::Open { scope, pause: PAUSE }
+    Breaker::Open { scope, pause: None }
 }
 
 #[cfg(test)]

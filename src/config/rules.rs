@@ -152,7 +152,9 @@ impl Config {
         found.span("dispatcher.call_margin", dispatcher.call_margin, Duration::from_millis(10), Duration::from_secs(30));
         found.span("dispatcher.breaker_pause", dispatcher.breaker_pause, Duration::from_millis(100), Duration::from_secs(600));
         found.span("dispatcher.breaker_window", dispatcher.breaker_window, Duration::from_secs(1), Duration::from_secs(600));
-        found.demand(dispatcher.breaker_calls_min >= 1, "dispatcher.breaker_calls_min", "It must be at least 1.");
+        let whole = dispatcher.breaker_window.subsec_nanos() == 0;
+        found.demand(whole, "dispatcher.breaker_window", "It must be whole seconds: calls are counted by the second.");
+        found.demand((1..=100_000).contains(&dispatcher.breaker_calls_min), "dispatcher.breaker_calls_min", "It must be between 1 and 100000.");
         found.demand((1..=100).contains(&dispatcher.breaker_failed_percent_min), "dispatcher.breaker_failed_percent_min", "It must be between 1 and 100.");
     }
 

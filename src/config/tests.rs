@@ -178,6 +178,21 @@ fn weak_settings_are_refused_outside_development() {
 }
 
 #[test]
+fn a_breaker_that_could_not_work_is_refused() {
+    for (from, to, key) in [
+        ("breaker_window = \"10s\"", "breaker_window = \"1500ms\"", "dispatcher.breaker_window"),
+        ("breaker_window = \"10s\"", "breaker_window = \"11m\"", "dispatcher.breaker_window"),
+        ("breaker_calls_min = 20", "breaker_calls_min = 0", "dispatcher.breaker_calls_min"),
+        ("breaker_calls_min = 20", "breaker_calls_min = 100001", "dispatcher.breaker_calls_min"),
+        ("breaker_failed_percent_min = 50", "breaker_failed_percent_min = 0", "dispatcher.breaker_failed_percent_min"),
+        ("breaker_failed_percent_min = 50", "breaker_failed_percent_min = 101", "dispatcher.breaker_failed_percent_min"),
+        ("breaker_pause = \"5s\"", "breaker_pause = \"10ms\"", "dispatcher.breaker_pause"),
+    ] {
+        assert_eq!(only_fault(MANUAL, from, to).key, key, "{from} -> {to}");
+    }
+}
+
+#[test]
 fn plain_http_stays_on_this_machine_in_development_too() {
     assert_eq!(only_fault(DEVELOPMENT, "http://127.0.0.1:9470", "http://10.0.0.1:9470").key, "providers.meta.base_url");
 }

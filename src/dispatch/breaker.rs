@@ -22,9 +22,9 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// A guess to begin with: 20 calls, half of them failed, in 10 s; 5 s of rest (`channel::PAUSE`), a probe each second.
+    /// A guess to begin with: 20 calls, half of them failed, in 10 s; 5 s of rest, a probe each second. Source: channels.md §3, judgement.
     fn default() -> Self {
-        Self { window: Duration::from_secs(10), calls_min: 20, failed_percent_min: 50, pause: crate::channel::PAUSE, probe_every: Duration::from_secs(1) }
+        Self { window: Duration::from_secs(10), calls_min: 20, failed_percent_min: 50, pause: Duration::from_secs(5), probe_every: Duration::from_secs(1) }
     }
 }
 
@@ -81,19 +81,19 @@ impl Breaker {
     /// A call failed in a way that says something about the provider: a probe that fails opens it anew.
     pub fn failed(&mut self, now: Timestamp) {
         if self.open() {
-            return self.trip(now, self.limits.pause);
+            return self.trip(now, None);
         }
         self.count(now, 1);
         let (calls, failures) =
             self.seconds.iter().fold((0u64, 0u64), |(calls, failures), second| (calls + u64::from(second.1), failures + u64::from(second.2)));
         if calls >= u64::from(self.limits.calls_min) && failures * 100 >= calls * u64::from(self.limits.failed_percent_min) {
-            self.trip(now, self.limits.pause);
+            self.trip(now, None);
         }
     }
 
-    /// Opens at once, for at least `pause`; one that is open for longer already stays so.
-    pub fn trip(&mut self, now: Timestamp, pause: Duration) {
-        let next = now.plus(pause);
+    /// Opens at once, for at least `pause` or, without one, the usual one; a breaker that is open for longer already stays so.
+    pub fn trip(&mut self, now: Timestamp, pause: Option<Duration>) {
+        let next = now.plus(pause.unwrap_or(self.limits.pause));
         self.state = match self.state {
             State::Open { next: before } => State::Open { next: before.max(next) },
             State::Closed => State::Open { next },
@@ -191,8 +191,30 @@ mod tests {
     #[test]
     fn a_provider_that_says_so_opens_it_at_once_and_for_good_if_need_be() {
         let mut breaker = breaker();
-        breaker.trip(at(0), Duration::MAX);
-        breaker.trip(at(1), Duration::from_secs(1));
+        breaker.trip(at(0), Some(Duration::MAX));
+        breaker.trip(at(1), Some(Duration::from_secs(1)));
         assert!(!breaker.allows(at(i64::MAX - 1)));
+    }
+
+    #[test]
+    fn each_limit_is_one_that_may_be_set() {
+        let limits = Limits {
+            window: Duration::from_secs(60),
+            calls_min: 4,
+            failed_percent_min: 100,
+            pause: Duration::from_secs(30),
+            probe_every: Duration::from_secs(1),
+        };
+        let mut breaker = Breaker::new(limits);
+        (0..3).for_each(|i| breaker.failed(at(i * 19_000)));
+        breaker.succeeded(at(57_000));
+        breaker.failed(at(57_001));
+        assert!(!breaker.open(), "four of five are not all");
+        breaker.failed(at(120_000));
+        (0..3).for_each(|_| breaker.failed(at(120_000)));
+        assert!(!breaker.allows(at(149_999)) && breaker.allows(at(150_000)));
+        let mut told = Breaker::new(limits);
+        told.trip(at(0), None);
+        assert!(!told.allows(at(29_999)) && told.allows(at(30_000)), "what a provider says of itself opens it for the same pause");
     }
 }

@@ -101,7 +101,7 @@ const TABLE: &[(Ranges, Meaning)] = &[
     ),
     // Pair limit; number in maintenance.
     (&[one(131_056)], throttled(Breaker::Ignore, Again::Pair, Attention::None)),
-    (&[one(131_057)], unavailable(Breaker::Open { scope: Scope::Number, pause: MAINTENANCE }, Again::OtherSender, Attention::None)),
+    (&[one(131_057)], unavailable(Breaker::Open { scope: Scope::Number, pause: Some(MAINTENANCE) }, Again::OtherSender, Attention::None)),
     // A business-scoped id cannot get this message. We always send the number.
     (&[one(131_062)], rejected(Breaker::Ignore, Attention::None)),
     // Marketing templates are off here; template unknown in this language or not approved.
@@ -113,8 +113,8 @@ const TABLE: &[(Ranges, Meaning)] = &[
     // Content against policy; flow blocked or throttled.
     (&[one(132_007), one(132_068), one(132_069)], rejected(open(Scope::Template), Attention::Page)),
     // Template paused; disabled for good.
-    (&[one(132_015)], rejected(Breaker::Open { scope: Scope::Template, pause: TEMPLATE_PAUSE }, Attention::Page)),
-    (&[one(132_016)], rejected(Breaker::Open { scope: Scope::Template, pause: Duration::MAX }, Attention::Page)),
+    (&[one(132_015)], rejected(Breaker::Open { scope: Scope::Template, pause: Some(TEMPLATE_PAUSE) }, Attention::Page)),
+    (&[one(132_016)], rejected(Breaker::Open { scope: Scope::Template, pause: Some(Duration::MAX) }, Attention::Page)),
     // The device key differs: a code stops here, without fallback.
     (&[one(137_000)], about_customer(Reason::IdentityChanged)),
     // WhatsApp calling (not built); Direct Send blocked.
