@@ -312,15 +312,18 @@ async fn schemas(config: &Config) -> anyhow::Result<(Arc<dyn Schemas + Send + Sy
     if config.schema_registry.url.is_empty() {
         return Ok((Arc::new(NoRegistry), None));
     }
-    let credentials = &config.schema_registry.credentials_file;
-    let (cache, client) = registry::open(registry::Settings {
+    let (cache, client) = registry::open(registry_settings(config)).await?;
+    Ok((Arc::new(cache), Some(client)))
+}
+
+fn registry_settings(config: &Config) -> registry::Settings {
+    let (credentials, ca_file) = (&config.schema_registry.credentials_file, &config.schema_registry.ca_file);
+    registry::Settings {
         url: config.schema_registry.url.clone(),
         credentials_file: credentials.is_named().then(|| credentials.path().to_owned()),
-        ca_file: None,
+        ca_file: (!ca_file.as_os_str().is_empty()).then(|| ca_file.clone()),
         timeout: config.schema_registry.timeout,
-    })
-    .await?;
-    Ok((Arc::new(cache), Some(client)))
+    }
 }
 
 /// Schemas of the bank's records, and how statuses are framed: with a registry both come from it.
@@ -510,5 +513,14 @@ mod tests {
         let defaults = dispatch_settings(&Config::default()).unwrap();
         let limits = dispatch::Settings::new("", rdkafka::ClientConfig::new());
         assert_eq!((defaults.breaker, defaults.in_hand_max, defaults.call_timeout), (limits.breaker, limits.in_hand_max, limits.call_timeout));
+    }
+    #[test]
+    fn what_the_configuration_says_of_the_registry_reaches_its_client() {
+        let mut config = Config::default();
+        assert_eq!(registry_settings(&config).ca_file, None, "the system's authorities");
+        config.schema_registry.ca_file = "/etc/recado/ca.pem".into();
+        config.schema_registry.timeout = Duration::from_secs(2);
+        let settings = registry_settings(&config);
+        assert_eq!((settings.ca_file, settings.timeout), (Some("/etc/recado/ca.pem".into()), Duration::from_secs(2)));
     }
 }

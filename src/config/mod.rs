@@ -204,6 +204,7 @@ impl Config {
         };
         anchor(&mut self.engine.state_folder);
         anchor(&mut self.keys.folder);
+        anchor(&mut self.schema_registry.ca_file);
         self.secret_files_mut().into_iter().for_each(|file| anchor(file.path_mut()));
     }
 

@@ -203,6 +203,12 @@ impl Config {
         if !self.schema_registry.url.is_empty() {
             found.base_url("schema_registry.url", &self.schema_registry.url, self.mode, None);
         }
+        let ca_file = &self.schema_registry.ca_file;
+        if !ca_file.as_os_str().is_empty()
+            && let Err(sentence) = crate::event::registry::authorities(ca_file)
+        {
+            found.refuse("schema_registry.ca_file", &sentence);
+        }
         found.span("schema_registry.timeout", self.schema_registry.timeout, Duration::from_millis(100), Duration::from_secs(60));
         found.demand(!self.keys.folder.as_os_str().is_empty(), "keys.folder", "It must name the folder in which the wrapped keys rest.");
         found.demand(

@@ -43,6 +43,8 @@ pub struct SchemaRegistry {
     pub url: String,
     /// A file with one line, `user:password`, for HTTP Basic.
     pub credentials_file: SecretFile,
+    /// PEM certificates of the authorities that alone are believed for the registry's own; empty: those of the system.
+    pub ca_file: PathBuf,
     /// How long one question may take.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
@@ -50,7 +52,7 @@ pub struct SchemaRegistry {
 
 impl Default for SchemaRegistry {
     fn default() -> Self {
-        Self { url: String::new(), credentials_file: SecretFile::default(), timeout: Duration::from_secs(5) }
+        Self { url: String::new(), credentials_file: SecretFile::default(), ca_file: PathBuf::new(), timeout: Duration::from_secs(5) }
     }
 }
 

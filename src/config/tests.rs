@@ -169,6 +169,8 @@ fn weak_settings_are_refused_outside_development() {
         ("public_base_url = \"https://recado.bank.example\"", "", "gateway.public_base_url"),
         ("https://recado.bank.example", "http://recado.bank.example", "gateway.public_base_url"),
         ("url = \"\"", "url = \"https://user:word@registry.example\"", "schema_registry.url"),
+        ("ca_file = \"\"", "ca_file = \"absent.pem\"", "schema_registry.ca_file"),
+        ("ca_file = \"\"", "ca_file = \"secrets/root-key\"", "schema_registry.ca_file"),
         ("instance = \"recado-0\"", "", "instance"),
         ("prefix = \"recado.\"", "prefix = \"recado\"", "prefix"),
         ("mode = \"production\"", "mode = [\"production\"]", "mode"),

@@ -13,7 +13,7 @@ use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -68,6 +68,8 @@ impl RegistryError {
     }
 }
 
+/// No file of authorities is longer: a system's whole bundle has 300 KiB.
+const AUTHORITIES_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// No answer of a registry is longer.
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// No schema names more others, directly and through them.
@@ -243,6 +245,25 @@ async fn fetch(id: u32, http: Arc<Http>, cache: SchemaCache, permits: Arc<Semaph
     }
 }
 
+/// The certificates of a file of authorities, PEM; at least one.
+///
+/// Errors: one sentence. The file cannot be read, or holds something else: a certificate that is broken would else be found by nobody but the registry's TLS.
+pub fn authorities(file: &Path) -> Result<Vec<reqwest::Certificate>, String> {
+    let name = file.display();
+    let about = std::fs::metadata(file).map_err(|error| format!("The file {name} cannot be read ({}).", error.kind()))?;
+    if !about.is_file() || about.len() > AUTHORITIES_BYTES_MAX {
+        return Err(format!("{name} is no file of certificates."));
+    }
+    let pem = std::fs::read(file).map_err(|error| format!("The file {name} cannot be read ({}).", error.kind()))?;
+    let none = || format!("The file {name} holds no certificates in PEM.");
+    let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|_| none())?;
+    if certificates.is_empty() {
+        return Err(none());
+    }
+    let taken = reqwest::Client::builder().tls_certs_only(certificates.clone()).build();
+    taken.map(|_| certificates).map_err(|_| format!("The file {name} holds something in PEM that is no certificate of an authority."))
+}
+
 /// The registry's HTTP.
 #[derive(Debug)]
 struct Http {
@@ -280,13 +301,11 @@ struct ErrorAnswer {
 
 impl Http {
     async fn new(settings: Settings) -> anyhow::Result<Self> {
-        let url = Url::parse(&settings.url).context("registry.url is no address")?;
-        anyhow::ensure!(matches!(url.scheme(), "http" | "https") && url.has_host(), "registry.url must begin with https:// or http://");
+        let url = Url::parse(&settings.url).context("schema_registry.url is no address")?;
+        anyhow::ensure!(matches!(url.scheme(), "http" | "https") && url.has_host(), "schema_registry.url must begin with https:// or http://");
         let mut builder = reqwest::Client::builder().timeout(settings.timeout).redirect(reqwest::redirect::Policy::none()).no_proxy();
         if let Some(file) = &settings.ca_file {
-            let pem = tokio::fs::read(file).await.with_context(|| format!("registry.ca_file {} cannot be read", file.display()))?;
-            let authorities = reqwest::Certificate::from_pem_bundle(&pem).context("registry.ca_file holds no PEM certificates")?;
-            builder = builder.tls_certs_only(authorities);
+            builder = builder.tls_certs_only(authorities(file).map_err(anyhow::Error::msg).context("schema_registry.ca_file")?);
         }
         let client = builder.build().context("no HTTP client for the registry")?;
         let http = Self { client, url, credentials_file: settings.credentials_file, authorization: RwLock::default() };
@@ -299,11 +318,11 @@ impl Http {
         let text = tokio::fs::read_to_string(file)
             .await
             .map(Zeroizing::new)
-            .with_context(|| format!("registry.credentials_file {} cannot be read", file.display()))?;
+            .with_context(|| format!("schema_registry.credentials_file {} cannot be read", file.display()))?;
         let pair = text.trim();
         anyhow::ensure!(
             pair.split_once(':').is_some_and(|(user, password)| !user.is_empty() && !password.is_empty()),
-            "registry.credentials_file must hold user:password"
+            "schema_registry.credentials_file must hold user:password"
         );
         let basic = Zeroizing::new(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)));
         let mut header = HeaderValue::from_str(&basic).context("base64 is legal in a header")?;

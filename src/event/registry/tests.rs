@@ -81,15 +81,79 @@ async fn register(State(fake): State<Shared>, headers: HeaderMap, Path(subject):
 /// A registry below a path, as Apicurio's is.
 async fn start() -> (Shared, Settings) {
     let fake = Shared::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}{BELOW}", listener.local_addr().unwrap());
+    let routes = routes(&fake);
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    (fake, Settings { url, credentials_file: None, ca_file: None, timeout: Duration::from_secs(5) })
+}
+
+const BELOW: &str = "/apis/ccompat/v7";
+
+fn routes(fake: &Shared) -> Router {
     let routes = Router::new()
         .route("/schemas/ids/{id}", get(by_id))
         .route("/subjects/{subject}/versions/{version}", get(by_version))
         .route("/subjects/{subject}/versions", post(register))
-        .with_state(Arc::clone(&fake));
+        .with_state(Arc::clone(fake));
+    Router::new().nest(BELOW, routes)
+}
+
+/// The same behind TLS, with a certificate of an authority that no system knows. Returns the authority's own as PEM.
+async fn start_with_own_authority() -> (Settings, String) {
+    let authority = Authority::new();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &authority.0).unwrap();
+    let config = tokio_rustls::rustls::ServerConfig::builder_with_provider(Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&tokio_rustls::rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key.serialize_der().try_into().unwrap())
+        .unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/apis/ccompat/v7", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, Router::new().nest("/apis/ccompat/v7", routes)).await });
-    (fake, Settings { url, credentials_file: None, ca_file: None, timeout: Duration::from_secs(5) })
+    let url = format!("https://{}{BELOW}", listener.local_addr().unwrap());
+    let listener = Tls { listener, acceptor: tokio_rustls::TlsAcceptor::from(Arc::new(config)) };
+    let routes = routes(&Shared::default());
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    (Settings { url, credentials_file: None, ca_file: None, timeout: Duration::from_secs(5) }, authority.pem())
+}
+
+struct Authority(rcgen::CertifiedIssuer<'static, rcgen::KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        Self(rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn pem(&self) -> String {
+        self.0.pem()
+    }
+}
+
+struct Tls {
+    listener: tokio::net::TcpListener,
+    acceptor: tokio_rustls::TlsAcceptor,
+}
+
+impl axum::serve::Listener for Tls {
+    type Io = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
+    type Addr = std::net::SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, address) = self.listener.accept().await.unwrap();
+            // Whoever does not trust the certificate goes away.
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
 }
 
 async fn client(settings: Settings) -> (SchemaCache, Client) {
@@ -218,4 +282,46 @@ async fn settings_that_cannot_be_used_are_refused() {
     tokio::fs::write(&file, "no colon").await.unwrap();
     let refused = open(Settings { credentials_file: Some(file), ..bad("http://registry") }).await.err().unwrap();
     assert!(refused.to_string().ends_with("must hold user:password"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_registry_of_the_banks_own_authority_is_believed_when_its_file_says_so() {
+    let (settings, authority) = start_with_own_authority().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let with = |ca_file: Option<PathBuf>| Settings { ca_file, ..settings.clone() };
+    // A bundle may hold more than the one that is needed.
+    let (cache, client) = client(with(Some(file("both", &format!("{}{authority}", Authority::new().pem()))))).await;
+    assert_eq!(client.register("recado.status-value", PART).await, Ok(42));
+    tokio::spawn(client.run(CancellationToken::new()));
+    assert!(matches!(answer(&cache, 2).await, WriterSchema::Known(_)));
+
+    for distrusted in [None, Some(file("other", &Authority::new().pem()))] {
+        let (_, client) = self::client(with(distrusted)).await;
+        assert_eq!(client.register("recado.status-value", PART).await, Err(RegistryError::Away("no connection")));
+    }
+}
+
+#[test]
+fn a_file_of_authorities_is_told_what_is_wrong_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        authorities(&path).map(|found| found.len())
+    };
+    let pem = Authority::new().pem();
+    assert_eq!(told("good", &format!("# the bank's\n{pem}{pem}")), Ok(2));
+    let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    for (name, text) in [("empty", String::new()), ("words", "no certificate".to_owned()), ("key", key), ("cut", pem[..pem.len() / 2].to_owned())] {
+        assert!(told(name, &text).unwrap_err().ends_with("holds no certificates in PEM."), "{name}");
+    }
+    let broken = "-----BEGIN CERTIFICATE-----\naGFsbG8=\n-----END CERTIFICATE-----\n";
+    assert!(told("broken", broken).unwrap_err().contains("no certificate of an authority"));
+    assert!(authorities(&folder.path().join("absent")).unwrap_err().contains("cannot be read"));
+    assert!(authorities(folder.path()).unwrap_err().contains("is no file"));
 }
