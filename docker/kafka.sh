@@ -11,7 +11,8 @@
 #   KAFKA_ADVERTISED="PORT ..."   the client ports to advertise, one a node: where a proxy listens
 #   KAFKA_EXTRA="key=value ..."   more broker settings, without spaces in the values
 #   KAFKA_JAVA="option ..."       how Java compiles; without it, for a quick start rather than for speed
-#   KAFKA_SECURE=1                clients need TLS and SCRAM-SHA-512: DIR/tls/ca.pem is the CA, the users are recado/recado-secret and intruder/intruder-secret
+#   KAFKA_SECURE=1                clients need TLS and SCRAM-SHA-512: DIR/tls/ca.pem is the CA, the users are recado, intruder, recado-engine,
+#                                 recado-dispatcher and recado-gateway, each with its name and -secret as password
 set -eu
 version=4.3.1
 cache=${RECADO_CACHE:-$HOME/.cache/recado}/kafka/$version
@@ -84,7 +85,9 @@ start() {
     if [ -n "${KAFKA_SECURE:-}" ]; then
         protocol=SASL_SSL
         certificates "$dir"
-        scram='--add-scram SCRAM-SHA-512=[name=recado,password=recado-secret] --add-scram SCRAM-SHA-512=[name=intruder,password=intruder-secret]'
+        for user in recado intruder recado-engine recado-dispatcher recado-gateway; do
+            scram="$scram --add-scram SCRAM-SHA-512=[name=$user,password=$user-secret]"
+        done
     fi
     # shellcheck disable=SC2086  # words
     set -- $ports

@@ -139,7 +139,7 @@ impl App {
         let health = Health::new();
         let mut parts = JoinSet::new();
         management(&config, &health, &shutdown, &mut parts).await?;
-        verify_topics(&config, &messages, &health).await?;
+        verify_topics(&config, &messages, roles, &health).await?;
         let sealer = Sealer::new(keys(&config)?);
         if roles.contains(&Role::Engine) {
             engine(&config, &messages, &sealer, &health, &shutdown, &mut parts).await?;
@@ -210,10 +210,10 @@ async fn named<E: Into<anyhow::Error>>(name: &'static str, part: impl Future<Out
     part.await.map_err(Into::into).context(name)
 }
 
-/// Refuses to run on weak or missing topics; a Kafka that is away is waited for.
-async fn verify_topics(config: &Config, messages: &Messages, health: &Health) -> anyhow::Result<()> {
+/// Refuses to run on weak or missing topics of its roles; a Kafka that is away is waited for.
+async fn verify_topics(config: &Config, messages: &Messages, roles: &BTreeSet<Role>, health: &Health) -> anyhow::Result<()> {
     loop {
-        match topics::verify(config, &messages.topics()).await {
+        match topics::verify(config, &messages.topics(), roles).await {
             Ok((_, faults)) => {
                 let refused: Vec<String> = faults.iter().filter(|fault| fault.severity == Severity::Refuse).map(ToString::to_string).collect();
                 anyhow::ensure!(refused.is_empty(), "the topics are not as they must be (recado topics --create makes missing ones): {}", refused.join("; "));

@@ -167,7 +167,7 @@ fn topics_in_kafka(config: &Config, inputs: &[String], create: bool) -> anyhow::
                 println!("created {name}");
             }
         }
-        let (partitions, faults) = topics::verify(config, inputs).await?;
+        let (partitions, faults) = topics::verify(config, inputs, &Role::ALL.into()).await?;
         if faults.is_empty() {
             println!("{} topics of ours with {partitions} partitions each are as they must be.", topics::all(&config.prefix).len());
         }

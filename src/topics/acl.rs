@@ -3,6 +3,7 @@
 use super::names;
 use crate::app::Role;
 use crate::config::Config;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// Lines for a shell that has Kafka's tools, `kafka-acls.sh`, one user for each role (`User:recado-engine` and so on). `inputs`: the bank's topics that are
@@ -36,6 +37,11 @@ pub fn acls(config: &Config, inputs: &[String]) -> String {
         }
     }
     text
+}
+
+/// Every topic that these roles read or write; the rights let them see no other.
+pub(super) fn touched_by(roles: &BTreeSet<Role>, prefix: &str, inputs: &[String]) -> BTreeSet<String> {
+    roles.iter().flat_map(|role| read_by(*role, prefix, inputs).into_iter().chain(written_by(*role, prefix))).collect()
 }
 
 fn read_by(role: Role, prefix: &str, inputs: &[String]) -> Vec<String> {

@@ -1,6 +1,8 @@
 //! Makes the topics in Kafka and compares what is there with what must be.
 
+use super::acl::touched_by;
 use super::{Cleanup, Topic, all, names};
+use crate::app::Role;
 use crate::config::{Config, Fault};
 use anyhow::{Context, ensure};
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
@@ -9,7 +11,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 use rdkafka::{ClientConfig, ClientContext};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -145,15 +147,18 @@ async fn seen(config: &Config, made: &[String]) -> anyhow::Result<()> {
     }
 }
 
-/// Compares every topic of ours, and the inputs' partition counts, with what must be. Returns N and all faults; their `file` is `kafka`, their `key` the topic.
+/// Compares the topics that these roles touch, and their inputs' partition counts, with what must be. Returns N and all faults; their `file` is `kafka`, their
+/// `key` the topic.
 ///
+/// Topics that none of the roles touches are not looked at: with the rights of the roles alone they cannot even be seen.
 /// Too few copies are refused outside development and told in it; what would break a promise anywhere (partitions, cleanup, timestamps) is always refused.
-pub async fn verify(config: &Config, inputs: &[String]) -> anyhow::Result<(u16, Vec<Fault>)> {
+pub async fn verify(config: &Config, inputs: &[String], roles: &BTreeSet<Role>) -> anyhow::Result<(u16, Vec<Fault>)> {
     let (admin, metadata) = (admin(config)?, metadata(config).await?);
     let counts = counts(&metadata);
     let partitions = partition_count(config, inputs, &counts)?;
-    let mut faults = input_faults(inputs, &counts, partitions);
-    let ours = all(&config.prefix);
+    let touched = touched_by(roles, &config.prefix, inputs);
+    let mut faults = input_faults(inputs.iter().filter(|input| touched.contains(*input)), &counts, partitions);
+    let ours: Vec<_> = all(&config.prefix).into_iter().filter(|topic| touched.contains(&topic.name)).collect();
     let (present, missing): (Vec<_>, Vec<_>) = ours.iter().partition(|topic| counts.contains_key(&topic.name));
     faults.extend(missing.iter().map(|topic| Fault::refuse(PLACE, &topic.name, "The topic does not exist: type `recado topics --create`.")));
     let settings = describe(&admin, &present).await?;
@@ -169,7 +174,7 @@ pub async fn verify(config: &Config, inputs: &[String]) -> anyhow::Result<(u16, 
     Ok((partitions, faults))
 }
 
-fn input_faults(inputs: &[String], counts: &BTreeMap<String, u16>, partitions: u16) -> Vec<Fault> {
+fn input_faults<'i>(inputs: impl Iterator<Item = &'i String>, counts: &BTreeMap<String, u16>, partitions: u16) -> Vec<Fault> {
     let fault = |input: &String| match counts.get(input) {
         None => Some(Fault::refuse(PLACE, input, "The input does not exist: its owner has to create it.")),
         Some(count) if *count > partitions => {
@@ -178,7 +183,7 @@ fn input_faults(inputs: &[String], counts: &BTreeMap<String, u16>, partitions: u
         }
         Some(_) => None,
     };
-    inputs.iter().filter_map(fault).collect()
+    inputs.filter_map(fault).collect()
 }
 
 async fn describe(admin: &Admin, topics: &[&Topic]) -> anyhow::Result<BTreeMap<String, BTreeMap<String, String>>> {

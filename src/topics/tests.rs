@@ -3,6 +3,7 @@ use crate::app::Role;
 use crate::config::{Config, Fault, Mode, Severity};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use std::collections::BTreeSet;
 
 fn config(bootstrap: &str, mode: Mode) -> Config {
     let mut config = Config::default();
@@ -46,12 +47,35 @@ async fn topics_are_created_once_and_are_then_as_they_must_be() {
     assert!(create(&config, &inputs).await.is_err(), "nobody says how many partitions");
     make(&config, "pix.transactions", 3, &[]).await;
 
-    let missing = verify(&config, &inputs).await.unwrap().1;
+    let roles = BTreeSet::from(Role::ALL);
+    let missing = verify(&config, &inputs, &roles).await.unwrap().1;
     assert_eq!(missing.len(), all("recado.").len());
     assert_eq!(create(&config, &inputs).await.unwrap().len(), all("recado.").len());
     assert_eq!(create(&config, &inputs).await.unwrap(), Vec::<String>::new(), "what exists is left alone");
-    assert_eq!(verify(&config, &inputs).await.unwrap(), (3, vec![]));
+    assert_eq!(verify(&config, &inputs, &roles).await.unwrap(), (3, vec![]));
     assert_eq!(partitions(&config, &inputs).await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn a_role_is_judged_by_the_topics_that_it_touches_alone() {
+    let kafka = noida::kafka::spawn("127.0.0.1:0").unwrap();
+    let mut config = config(&kafka.to_string(), Mode::Development);
+    config.topics.partitions = 2;
+    let week = ("retention.ms", "604800000");
+    make(&config, "recado.receipts", 2, &[("cleanup.policy", "delete"), week, ("message.timestamp.type", "LogAppendTime")]).await;
+    make(&config, "recado.dead-letters", 2, &[("cleanup.policy", "delete"), ("retention.ms", "2592000000")]).await;
+    let inputs = ["pix.transactions".to_owned()];
+    let refused = async |role: Role| {
+        let (_, faults) = verify(&config, &inputs, &[role].into()).await.unwrap();
+        faults.into_iter().filter(|fault| fault.severity == Severity::Refuse).map(|fault| fault.key).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(refused(Role::Gateway).await, BTreeSet::new(), "it never touches what is missing");
+    let dispatcher = refused(Role::Dispatcher).await;
+    assert!(dispatcher.contains("recado.dispatch-journal") && dispatcher.contains("recado.retry.sms.bulk"), "{dispatcher:?}");
+    assert!(!dispatcher.contains("recado.state") && !dispatcher.contains("pix.transactions"), "{dispatcher:?}");
+    let engine = refused(Role::Engine).await;
+    assert!(engine.contains("recado.state") && engine.contains("pix.transactions"), "{engine:?}");
+    assert!(!engine.contains("recado.dispatch-journal"), "{engine:?}");
 }
 
 #[tokio::test]
@@ -70,7 +94,7 @@ async fn weak_topics_are_found_each_by_its_own_sentence() {
     config.topics.min_insync_replicas = 2;
     config.mode = Mode::Production;
 
-    let (_, faults) = verify(&config, &["bills".into(), "absent".into()]).await.unwrap();
+    let (_, faults) = verify(&config, &["bills".into(), "absent".into()], &Role::ALL.into()).await.unwrap();
     let told = |topic: &str, word: &str| {
         let found: Vec<&Fault> = faults.iter().filter(|fault| fault.key == topic && fault.sentence.contains(word)).collect();
         assert_eq!(found.len(), 1, "{topic}: {word}: {faults:#?}");

@@ -54,7 +54,13 @@ async fn stage(test: &str) -> Stage {
     let more = More {
         bootstrap: Some(broker().bootstrap.clone()),
         config: lines("recado", "secret-kafka"),
-        files: vec![("secret-kafka", "recado-secret".into()), ("secret-intruder", "intruder-secret".into())],
+        files: vec![
+            ("secret-kafka", "recado-secret".into()),
+            ("secret-intruder", "intruder-secret".into()),
+            ("secret-engine", "recado-engine-secret".into()),
+            ("secret-dispatcher", "recado-dispatcher-secret".into()),
+            ("secret-gateway", "recado-gateway-secret".into()),
+        ],
         ..More::default()
     };
     Stage::with(test, 2, simulator::Settings::default(), more).await
@@ -104,16 +110,35 @@ async fn the_rights_that_recado_prints_are_enough_and_without_them_nothing_works
     let ended = instance.ended(Duration::from_secs(40));
     assert!(ended.contains("topic"), "{ended}");
 
-    grant(&stage);
+    grant(&stage, "c", |_| "User:intruder".to_owned());
     let mut instance = stage.start(&config, "engine,dispatcher,gateway");
     instance.ready().await;
     deliver_one(&stage);
     instance.stop();
 }
 
-/// Carries out what `recado topics --acl` prints, with the one user in the place of those of the roles.
-fn grant(stage: &Stage) {
-    let printed = Command::new(env!("CARGO_BIN_EXE_recado")).args(["topics", "--acl", "--config"]).arg(stage.folder.path().join("c.toml")).output().unwrap();
+#[tokio::test(flavor = "multi_thread")]
+async fn each_role_does_its_work_with_its_own_rights_alone() {
+    let stage = stage("roles").await;
+    let roles = ["engine", "dispatcher", "gateway"];
+    let configs = roles.map(|role| config_of(&stage, role, &format!("recado-{role}"), &format!("secret-{role}")));
+    grant(&stage, "engine", str::to_owned);
+    let mut instances: Vec<_> = roles.iter().zip(&configs).map(|(role, config)| stage.start(config, role)).collect();
+    for instance in &mut instances {
+        instance.ready().await;
+    }
+    deliver_one(&stage);
+    for instance in instances {
+        let log = fs::read_to_string(&instance.log).unwrap();
+        assert!(!log.to_lowercase().contains("authorization failed"), "{log}");
+        instance.stop();
+    }
+}
+
+/// Carries out what `recado topics --acl` prints, each line for the user that `to` names instead of the printed one.
+fn grant(stage: &Stage, instance: &str, to: impl Fn(&str) -> String) {
+    let config = stage.folder.path().join(format!("{instance}.toml"));
+    let printed = Command::new(env!("CARGO_BIN_EXE_recado")).args(["topics", "--acl", "--config"]).arg(config).output().unwrap();
     assert!(printed.status.success());
     let printed = String::from_utf8(printed.stdout).unwrap();
     // One start of Java for all topics with the same rights.
@@ -123,8 +148,8 @@ fn grant(stage: &Stage) {
             Some((rights, topic)) => (rights.to_owned(), vec!["--topic".to_owned(), topic.trim_matches('\'').to_owned()]),
             None => (line.to_owned(), Vec::new()),
         };
-        let operations: Vec<&str> = rights.split(' ').skip_while(|word| !word.starts_with("User:")).skip(1).collect();
-        let key = operations.join(" ");
+        let words = rights.split(' ').skip_while(|word| !word.starts_with("User:"));
+        let key = words.map(|word| if word.starts_with("User:") { to(word) } else { word.to_owned() }).collect::<Vec<_>>().join(" ");
         match calls.iter_mut().find(|(known, _)| !resource.is_empty() && *known == key) {
             Some((_, resources)) => resources.extend(resource),
             None => calls.push((key, resource)),
@@ -136,7 +161,7 @@ fn grant(stage: &Stage) {
         let options: Vec<String> = options.split(' ').map(|word| word.trim_matches('\'').to_owned()).collect();
         let done = Command::new("java")
             .args(["-XX:TieredStopAtLevel=1", "-cp", &format!("{libs}/*"), "org.apache.kafka.tools.AclCommand", "--bootstrap-server", &broker().inside])
-            .args(["--add", "--allow-principal", "User:intruder"])
+            .args(["--add", "--allow-principal"])
             .args(&options)
             .args(&resources)
             .output()
