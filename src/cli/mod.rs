@@ -39,7 +39,7 @@ enum Command {
     /// Plays Meta and Twilio on this machine, for tests and demonstrations.
     #[cfg(feature = "demo")]
     Simulate(simulate::Simulate),
-    /// Compares our topics in Kafka with what they must be; creates them, or prints the rights that each role needs.
+    /// Compares our topics in Kafka with what they must be; creates them, raises their partitions, or prints the rights that each role needs.
     Topics(Topics),
 }
 
@@ -68,8 +68,11 @@ struct Topics {
     #[command(flatten)]
     place: Where,
     /// Creates what is missing; what exists is compared and never changed.
-    #[arg(long, conflicts_with = "acl")]
+    #[arg(long, conflicts_with_all = ["acl", "grow"])]
     create: bool,
+    /// Gives our topics as many partitions as the largest input has, or as `topics.partitions` says. Instances that run take the new ones within a minute.
+    #[arg(long, conflicts_with = "acl")]
+    grow: bool,
     /// Prints the rights that each role needs, as lines for kafka-acls.sh.
     #[arg(long)]
     acl: bool,
@@ -147,7 +150,7 @@ fn topics_command(options: &Topics) -> ExitCode {
         print!("{}", topics::acls(&config, &messages.topics()));
         return ExitCode::SUCCESS;
     }
-    match topics_in_kafka(&config, &messages.topics(), options.create) {
+    match topics_in_kafka(&config, &messages.topics(), options) {
         Ok(faults) => {
             tell(&faults);
             if faults.iter().any(|fault| fault.severity == Severity::Refuse) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
@@ -159,12 +162,17 @@ fn topics_command(options: &Topics) -> ExitCode {
     }
 }
 
-fn topics_in_kafka(config: &Config, inputs: &[String], create: bool) -> anyhow::Result<Vec<Fault>> {
+fn topics_in_kafka(config: &Config, inputs: &[String], options: &Topics) -> anyhow::Result<Vec<Fault>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime could not be made")?;
     runtime.block_on(async {
-        if create {
+        if options.create {
             for name in topics::create(config, inputs).await? {
                 println!("created {name}");
+            }
+        }
+        if options.grow {
+            for topics::Grown { topic, from, to } in topics::grow(config, inputs).await? {
+                println!("{topic}: {from} partitions, now {to}");
             }
         }
         let (partitions, faults) = topics::verify(config, inputs, &Role::ALL.into()).await?;

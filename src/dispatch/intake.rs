@@ -36,6 +36,8 @@ const ENDS_EVERY: Duration = Duration::from_millis(500);
 const PULSE: Duration = Duration::from_secs(120);
 /// How long taking partitions asks an absent Kafka again: below `max.poll.interval.ms`.
 const TAKE_MAX: Duration = Duration::from_secs(45);
+/// How long a question may take that can do without an answer.
+const LEARN_MAX: Duration = Duration::from_secs(1);
 /// One question to a broker.
 const QUESTION: Duration = Duration::from_secs(10);
 
@@ -247,6 +249,7 @@ impl Intake {
                 partitions.insert(partition);
             }
         }
+        self.learn_partitions();
         let asked = crate::clock::now();
         let positions = loop {
             match self.positions(&partitions) {
@@ -276,6 +279,16 @@ impl Intake {
         observe::partitions(partitions.len());
         tracing::info!(partitions = partitions.len(), "The dispatcher holds partitions.");
         Ok(())
+    }
+
+    /// The producer learns how many partitions there are: knowing of fewer it refuses what goes to the new ones. What it misses now it repeats.
+    fn learn_partitions(&self) {
+        let settings = &self.shared.settings;
+        for topic in [settings.journal(), settings.receipts()] {
+            if let Err(error) = self.shared.producer.client().fetch_metadata(Some(&topic), LEARN_MAX) {
+                tracing::debug!(%error, topic, "A topic's partitions cannot be asked for now.");
+            }
+        }
     }
 
     /// The group's positions, put right where the log does not hold them: then reading begins at the log's start, and the journal says what is done.

@@ -97,6 +97,8 @@ pub fn tail(settings: &Settings, stop: Stop) -> anyhow::Result<(thread_queue::Se
 pub fn client(settings: &Settings) -> ClientConfig {
     let mut config = settings.kafka.clone();
     config.set("client.id", format!("recado.dispatcher.{}", settings.instance));
+    // So often it looks whether `recado topics --grow` was there: within a minute (source: design §2). librdkafka's own is five minutes.
+    config.set("topic.metadata.refresh.interval.ms", "30000");
     config
 }
 

@@ -19,6 +19,9 @@ const PACE: Duration = Duration::from_secs(5);
 /// Until the first sample has come, one is tried this often.
 const PACE_FIRST: Duration = Duration::from_millis(500);
 
+/// One question to a broker.
+const QUESTION: Duration = Duration::from_secs(1);
+
 /// One measured record.
 struct Sample {
     partition: Partition,
@@ -61,6 +64,13 @@ impl Hello {
         config.set("enable.idempotence", "true").set("acks", "all").set("linger.ms", "0").set("message.timeout.ms", "4000");
         let producer = config.create_with_context(Context { samples: Mutex::new(sender) })?;
         Ok(Self { producer, samples, topic, instance, nonce: 0 })
+    }
+
+    /// Learns how many partitions the topic has: a client that knows of fewer refuses what goes to the new ones, and asks by itself only now and then.
+    pub fn learn_partitions(&self) {
+        if let Err(error) = self.producer.client().fetch_metadata(Some(&self.topic), QUESTION) {
+            tracing::debug!(%error, "The partitions of the receipts cannot be asked for now.");
+        }
     }
 
     /// Writes one to this partition if its clock is due for it. `asked` is when the last one was written.

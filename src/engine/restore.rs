@@ -27,6 +27,8 @@ use std::time::Duration;
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(25);
 /// One question to a broker.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two questions that were not answered for all partitions.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// The whole replay gives up after this; the process restarts and goes on from what is flushed.
 const REPLAY_TIMEOUT: Duration = Duration::from_secs(600);
 /// So many keys are folded before they are written to the store.
@@ -77,6 +79,8 @@ pub struct Source {
     pub partitions: u16,
     /// Where a first start begins.
     pub start: Start,
+    /// How many it had when this process first saw it. Those beyond began while it ran: all of them is read, wherever a first start begins.
+    pub partitions_first: u16,
 }
 
 /// The opened tasks, and the list to assign with the offset of each source.
@@ -154,9 +158,18 @@ fn changelog_ends<C: ConsumerContext>(shared: &Shared, consumer: &BaseConsumer<C
     let mut questions = unsafe { EndOffsets::new(consumer.client()) };
     let mut ends = BTreeMap::new();
     let deadline = crate::clock::monotonic() + QUESTION_TIMEOUT * 3;
+    let mut again = false;
     while ends.len() < partitions.len() {
         if crate::clock::monotonic() > deadline {
             return Err(RestoreError::Silent("asking for the changelog's end"));
+        }
+        if again {
+            std::thread::sleep(ASK_AGAIN);
+        }
+        again = true;
+        // The client answers by itself what it believes to know: that a partition is not there which `recado topics --grow` has made since it last asked.
+        if let Err(error) = consumer.fetch_metadata(Some(&shared.settings.topics.state), QUESTION_TIMEOUT) {
+            tracing::warn!(%error, "The changelog's partitions could not be asked for; asking on.");
         }
         let missing = partitions.iter().filter(|partition| !ends.contains_key(*partition));
         questions.ask(missing.map(|&partition| (shared.settings.topics.state.to_string(), partition)), QUESTION_TIMEOUT);
@@ -356,6 +369,7 @@ fn place<C: ConsumerContext>(
     let recorded = task.positions.0.get(&*source.topic).copied();
     let first = match source.start {
         _ if recorded.is_some() || committed.is_some() => log_end,
+        _ if partition.0 >= source.partitions_first => log_start,
         Start::Earliest => log_start,
         Start::Latest => log_end,
         Start::At(time) => offset_at(consumer, source, partition, time)?.unwrap_or(log_end),

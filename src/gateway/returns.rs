@@ -50,10 +50,18 @@ impl Returns {
     /// Writes the reports of one webhook and returns when all are acknowledged. A partition that does not exist is counted and left out: the attempt id was
     /// never ours. Returns the append time of the newest record in Kafka time, where one was written.
     pub(super) async fn write(&self, channel: Channel, reports: &[Report]) -> Result<Option<Timestamp>, Refusal> {
-        let partitions = match self.partitions.load(Ordering::Relaxed) {
-            0 => return Err(Refusal::KafkaAway),
-            partitions => partitions,
-        };
+        let beyond = |partitions| reports.iter().any(|report| u32::from(report.attempt_id.message_id.partition().0) >= partitions);
+        let mut partitions = self.partitions.load(Ordering::Relaxed);
+        if partitions > 0 && beyond(partitions) && !self.fixed {
+            // `recado topics --grow` may have been there a moment ago: what is new must not be taken for nobody's.
+            if !self.ask_partitions().await {
+                return Err(Refusal::KafkaAway);
+            }
+            partitions = self.partitions.load(Ordering::Relaxed);
+        }
+        if partitions == 0 {
+            return Err(Refusal::KafkaAway);
+        }
         let mut under_way = Vec::with_capacity(reports.len());
         for report in reports {
             let home = report.attempt_id.message_id.partition();

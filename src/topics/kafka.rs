@@ -5,7 +5,7 @@ use super::{Cleanup, Topic, all, names};
 use crate::app::Role;
 use crate::config::{Config, Fault};
 use anyhow::{Context, ensure};
-use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -132,19 +132,78 @@ pub async fn create(config: &Config, inputs: &[String]) -> anyhow::Result<Vec<St
             Err((name, code)) => anyhow::bail!("the topic {name} could not be created: {code}"),
         }
     }
-    seen(config, &made).await?;
+    seen(config, made.iter().map(String::as_str), 1).await?;
     Ok(made)
 }
 
-/// Waits until Kafka shows the topics that it has just made: the controller answers before the brokers know of them.
-async fn seen(config: &Config, made: &[String]) -> anyhow::Result<()> {
+/// Waits until Kafka shows what it has just made, topics with at least so many partitions: the controller answers before the brokers know of them.
+async fn seen<'n>(config: &Config, made: impl Iterator<Item = &'n str> + Clone, partitions: u16) -> anyhow::Result<()> {
     let deadline = crate::clock::monotonic() + ANSWER_MAX;
     loop {
         let counts = counts(&metadata(config).await?);
-        let Some(missing) = made.iter().find(|name| !counts.contains_key(*name)) else { return Ok(()) };
+        let Some(missing) = made.clone().find(|name| counts.get(*name).is_none_or(|count| *count < partitions)) else { return Ok(()) };
         ensure!(crate::clock::monotonic() < deadline, "Kafka made {missing}, but does not show it");
         tokio::time::sleep(SHOWN_PACE).await;
     }
+}
+
+/// A topic of ours that got more partitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grown {
+    /// Its name.
+    pub topic: String,
+    /// How many it had.
+    pub from: u16,
+    /// How many it has now.
+    pub to: u16,
+}
+
+/// Raises the partition count of every topic of ours to `topics.partitions` or, where that is 0, to the largest input's. Returns what was raised, in order;
+/// nothing where all have as many.
+///
+/// The receipts come last: whoever is assigned a new partition of theirs takes the same one of all other topics with it, and must find it there. A call that
+/// was interrupted is repeated. Errors: a topic of ours is missing, or has more partitions than it is to get (Kafka cannot take any away, and what lies in them
+/// would be lost), or an input has more than `topics.partitions` says.
+pub async fn grow(config: &Config, inputs: &[String]) -> anyhow::Result<Vec<Grown>> {
+    let (admin, metadata) = (admin(config)?, metadata(config).await?);
+    let counts = counts(&metadata);
+    let largest = inputs.iter().filter_map(|input| Some((counts.get(input)?, input))).max();
+    let ours: Vec<(String, u16)> = all(&config.prefix)
+        .into_iter()
+        .map(|topic| {
+            counts.get(&topic.name).map(|count| (topic.name.clone(), *count)).context(format!("{} does not exist: type `recado topics --create`", topic.name))
+        })
+        .collect::<anyhow::Result<_>>()?;
+    let most = ours.iter().map(|(_, count)| *count).max().unwrap_or(0);
+    let to = match config.topics.partitions {
+        0 => largest.map_or(most, |(count, _)| *count).max(most),
+        stated => stated,
+    };
+    if let Some((count, input)) = largest.filter(|(count, _)| **count > to) {
+        anyhow::bail!("the input {input} has {count} partitions, topics.partitions is {to}: write {count} there, or 0");
+    }
+    if let Some((name, count)) = ours.iter().find(|(_, count)| *count > to) {
+        anyhow::bail!("{name} has {count} partitions, topics.partitions is {to}: no topic of Kafka ever shrinks, so write at least {most} there");
+    }
+    let receipts = config.topic(names::RECEIPTS);
+    let (last, first): (Vec<_>, Vec<_>) = ours.into_iter().filter(|(_, count)| *count < to).partition(|(name, _)| *name == receipts);
+    for step in [&first, &last] {
+        raise(&admin, step, to).await?;
+        seen(config, step.iter().map(|(name, _)| name.as_str()), to).await?;
+    }
+    Ok(first.into_iter().chain(last).map(|(topic, from)| Grown { topic, from, to }).collect())
+}
+
+async fn raise(admin: &Admin, topics: &[(String, u16)], to: u16) -> anyhow::Result<()> {
+    if topics.is_empty() {
+        return Ok(());
+    }
+    let wanted: Vec<_> = topics.iter().map(|(name, _)| NewPartitions::new(name, usize::from(to))).collect();
+    let options = AdminOptions::new().operation_timeout(Some(ANSWER_MAX)).request_timeout(Some(ANSWER_MAX));
+    for result in admin.create_partitions(&wanted, &options).await.context("Kafka does not make partitions")? {
+        result.map_err(|(name, code)| anyhow::anyhow!("the topic {name} could not get more partitions: {code}"))?;
+    }
+    Ok(())
 }
 
 /// Compares the topics that these roles touch, and their inputs' partition counts, with what must be. Returns N and all faults; their `file` is `kafka`, their
@@ -178,7 +237,7 @@ fn input_faults<'i>(inputs: impl Iterator<Item = &'i String>, counts: &BTreeMap<
     let fault = |input: &String| match counts.get(input) {
         None => Some(Fault::refuse(PLACE, input, "The input does not exist: its owner has to create it.")),
         Some(count) if *count > partitions => {
-            let sentence = format!("The input has {count} partitions, ours have {partitions}: those above belong to nobody.");
+            let sentence = format!("The input has {count} partitions, ours have {partitions}: those above belong to nobody; type `recado topics --grow`.");
             Some(Fault::refuse(PLACE, input, sentence))
         }
         Some(_) => None,

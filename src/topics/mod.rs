@@ -6,7 +6,7 @@ mod acl;
 mod kafka;
 
 pub use acl::acls;
-pub use kafka::{create, partitions, verify};
+pub use kafka::{Grown, create, grow, partitions, verify};
 
 use crate::delivery::{Channel, Lane};
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::app::Role;
 use crate::config::{Config, Fault, Mode, Severity};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use std::collections::BTreeSet;
 
@@ -108,6 +108,40 @@ async fn weak_topics_are_found_each_by_its_own_sentence() {
     told("recado.dispatch.sms", "min.insync.replicas must be at least 2");
     told("bills", "belong to nobody");
     told("absent", "does not exist");
+}
+
+#[tokio::test]
+async fn our_topics_grow_with_the_largest_input_and_never_shrink() {
+    let kafka = noida::kafka::spawn("127.0.0.1:0").unwrap();
+    let mut config = config(&kafka.to_string(), Mode::Development);
+    let inputs = ["pix".to_owned(), "bills".to_owned()];
+    make(&config, "pix", 2, &[]).await;
+    make(&config, "bills", 1, &[]).await;
+    assert!(grow(&config, &inputs).await.unwrap_err().to_string().contains("does not exist"));
+    create(&config, &inputs).await.unwrap();
+    assert_eq!(grow(&config, &inputs).await.unwrap(), [], "all have as many as the largest input");
+
+    raise(&config, "pix", 5).await;
+    let (n, faults) = verify(&config, &inputs, &Role::ALL.into()).await.unwrap();
+    assert!(n == 2 && faults.len() == 1 && faults[0].sentence.contains("recado topics --grow"), "{faults:#?}");
+    raise(&config, "recado.state", 5).await; // an earlier call was interrupted here
+    let grown = grow(&config, &inputs).await.unwrap();
+    assert_eq!(grown.len(), all("").len() - 1);
+    assert_eq!(grown.last(), Some(&Grown { topic: "recado.receipts".into(), from: 2, to: 5 }), "last, so that the rest is there for whoever gets a new one");
+    assert_eq!(verify(&config, &inputs, &Role::ALL.into()).await.unwrap(), (5, vec![]));
+
+    config.topics.partitions = 4;
+    assert!(grow(&config, &inputs).await.unwrap_err().to_string().contains("the input pix has 5 partitions, topics.partitions is 4"));
+    let shrunk = grow(&config, &["bills".to_owned()]).await.unwrap_err().to_string();
+    assert!(shrunk.contains("no topic of Kafka ever shrinks, so write at least 5"), "{shrunk}");
+    config.topics.partitions = 6;
+    assert_eq!(grow(&config, &inputs).await.unwrap().len(), all("").len(), "before the input does");
+    assert_eq!(verify(&config, &inputs, &Role::ALL.into()).await.unwrap(), (6, vec![]));
+}
+
+async fn raise(config: &Config, name: &str, to: usize) {
+    let admin: AdminClient<DefaultClientContext> = config.kafka_client().unwrap().create().unwrap();
+    admin.create_partitions([&NewPartitions::new(name, to)], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
 }
 
 async fn make(config: &Config, name: &str, partitions: i32, settings: &[(&str, &str)]) {

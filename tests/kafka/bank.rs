@@ -8,6 +8,7 @@ use apache_avro::{Decimal, Schema};
 pub const PIX: u32 = 1;
 pub const CHALLENGE: u32 = 2;
 pub const USED: u32 = 3;
+pub const BILL: u32 = 4;
 
 /// A Pix of R$ 1.234,56 that an invented customer received.
 pub fn pix_received(event_id: &str, customer: &str, phone: &str) -> Vec<u8> {
@@ -72,6 +73,21 @@ pub fn challenge(id: &str, customer: &str, phone: &str, code: &str) -> Vec<u8> {
         ("expires_at".into(), Value::TimestampMillis(now_ms() + 300_000)),
     ]);
     framed(CHALLENGE, &datum(&crate::support::file("schemas/auth_challenge.avsc"), value))
+}
+
+/// A bill of R$ 259,90 of an invented customer.
+pub fn bill(id: &str, customer: &str, phone: &str) -> Vec<u8> {
+    let value = Value::Record(vec![
+        ("invoice_id".into(), Value::String(id.into())),
+        ("customer_id".into(), Value::String(customer.into())),
+        ("customer_name".into(), some("Joana")),
+        ("phone".into(), some(phone)),
+        ("amount".into(), Value::Decimal(Decimal::from(25_990_i64.to_be_bytes()))),
+        ("due_date".into(), Value::Date(20_800)),
+        ("card_last_digits".into(), null()),
+        ("payment_line".into(), null()),
+    ]);
+    framed(BILL, &datum(&crate::support::file("schemas/billing_invoice.avsc"), value))
 }
 
 /// Withdraws a code.

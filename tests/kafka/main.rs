@@ -13,6 +13,7 @@ mod canary;
 mod deployment;
 mod engine;
 mod foreign;
+mod grow;
 mod java;
 #[allow(dead_code, reason = "tests/conformance and tests/registry use the rest")]
 #[path = "../clients/parts.rs"]

@@ -21,6 +21,7 @@ pub struct Stage {
     more: String,
     engine: String,
     bootstrap: Option<String>,
+    counted: bool,
 }
 
 /// What a stage has beside the reference configuration.
@@ -34,6 +35,8 @@ pub struct More<'a> {
     pub config: String,
     /// Lines of its section `[engine]`.
     pub engine: &'a str,
+    /// Our topics have as many partitions as the largest input, and not a number that the configuration says.
+    pub counted: bool,
     /// Another broker than the common one; the inputs are then made by `recado topics --create`, too.
     pub bootstrap: Option<String>,
 }
@@ -50,7 +53,17 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         let gateway_port = support::free_port();
         let simulator = Providers::start(deployment::providers(settings, folder.path(), gateway_port)).await.unwrap();
-        let stage = Self { prefix, partitions, folder, simulator, gateway_port, more: more.config, engine: more.engine.into(), bootstrap: more.bootstrap };
+        let stage = Self {
+            prefix,
+            partitions,
+            folder,
+            simulator,
+            gateway_port,
+            more: more.config,
+            engine: more.engine.into(),
+            bootstrap: more.bootstrap,
+            counted: more.counted,
+        };
         deployment::write_folder(stage.folder.path(), &stage.prefix, |_, text| text);
         for (path, text) in &more.files {
             deployment::write_private(&stage.folder.path().join(path), &deployment::own_topics(text, &stage.prefix));
@@ -110,7 +123,7 @@ impl Stage {
             instance,
             prefix: &self.prefix,
             bootstrap: self.bootstrap.as_deref().unwrap_or_else(|| support::bootstrap()),
-            partitions: self.partitions,
+            partitions: if self.counted { 0 } else { self.partitions },
             provider: &self.simulator.base_url(),
             door: self.gateway_port,
             gateway: gateway_port,
@@ -180,6 +193,24 @@ impl Instance {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         panic!("not red with `{with}` in 40 s: {last}; {}", self.process.said());
+    }
+
+    /// Waits, a minute at most and a little, until it is no longer ready because of this cause; returns all that it says.
+    pub async fn turns_red(&mut self, cause: &str) -> String {
+        let deadline = Instant::now() + Duration::from_secs(65);
+        while Instant::now() < deadline {
+            assert!(self.process.ended().is_none(), "it ended; {}", self.process.said());
+            if let Ok(answer) = reqwest::get(format!("http://{}/readyz", self.management)).await
+                && !answer.status().is_success()
+            {
+                let told = answer.text().await.unwrap();
+                if told.contains(cause) {
+                    return told;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("no `{cause}` in 65 s: {}", self.process.said());
     }
 
     /// Waits until it has ended with a failure, and returns its log.

@@ -1,7 +1,7 @@
 //! One Apache Kafka for all tests of this program, started by the first that needs it; clients of the bank's side; waiting with a deadline.
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
@@ -107,6 +107,15 @@ pub async fn create(topics: &[(&str, i32, &[(&str, &str)])]) {
         .collect();
     for result in admin.create_topics(&news, &AdminOptions::new()).await.expect("the broker answers") {
         result.expect("a new topic can be made");
+    }
+}
+
+/// Gives a topic so many partitions.
+pub async fn grow(topic: &str, partitions: usize) {
+    let admin: AdminClient<DefaultClientContext> = client().create().expect("an admin client can be made");
+    let results = admin.create_partitions([&NewPartitions::new(topic, partitions)], &AdminOptions::new()).await.expect("the broker answers");
+    for result in results {
+        result.expect("a topic can get more partitions");
     }
 }
 

@@ -15,6 +15,11 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long a question about a topic's partitions may keep the loop.
+const PARTITIONS_TIMEOUT: Duration = Duration::from_millis(500);
+/// So often the client looks whether the receipts have more partitions, and joins anew when they have: a minute, with what the group needs (source: design §2).
+/// librdkafka's own is five.
+const METADATA_REFRESH_MS: &str = "30000";
 /// How long a topic may be unknown at the start.
 const TOPIC_BOUND: Duration = Duration::from_secs(20);
 
@@ -45,6 +50,11 @@ impl Engine {
             }
             Rebalance::Assigned(partitions) => {
                 tracing::info!(thread = self.number, partitions = partitions.len(), "Partitions assigned.");
+                if self.look_at_ours(&partitions) {
+                    // What the producers know of our topics is as old as their last question.
+                    self.new_producer()?;
+                    self.hello.learn_partitions();
+                }
                 self.open_tasks(&partitions)?;
             }
         }
@@ -87,6 +97,49 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether our topics have more partitions than before (`recado topics --grow`); then what the inputs have of them is read too. A partition that is assigned
+    /// is there, whatever the broker that is asked knows.
+    fn look_at_ours(&mut self, assigned: &[Partition]) -> bool {
+        let before = self.sources[0].partitions;
+        let assigned = assigned.iter().map(|partition| partition.0 + 1).max().unwrap_or(0);
+        let ours = partitions(&self.consumer, &self.sources[0].topic).unwrap_or(before).max(assigned).max(before);
+        if ours > before {
+            tracing::info!(thread = self.number, before, now = ours, "Our topics have more partitions than before.");
+            self.sources[0].partitions = ours;
+            self.look_at_inputs();
+        }
+        ours > before
+    }
+
+    /// Whether an input has more partitions than before that are ours to read. One that has more than our topics has some that are nobody's: that is red.
+    pub(super) fn look_at_inputs(&mut self) -> bool {
+        let Some((receipts, inputs)) = self.sources.split_first_mut() else { return false };
+        let (ours, mut more, mut orphans) = (receipts.partitions, false, Vec::new());
+        for source in inputs {
+            let Some(count) = partitions(&self.consumer, &source.topic) else { continue };
+            if count > ours {
+                orphans.push(format!("{} has {count}", source.topic));
+            }
+            if count.min(ours) > source.partitions {
+                tracing::info!(topic = &*source.topic, before = source.partitions, now = count.min(ours), "An input has more partitions than before.");
+                source.partitions = count.min(ours);
+                more = true;
+            }
+        }
+        let detail =
+            format!("Recado's topics have {ours} partitions, but {}: what lies beyond is read by nobody; type `recado topics --grow`.", orphans.join(", "));
+        self.shared.health.set(Cause::PartitionsWithoutOwner, (!orphans.is_empty()).then_some(detail));
+        more
+    }
+
+    /// Opens the tasks anew: they read more than before.
+    pub(super) fn reopen_tasks(&mut self) -> Result<(), EngineError> {
+        self.commit()?;
+        let partitions: Vec<Partition> = self.tasks.keys().copied().collect();
+        self.consumer.unassign().map_err(kafka("giving partitions back"))?;
+        self.open_tasks(&partitions)
+    }
+
     /// Begins to read. A forward that is set before librdkafka has started a partition is overwritten by that start, and what was fetched in between lies in the
     /// main queue: so a first seek proves the start, then the forwards are set, and a second seek makes what lies elsewhere outdated.
     fn take_over(&self, list: &TopicPartitionList) -> Result<(), EngineError> {
@@ -123,6 +176,13 @@ impl Engine {
     }
 }
 
+/// How many partitions a topic has, as far as a broker says so now.
+fn partitions(consumer: &BaseConsumer<Membership>, topic: &str) -> Option<u16> {
+    let metadata = consumer.fetch_metadata(Some(topic), PARTITIONS_TIMEOUT).ok()?;
+    let count = metadata.topics().iter().find(|found| found.name() == topic)?.partitions().len();
+    Some(u16::try_from(count).unwrap_or(u16::MAX)).filter(|count| *count > 0)
+}
+
 /// The sources with their partition counts: receipts first, then the inputs.
 pub(super) fn sources(shared: &Shared, consumer: &BaseConsumer<Membership>) -> Result<Vec<Source>, EngineError> {
     use crate::event::input::Start;
@@ -139,11 +199,11 @@ pub(super) fn sources(shared: &Shared, consumer: &BaseConsumer<Membership>) -> R
         }
     };
     let receipts = shared.settings.topics.receipts.clone();
-    let mut sources = vec![Source { partitions: partitions(&receipts)?, topic: receipts, start: Start::Earliest }];
+    let ours = partitions(&receipts)?;
+    let source = |topic, partitions, start| Source { topic, partitions, start, partitions_first: partitions };
+    let mut sources = vec![source(receipts, ours, Start::Earliest)];
     for input in shared.inputs.inputs() {
-        let count = partitions(&input.topic)?;
-        let ours = sources[0].partitions;
-        sources.push(Source { partitions: count.min(ours), topic: Arc::from(input.topic.as_str()), start: input.start });
+        sources.push(source(Arc::from(input.topic.as_str()), partitions(&input.topic)?.min(ours), input.start));
     }
     Ok(sources)
 }
@@ -160,6 +220,7 @@ pub(super) fn consumer_config(settings: &Settings, name: &str) -> ClientConfig {
         .set("session.timeout.ms", session.to_string())
         .set("heartbeat.interval.ms", (session / 5).to_string())
         .set("max.poll.interval.ms", "60000")
+        .set("topic.metadata.refresh.interval.ms", METADATA_REFRESH_MS)
         .set("isolation.level", "read_committed")
         .set("auto.offset.reset", "error")
         .set("check.crcs", "true")

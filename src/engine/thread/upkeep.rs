@@ -7,7 +7,6 @@ use crate::delivery::Timestamp;
 use crate::engine::task::{Task, TaskError};
 use crate::observe::engine as metrics;
 use crate::observe::health::Cause;
-use rdkafka::consumer::Consumer;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -18,8 +17,6 @@ use std::time::Duration;
 const DISK_FREE_MIN: u64 = 512 << 20;
 /// Own clock and Kafka's acknowledgements: older than this, Kafka counts as away.
 const KAFKA_SILENT: Duration = Duration::from_secs(15);
-/// How long a question about an input's partitions may keep the loop.
-const PARTITIONS_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// When each of these is due again.
 pub(super) struct Paces {
@@ -58,8 +55,8 @@ impl Engine {
         if self.paces.lag.due(monotonic) {
             self.ask_lag();
         }
-        if self.paces.partitions.due(monotonic) {
-            self.look_at_partitions();
+        if self.paces.partitions.due(monotonic) && self.look_at_inputs() {
+            self.reopen_tasks()?;
         }
         if self.number == 0 && self.paces.keys.due(monotonic) {
             self.destroy_old_keys(own_now);
@@ -141,21 +138,6 @@ impl Engine {
         for (topic, age) in oldest {
             metrics::lag_seconds(self.number, topic, age);
         }
-    }
-
-    /// An input that got more partitions than our topics have: some of them are nobody's.
-    fn look_at_partitions(&self) {
-        let ours = self.sources.first().map_or(0, |receipts| receipts.partitions);
-        let mut orphans = Vec::new();
-        for source in self.sources.iter().skip(1) {
-            let Ok(metadata) = self.consumer.fetch_metadata(Some(&source.topic), PARTITIONS_TIMEOUT) else { continue };
-            let count = metadata.topics().iter().map(|topic| topic.partitions().len()).max().unwrap_or(0);
-            if count > usize::from(ours) {
-                orphans.push(format!("{} has {count}", source.topic));
-            }
-        }
-        let detail = format!("Recado's topics have {ours} partitions, but {}: what lies beyond is read by nobody.", orphans.join(", "));
-        self.shared.health.set(Cause::PartitionsWithoutOwner, (!orphans.is_empty()).then_some(detail));
     }
 
     fn destroy_old_keys(&self, own_now: Timestamp) {

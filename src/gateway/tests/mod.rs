@@ -142,11 +142,15 @@ impl Running {
     }
 
     /// Reads a topic from its start until `done`; fails when that takes longer than 10 s.
-    fn read(&self, topic: &str, mut done: impl FnMut(OwnedMessage) -> bool) {
+    fn read(&self, topic: &str, done: impl FnMut(OwnedMessage) -> bool) {
+        self.read_partitions(topic, 0..i32::from(PARTITIONS), done);
+    }
+
+    fn read_partitions(&self, topic: &str, partitions: std::ops::Range<i32>, mut done: impl FnMut(OwnedMessage) -> bool) {
         let consumer: BaseConsumer =
             ClientConfig::new().set("bootstrap.servers", &self.bootstrap).set("group.id", "test").set("enable.auto.commit", "false").create().unwrap();
         let mut start = TopicPartitionList::new();
-        for partition in 0..i32::from(PARTITIONS) {
+        for partition in partitions {
             start.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
         }
         consumer.assign(&start).unwrap();

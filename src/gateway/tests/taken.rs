@@ -25,6 +25,22 @@ async fn each_receipt_of_a_webhook_lands_in_its_home_partition_before_the_200() 
 }
 
 #[tokio::test]
+async fn a_receipt_of_a_partition_that_was_made_a_moment_ago_is_written() {
+    let gateway = running(limits()).await;
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", &gateway.bootstrap).create().unwrap();
+    let (attempt_id, new) = (attempt(PARTITIONS, 1), i32::from(PARTITIONS));
+    let more = rdkafka::admin::NewPartitions::new(RECEIPTS, usize::from(PARTITIONS) + 1);
+    admin.create_partitions([&more], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    assert_eq!(gateway.meta(&webhook(&[("delivered", &attempt_id.to_string())])).await, 200);
+    gateway.read_partitions(
+        RECEIPTS,
+        new..new + 1,
+        |message| matches!(decode_returned(message.payload().unwrap()).unwrap(), Returned::Receipt { attempt_id: read, .. } if read == attempt_id),
+    );
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn every_partition_gets_signs_of_life() {
     let gateway = running(limits()).await;
     let mut silent: std::collections::BTreeSet<i32> = (0..i32::from(PARTITIONS)).collect();
