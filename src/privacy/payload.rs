@@ -4,11 +4,11 @@
 
 use super::{Class, PhoneKind, PhoneNumber, Secret};
 use crate::delivery::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use zeroize::Zeroizing;
 
 /// Destination and parameters of one notification.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Payload {
     /// Where to reach the customer; `None` where the record names none.
     pub phone: Option<PhoneNumber>,
@@ -16,6 +16,8 @@ pub struct Payload {
     pub zone: Option<String>,
     /// The template's parameters by their name in the route.
     pub values: BTreeMap<String, Value>,
+    /// Those of them that are public and have the shape that their field's pattern describes: the last scan lets them pass, whatever else they resemble.
+    pub shaped: BTreeSet<String>,
 }
 
 /// One parameter.
@@ -48,6 +50,8 @@ impl std::fmt::Debug for Content {
 }
 
 const VERSION: u8 = 1;
+/// Version 1 with `shaped` behind it; written only where there is something in it, as who runs an older Recado has no patterns.
+const VERSION_SHAPED: u8 = 2;
 const TEXT: u8 = 1;
 const AMOUNT: u8 = 2;
 const TIME: u8 = 3;
@@ -59,10 +63,10 @@ impl Payload {
     ///
     /// Version 1, final: `1 | phone | zone | count | value…`. Phone: kind (0 none, 1 mobile, 2 landline, 3 other), then its E.164 as text. Zone: text, empty
     /// for none. Value, in the order of the names: name as text, class ordinal, then 1 text, 2 amount (i64), 3 time (i64 ms), 4 date (i16, u8, u8) or
-    /// 5 integer (i64). Text: length, then UTF-8. Lengths and the count: 7 bits a byte, lowest first, the top bit set on all but the last. Numbers: big-endian.
+    /// 5 integer (i64). Version 2: the same, then the count of `shaped`, one at least, and its names in order. Text: length, then UTF-8. Lengths and the count: 7 bits a byte, lowest first, the top bit set on all but the last. Numbers: big-endian.
     pub fn write(&self) -> Zeroizing<Vec<u8>> {
         let mut out = Zeroizing::new(Vec::with_capacity(self.bytes_max()));
-        out.push(VERSION);
+        out.push(if self.shaped.is_empty() { VERSION } else { VERSION_SHAPED });
         match &self.phone {
             None => out.push(0),
             Some(phone) => {
@@ -77,6 +81,10 @@ impl Payload {
             out.push(class.ordinal());
             write_content(&mut out, content);
         }
+        if !self.shaped.is_empty() {
+            write_length(&mut out, self.shaped.len());
+            self.shaped.iter().for_each(|name| write_text(&mut out, name));
+        }
         out
     }
 
@@ -88,13 +96,15 @@ impl Payload {
             Content::Amount(_) | Content::Time(_) | Content::Date(..) | Content::Integer(_) => 8,
         };
         let values: usize = self.values.iter().map(|(name, value)| name.len() + LENGTH_BYTES + 2 + texts(value)).sum();
-        2 + 16 + self.zone.as_deref().map_or(0, str::len) + 3 * LENGTH_BYTES + values
+        let shaped = self.shaped.iter().map(|name| name.len() + LENGTH_BYTES).sum::<usize>() + LENGTH_BYTES;
+        2 + 16 + self.zone.as_deref().map_or(0, str::len) + 3 * LENGTH_BYTES + values + shaped
     }
 
     /// Reads what [`Payload::write`] wrote; `None` for anything else, bytes left over or names out of order included.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let mut rest = Rest(bytes);
-        if rest.byte()? != VERSION {
+        let version = rest.byte()?;
+        if !matches!(version, VERSION | VERSION_SHAPED) {
             return None;
         }
         let phone = match rest.byte()? {
@@ -112,7 +122,19 @@ impl Payload {
             let class = Class::from_ordinal(rest.byte()?)?;
             values.insert(name.to_owned(), Value { class, content: rest.content()? });
         }
-        rest.0.is_empty().then_some(Self { phone, zone, values })
+        let mut shaped = BTreeSet::new();
+        if version == VERSION_SHAPED {
+            let count = Some(rest.length()?).filter(|count| *count > 0)?;
+            for _ in 0..count {
+                let name = rest.text()?;
+                let is_public = values.get(name).is_some_and(|value| value.class == Class::Public);
+                if !is_public || shaped.last().is_some_and(|last: &String| last.as_str() >= name) {
+                    return None;
+                }
+                shaped.insert(name.to_owned());
+            }
+        }
+        rest.0.is_empty().then_some(Self { phone, zone, values, shaped })
     }
 }
 
@@ -215,6 +237,7 @@ mod tests {
                 ("installments".into(), value(Class::Public, Content::Integer(-3))),
                 ("payer".into(), value(Class::Name, Content::Text(Secret::new("Zoé da Silva".into())))),
             ]),
+            shaped: BTreeSet::new(),
         }
     }
 
@@ -240,7 +263,7 @@ mod tests {
         let read = Payload::read(&hex::decode(golden).unwrap()).unwrap();
         assert_eq!(read.phone.as_ref().unwrap().e164(), "+5511988887777");
         assert_eq!(read.write(), payload().write());
-        assert_eq!(hex::encode(Payload { phone: None, zone: None, values: BTreeMap::new() }.write().as_slice()), "01000000");
+        assert_eq!(hex::encode(Payload::default().write().as_slice()), "01000000");
     }
 
     #[test]
@@ -250,16 +273,38 @@ mod tests {
             assert!(Payload::read(&whole[..length]).is_none(), "{length}");
         }
         assert!(Payload::read(&[whole.as_slice(), &[0]].concat()).is_none());
-        for bad in
-            ["02000000", "0104022b35000000", "01008000", "0100ffffffff7f", "010000026162 0d00", "01000002 0161 0d0500000000000000000161 0d050000000000000000"]
-        {
+        for bad in [
+            "03000000",
+            "02000000",
+            "0200000000",
+            "0104022b35000000",
+            "01008000",
+            "0100ffffffff7f",
+            "010000026162 0d00",
+            "01000002 0161 0d0500000000000000000161 0d050000000000000000",
+        ] {
             assert!(Payload::read(&hex::decode(bad.replace(' ', "")).unwrap()).is_none(), "{bad}");
         }
     }
 
     #[test]
+    fn version_2_has_these_bytes_for_ever_and_is_written_only_where_it_says_more() {
+        let golden = "02000001026e6f0d0101370102 6e6f".replace(' ', "");
+        let value = Value { class: Class::Public, content: Content::Text(Secret::new("7".into())) };
+        let payload = Payload { values: BTreeMap::from([("no".into(), value)]), shaped: ["no".to_owned()].into(), ..Payload::default() };
+        assert_eq!(hex::encode(payload.write().as_slice()), golden);
+        assert_eq!(Payload::read(&hex::decode(&golden).unwrap()).unwrap().shaped, payload.shaped);
+        // Of a name that is not there, of one that is not public, twice the same, none, more than it says.
+        for bad in ["02000001026e6f0d01013701026e70", "02000001026e6f0101013701026e6f", "02000001026e6f0d01013702026e6f026e6f", "02000001026e6f0d01013700"] {
+            assert!(Payload::read(&hex::decode(bad).unwrap()).is_none(), "{bad}");
+        }
+        assert!(Payload::read(&hex::decode(format!("{golden}00")).unwrap()).is_none());
+    }
+
+    #[test]
     fn it_is_written_without_growing() {
-        let payload = payload();
+        let mut payload = payload();
+        payload.shaped = ["at".to_owned(), "due".to_owned()].into();
         assert_eq!(payload.write().capacity(), payload.bytes_max());
     }
 
@@ -275,18 +320,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_written_is_read(zone in "[A-Za-z/_]{0,200}", values in proptest::collection::btree_map(".*", (0_usize..16, content()), 0..6)) {
-            let values = values.into_iter().map(|(name, (class, content))| (name, Value { class: Class::ALL[class], content })).collect();
-            let payload = Payload { phone: None, zone: Some(zone).filter(|zone| !zone.is_empty()), values };
+        fn what_was_written_is_read(zone in "[A-Za-z/_]{0,200}", values in proptest::collection::btree_map(".*", (0_usize..16, content(), any::<bool>()), 0..6)) {
+            let is_shaped = |(name, (class, _, shaped)): (&String, &(usize, Content, bool))| (*shaped && Class::ALL[*class] == Class::Public).then(|| name.clone());
+            let shaped = values.iter().filter_map(is_shaped).collect();
+            let values = values.into_iter().map(|(name, (class, content, _))| (name, Value { class: Class::ALL[class], content })).collect();
+            let payload = Payload { phone: None, zone: Some(zone).filter(|zone| !zone.is_empty()), values, shaped };
             let bytes = payload.write();
             prop_assert!(bytes.len() <= payload.bytes_max());
             prop_assert_eq!(Payload::read(&bytes).expect("our own bytes").write(), bytes);
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), ours in any::<bool>()) {
-            if ours && !bytes.is_empty() {
-                bytes[0] = VERSION;
+        fn any_bytes_are_read_or_refused(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), ours in 0_u8..3) {
+            if ours > 0 && !bytes.is_empty() {
+                bytes[0] = ours;
             }
             if let Some(payload) = Payload::read(&bytes) {
                 prop_assert_eq!(payload.write().to_vec(), bytes);

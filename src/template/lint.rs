@@ -251,7 +251,7 @@ impl Using<'_> {
 
     fn payload(&self) -> Payload {
         let values = self.one.fields.iter().map(|(field, class)| ((*field).to_owned(), Value { class: *class, content: sample(*class, self.format(field)) }));
-        Payload { phone: None, zone: None, values: values.collect() }
+        Payload { values: values.collect(), ..Payload::default() }
     }
 
     /// How the template writes a field, where it says so.

@@ -110,7 +110,14 @@ type Parameters = Vec<(Option<String>, Secret<String>)>;
 /// A piece of a finished text.
 enum Piece {
     Words(String),
-    Value(Zeroizing<String>, Class),
+    Value(Zeroizing<String>, Kind),
+}
+
+/// What a value is, for the last scan.
+#[derive(Clone, Copy)]
+struct Kind {
+    class: Class,
+    shaped: bool,
 }
 
 /// A finished text with the places of its values.
@@ -214,7 +221,7 @@ impl Writer<'_> {
         if !shown.fits {
             self.unfit.push(class);
         }
-        Ok(Piece::Value(shown.text, class))
+        Ok(Piece::Value(shown.text, Kind { class, shaped: self.payload.shaped.contains(&field) }))
     }
 
     /// The value of a field; an empty one counts as missing.
@@ -236,24 +243,24 @@ impl Writer<'_> {
 }
 
 impl Piece {
-    fn parts(&self) -> (&str, Option<Class>) {
+    fn parts(&self) -> (&str, Option<Kind>) {
         match self {
             Self::Words(words) => (words, None),
-            Self::Value(text, class) => (text, Some(*class)),
+            Self::Value(text, kind) => (text, Some(*kind)),
         }
     }
 }
 
 impl Finished {
     /// Puts the pieces together in a text that is allocated once.
-    fn join<'a>(pieces: impl Iterator<Item = (&'a str, Option<Class>)>) -> Self {
+    fn join<'a>(pieces: impl Iterator<Item = (&'a str, Option<Kind>)>) -> Self {
         let pieces: Vec<_> = pieces.collect();
         let capacity = pieces.iter().map(|(text, _)| text.len()).sum();
         Self::write(&pieces, capacity, |text, out| out.push_str(text))
     }
 
     /// The same in the alphabet of an SMS.
-    fn transliterated<'a>(pieces: impl Iterator<Item = (&'a str, Option<Class>)>) -> Self {
+    fn transliterated<'a>(pieces: impl Iterator<Item = (&'a str, Option<Kind>)>) -> Self {
         let pieces: Vec<_> = pieces.collect();
         let capacity = pieces.iter().map(|(text, _)| 2 * text.len()).sum();
         Self::write(&pieces, capacity, |text, out| {
@@ -261,12 +268,12 @@ impl Finished {
         })
     }
 
-    fn write(pieces: &[(&str, Option<Class>)], capacity: usize, put: impl Fn(&str, &mut String)) -> Self {
+    fn write(pieces: &[(&str, Option<Kind>)], capacity: usize, put: impl Fn(&str, &mut String)) -> Self {
         let mut finished = Self { text: Zeroizing::new(String::with_capacity(capacity)), spans: Vec::new() };
-        for (text, class) in pieces {
+        for (text, kind) in pieces {
             let start = finished.text.len();
             put(text, &mut finished.text);
-            finished.spans.extend(class.map(|class| Span { range: start..finished.text.len(), class }));
+            finished.spans.extend(kind.map(|Kind { class, shaped }| Span { range: start..finished.text.len(), class, shaped }));
         }
         finished
     }

@@ -48,6 +48,15 @@ pub(super) struct Span {
     pub range: Range<usize>,
     /// The value's class.
     pub class: Class,
+    /// Whether it is a public value of the shape that its field's pattern describes: one random number in ten passes for a card, one in a hundred for a CPF.
+    pub shaped: bool,
+}
+
+impl Span {
+    /// Whether a hit that lies in it is none.
+    fn may_show_it(&self) -> bool {
+        matches!(self.class, Class::Otp | Class::PaymentCode) || (self.class == Class::Public && self.shaped)
+    }
 }
 
 /// What the bank says of itself and the scan lets pass.
@@ -136,11 +145,10 @@ fn plain(c: char) -> char {
     }
 }
 
-/// What a hit may lie in: spans of codes and payment codes, and the bank's own contacts; in characters of the flat text.
+/// What a hit may lie in: spans of codes, payment codes and public values of their field's shape, and the bank's own contacts; in characters of the flat text.
 fn allowed(flat: &Flat, spans: &[Span], contacts: &Contacts) -> Vec<Range<usize>> {
     let place = |at: usize| flat.at.partition_point(|start| *start < at);
-    let mut allowed: Vec<_> =
-        spans.iter().filter(|span| matches!(span.class, Class::Otp | Class::PaymentCode)).map(|span| place(span.range.start)..place(span.range.end)).collect();
+    let mut allowed: Vec<_> = spans.iter().filter(|span| span.may_show_it()).map(|span| place(span.range.start)..place(span.range.end)).collect();
     for contact in &contacts.0 {
         for (start, part) in flat.chars.windows(contact.len()).enumerate() {
             // A longer number or address around it is a longer hit, which does not lie in it: no need to look beside it.
@@ -410,7 +418,7 @@ mod tests {
         let contacts = Contacts::new(&[]);
         let text = "Seu token é 52998224725.";
         let start = text.find('5').unwrap();
-        let span = |class, range| [Span { range, class }];
+        let span = |class, range| [Span { range, class, shaped: false }];
         assert_eq!(scan(text, &span(Class::Otp, start..start + 11), &contacts), None);
         assert_eq!(scan(text, &span(Class::PaymentCode, start..start + 11), &contacts), None);
         assert_eq!(scan(text, &span(Class::Otp, start..start + 10), &contacts), Some(Rule::Cpf));
@@ -418,6 +426,26 @@ mod tests {
         for class in Class::ALL.into_iter().filter(|class| !matches!(class, Class::Otp | Class::PaymentCode)) {
             assert_eq!(scan(text, &span(class, start..start + 11), &contacts), Some(Rule::Cpf), "{class:?}");
         }
+        for class in Class::ALL.into_iter().filter(|class| !matches!(class, Class::Otp | Class::PaymentCode)) {
+            let shaped = [Span { range: start..start + 11, class, shaped: true }];
+            assert_eq!(scan(text, &shaped, &contacts), (class != Class::Public).then_some(Rule::Cpf), "only a public value has a shape: {class:?}");
+        }
+    }
+
+    #[test]
+    fn a_public_value_of_its_shape_passes_whatever_it_resembles_and_covers_nothing_beside_it() {
+        let contacts = Contacts::new(&[]);
+        for (leak, expected) in LEAKS.into_iter().filter(|(_, rule)| *rule != Rule::Password) {
+            let text = format!("protocolo {leak}, tchau");
+            let span = |shaped| [Span { range: 10..10 + leak.len(), class: Class::Public, shaped }];
+            assert_eq!(scan(&text, &span(true), &contacts), None, "{text}");
+            assert_eq!(scan(&text, &span(false), &contacts), Some(expected), "{text}");
+            let beside = format!("{text} {leak}");
+            assert_eq!(scan(&beside, &span(true), &contacts), Some(expected), "{beside}");
+        }
+        // The number goes on behind the value.
+        let text = "protocolo 4111111111111 111";
+        assert_eq!(scan(text, &[Span { range: 10..23, class: Class::Public, shaped: true }], &contacts), Some(Rule::Card));
     }
 
     #[test]
@@ -439,7 +467,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_it_panic(text in any::<String>(), start in 0_usize..50, length in 0_usize..50) {
-            scan(&text, &[Span { range: start..start + length, class: Class::Otp }], &Contacts::new(&["a b".to_owned()]));
+            scan(&text, &[Span { range: start..start + length, class: Class::Otp, shaped: false }], &Contacts::new(&["a b".to_owned()]));
         }
     }
 }

@@ -139,7 +139,7 @@ fn payload(whole: bool) -> Payload {
         ("due_date", value(Class::Public, Content::Date(2026, 12, 10))),
     ];
     let values = values.into_iter().filter(|(_, (_, needed))| whole || *needed).map(|(name, (value, _))| (name.to_owned(), value)).collect();
-    Payload { phone: PhoneNumber::parse("+5511999990001"), zone: None, values }
+    Payload { phone: PhoneNumber::parse("+5511999990001"), values, ..Payload::default() }
 }
 
 async fn make_topics(kafka: &str) {

@@ -17,7 +17,6 @@ use recado::event::records::{Dispatch, JournalEntry, JournalKind, Returned, deco
 use recado::observe::Health;
 use recado::privacy::{FileKeys, Payload, PhoneNumber, Purpose, Reference, RootKey, Sealer, Secret};
 use recado::template::{Catalogue, Masking};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -117,7 +116,7 @@ impl Bank {
         let source = SourcePosition { topic: "pix.transactions".into(), partition, offset: self.dispatched.get() };
         let message_id = MessageId::derive(now, &source, 0);
         let expiry = now.plus(Duration::from_secs(60));
-        let payload = Payload { phone: PhoneNumber::parse("+5511999990001"), zone: None, values: BTreeMap::new() };
+        let payload = Payload { phone: PhoneNumber::parse("+5511999990001"), ..Payload::default() };
         let sealed = self.sealer.seal(Purpose::Params, CUSTOMER, message_id, expiry, &payload.write(), now).unwrap();
         Dispatch {
             attempt_id: AttemptId { message_id, attempt: Attempt::FIRST },

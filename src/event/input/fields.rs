@@ -3,6 +3,7 @@
 //! What is easily got wrong: a class stands in the schema *or* in the route. Where both speak they must say the same, and what no one classes is not taken.
 
 use super::file::{FieldFile, LiteralFile, PlaceFile};
+use super::pattern::Pattern;
 use super::plan::Wanted;
 use super::schema::{Found, Scalar, Writer};
 use super::value::{AmountUnit, Kind, TimeUnit};
@@ -36,6 +37,8 @@ pub(super) struct ValueField {
     pub(super) name: String,
     pub(super) class: Class,
     pub(super) kind: Kind,
+    /// Values that fit it pass the last scan.
+    pub(super) pattern: Option<Pattern>,
     pub(super) slot: usize,
 }
 
@@ -178,8 +181,8 @@ impl Builder<'_, '_> {
                 if self.fields.has_code {
                     self.faults.refuse(&key, "is the second field of class otp: an input has one code.");
                 }
-                if field.kind.is_some() || field.unit.is_some() {
-                    self.faults.refuse(&key, "is a code, which takes neither `kind` nor `unit`.");
+                if field.kind.is_some() || field.unit.is_some() || field.pattern.is_some() {
+                    self.faults.refuse(&key, "is a code, which takes neither `kind` nor `unit` nor `pattern`.");
                 }
                 self.fields.has_code = true;
                 self.fields.code = self.need(&key, place, Need::Code);
@@ -187,8 +190,9 @@ impl Builder<'_, '_> {
             Class::Reference => self.faults.refuse(&key, "has class reference, which no text may show."),
             class => {
                 let Some(kind) = self.kind(&key, field, class, &place.found) else { return };
+                let Some(pattern) = self.pattern(&key, field, class, kind, &place.found) else { return };
                 if let Some(slot) = self.need(&key, place, Need::Kind(kind)) {
-                    self.fields.values.push(ValueField { name: name.to_owned(), class, kind, slot });
+                    self.fields.values.push(ValueField { name: name.to_owned(), class, kind, pattern, slot });
                 }
             }
         }
@@ -196,7 +200,7 @@ impl Builder<'_, '_> {
 
     /// The field of a condition and its slot.
     pub(super) fn condition(&mut self, key: &str, field: &str, class: Option<&str>, literals: &[LiteralFile]) -> Option<usize> {
-        let stated = FieldFile { path: field.to_owned(), class: class.map(str::to_owned), kind: None, unit: None };
+        let stated = FieldFile { path: field.to_owned(), class: class.map(str::to_owned), kind: None, pattern: None, unit: None };
         let place = self.place(key, &stated, None)?;
         if place.class == Class::Otp {
             self.faults.refuse(key, "compares a code, which no condition may see.");
@@ -242,14 +246,15 @@ impl Builder<'_, '_> {
     /// A place as if it were written in full, with what it may not say named.
     fn stated(&mut self, key: &str, place: &PlaceFile, may: &[&str]) -> FieldFile {
         match place {
-            PlaceFile::Path(path) => FieldFile { path: path.clone(), class: None, kind: None, unit: None },
+            PlaceFile::Path(path) => FieldFile { path: path.clone(), class: None, kind: None, pattern: None, unit: None },
             PlaceFile::Full(field) => {
-                for (word, given) in [("class", field.class.is_some()), ("kind", field.kind.is_some()), ("unit", field.unit.is_some())] {
+                let given = [("class", &field.class), ("kind", &field.kind), ("pattern", &field.pattern), ("unit", &field.unit)];
+                for (word, given) in given.map(|(word, given)| (word, given.is_some())) {
                     if given && !may.contains(&word) {
                         self.faults.refuse(format!("{key}.{word}"), "has no meaning here.");
                     }
                 }
-                FieldFile { path: field.path.clone(), class: field.class.clone(), kind: field.kind.clone(), unit: field.unit.clone() }
+                FieldFile { path: field.path.clone(), class: field.class.clone(), kind: field.kind.clone(), pattern: None, unit: field.unit.clone() }
             }
         }
     }
@@ -364,6 +369,31 @@ impl Builder<'_, '_> {
             }
             (word, _) => {
                 self.faults.refuse(format!("{key}.kind"), format!("is `{word}`; it must be text, amount, time, date or integer."));
+                None
+            }
+        }
+    }
+
+    /// Route and schema; where both speak they must say the same.
+    fn pattern(&mut self, key: &str, field: &FieldFile, class: Class, kind: Kind, found: &Found) -> Option<Option<Pattern>> {
+        let mut words: Vec<&str> = field.pattern.iter().chain(&found.patterns).map(String::as_str).collect();
+        words.dedup();
+        let key = format!("{key}.pattern");
+        match words.as_slice() {
+            [] => Some(None),
+            [_] if class != Class::Public || !matches!(kind, Kind::Text | Kind::Integer) => {
+                self.faults.refuse(key, "has no meaning here: only public texts and whole numbers have one.");
+                None
+            }
+            [word] => match Pattern::new(word) {
+                Ok(pattern) => Some(Some(pattern)),
+                Err(why) => {
+                    self.faults.refuse(key, format!("{why}."));
+                    None
+                }
+            },
+            _ => {
+                self.faults.refuse(key, format!("is said twice for `{}`, and not the same; it has one.", field.path));
                 None
             }
         }

@@ -106,6 +106,10 @@ pub struct FieldFile {
     /// `text`, `amount`, `time`, `date` or `integer`; inferred from the Avro type where it says enough.
     #[serde(default)]
     pub kind: Option<String>,
+    /// What public values look like, as a regular expression for all of the value, where the schema does not say it (`recado.pattern`): what looks so passes the
+    /// last scan, whatever else it resembles.
+    #[serde(default)]
+    pub pattern: Option<String>,
     /// Of an amount: `reais` or `centavos`; of a time that is a plain number: `seconds`, `millis` or `micros`.
     #[serde(default)]
     pub unit: Option<String>,

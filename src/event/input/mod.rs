@@ -9,6 +9,7 @@ mod fields;
 mod file;
 mod json;
 mod notification;
+mod pattern;
 mod plan;
 mod reason;
 mod schema;

@@ -9,7 +9,7 @@ use super::{DeadReason, Notification, RawRecord};
 use crate::delivery::Reason;
 use crate::privacy::{Payload, PhoneNumber, Secret, Value};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -19,8 +19,13 @@ const EVENT_ID_BYTES_MAX: usize = 200;
 pub(super) fn assemble(fields: &Fields, taken: &[Raw<'_>], record: &RawRecord<'_>, route: usize, name: &Arc<str>) -> Result<Notification, DeadReason> {
     let event_id = event_id(fields, taken)?;
     let customer = optional(fields.customer, taken)?.map(secret).ok_or(DeadReason::MissingCustomer)?;
-    let mut values = BTreeMap::new();
+    let (mut values, mut shaped) = (BTreeMap::new(), BTreeSet::new());
     for field in &fields.values {
+        if let Some(pattern) = &field.pattern
+            && value::text(&taken[field.slot])?.map(secret_text).is_some_and(|text| pattern.fits(&text))
+        {
+            shaped.insert(field.name.clone());
+        }
         if let Some(content) = value::content(&taken[field.slot], field.class, field.kind)? {
             values.insert(field.name.clone(), Value { class: field.class, content });
         }
@@ -39,7 +44,7 @@ pub(super) fn assemble(fields: &Fields, taken: &[Raw<'_>], record: &RawRecord<'_
     } else {
         None
     };
-    let payload = Payload { phone, zone, values };
+    let payload = Payload { phone, zone, values, shaped };
     Ok(Notification { route, route_name: Arc::clone(name), customer, event_id, payload, code, expires_at, obstacle, traceparent: traceparent(record.headers) })
 }
 

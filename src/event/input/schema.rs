@@ -15,9 +15,18 @@ pub(super) const DEPTH_MAX: usize = 64;
 /// One schema, ready to read records that were written with it.
 pub struct Writer {
     graph: SchemaMut,
-    /// Full name of the record and name of the field → `recado.class`.
-    classes: BTreeMap<(String, String), String>,
+    /// By full name of the record and name of the field.
+    said: BTreeMap<(String, String), Said>,
     plain: serde_avro_fast::Schema,
+}
+
+/// What a schema says of a field besides its type.
+#[derive(Clone, Debug, Default)]
+struct Said {
+    /// `recado.class`.
+    class: Option<String>,
+    /// `recado.pattern`.
+    pattern: Option<String>,
 }
 
 impl std::fmt::Debug for Writer {
@@ -92,6 +101,8 @@ pub(super) struct Found {
     pub(super) through_array: bool,
     /// `recado.class` of the field; several where a union of records disagrees with itself.
     pub(super) classes: Vec<String>,
+    /// `recado.pattern` of the field, as above.
+    pub(super) patterns: Vec<String>,
 }
 
 impl Found {
@@ -103,12 +114,12 @@ impl Found {
 impl Writer {
     /// Reads a schema. `references`: the texts of the schemas that it names without defining them, from the registry.
     pub fn parse(text: &str, references: &[String]) -> Result<Self, BadSchema> {
-        let mut classes = BTreeMap::new();
+        let mut said = BTreeMap::new();
         let mut texts = Vec::with_capacity(1 + references.len());
         for text in std::iter::once(text).chain(references.iter().map(String::as_str)) {
             let mut json: Value = serde_json::from_str(text).map_err(|error| BadSchema::NotAvro(error.to_string()))?;
             complete(&mut json);
-            collect_classes(&json, None, &mut classes);
+            collect_said(&json, None, &mut said);
             texts.push(json.to_string());
         }
         let graph = SchemaMut::from_schemata(&texts[0], &texts[1..]).map_err(|error| BadSchema::NotAvro(error.to_string()))?;
@@ -118,7 +129,7 @@ impl Writer {
             node.logical_type = None;
         }
         let plain = plain.freeze().map_err(|error| BadSchema::NotAvro(error.to_string()))?;
-        Ok(Self { graph, classes, plain })
+        Ok(Self { graph, said, plain })
     }
 
     /// The CRC-64-AVRO fingerprint of its canonical form, as the single-object encoding carries it.
@@ -163,7 +174,11 @@ impl Writer {
 
     /// The class that the schema gives to a field of a record.
     pub(super) fn class(&self, record: &str, field: &str) -> Option<&str> {
-        self.classes.get(&(record.to_owned(), field.to_owned())).map(String::as_str)
+        self.said(record, field)?.class.as_deref()
+    }
+
+    fn said(&self, record: &str, field: &str) -> Option<&Said> {
+        self.said.get(&(record.to_owned(), field.to_owned()))
     }
 
     /// What `path` leads to: through records by field, through maps by key, through unions by every branch that has it.
@@ -173,16 +188,16 @@ impl Writer {
         found
     }
 
-    fn walk(&self, key: SchemaKey, path: &[String], class: Option<&str>, found: &mut Found) {
+    fn walk(&self, key: SchemaKey, path: &[String], said: Option<&Said>, found: &mut Found) {
         match (self.type_of(key), path) {
             (RegularType::Null, _) => {}
-            (RegularType::Union(union), _) => union.variants.iter().for_each(|variant| self.walk(*variant, path, class, found)),
+            (RegularType::Union(union), _) => union.variants.iter().for_each(|variant| self.walk(*variant, path, said, found)),
             (RegularType::Record(record), [name, rest @ ..]) => {
                 if let Some(field) = record.fields.iter().find(|field| field.name == *name) {
-                    self.walk(field.type_, rest, self.class(record.name.fully_qualified_name(), name), found);
+                    self.walk(field.type_, rest, self.said(record.name.fully_qualified_name(), name), found);
                 }
             }
-            (RegularType::Map(map), [_, rest @ ..]) => self.walk(map.values, rest, class, found),
+            (RegularType::Map(map), [_, rest @ ..]) => self.walk(map.values, rest, said, found),
             (RegularType::Array(_), [_, ..]) => found.through_array = true,
             (_, [_, ..]) => {}
             (_, []) => {
@@ -190,7 +205,9 @@ impl Writer {
                     Some(scalar) => found.scalars.push(scalar),
                     None => found.compound = true,
                 }
-                found.classes.extend(class.map(str::to_owned).filter(|class| !found.classes.contains(class)));
+                let Said { class, pattern } = said.cloned().unwrap_or_default();
+                found.classes.extend(class.filter(|class| !found.classes.contains(class)));
+                found.patterns.extend(pattern.filter(|pattern| !found.patterns.contains(pattern)));
             }
         }
     }
@@ -213,9 +230,9 @@ fn complete(json: &mut Value) {
     }
 }
 
-fn collect_classes(json: &Value, namespace: Option<&str>, classes: &mut BTreeMap<(String, String), String>) {
+fn collect_said(json: &Value, namespace: Option<&str>, said: &mut BTreeMap<(String, String), Said>) {
     match json {
-        Value::Array(items) => items.iter().for_each(|item| collect_classes(item, namespace, classes)),
+        Value::Array(items) => items.iter().for_each(|item| collect_said(item, namespace, said)),
         Value::Object(object) => {
             let text = |key: &str| object.get(key).and_then(Value::as_str);
             let (full, namespace) = match text("name") {
@@ -229,13 +246,15 @@ fn collect_classes(json: &Value, namespace: Option<&str>, classes: &mut BTreeMap
                 None => (String::new(), namespace),
             };
             for field in object.get("fields").and_then(Value::as_array).into_iter().flatten() {
-                if let (Some(name), Some(class)) = (field.get("name").and_then(Value::as_str), field.get("recado.class").and_then(Value::as_str)) {
-                    classes.insert((full.clone(), name.to_owned()), class.to_owned());
+                let word = |key: &str| field.get(key).and_then(Value::as_str).map(str::to_owned);
+                let of_field = Said { class: word("recado.class"), pattern: word("recado.pattern") };
+                if let Some(name) = word("name") {
+                    said.insert((full.clone(), name), of_field);
                 }
-                field.get("type").into_iter().for_each(|inner| collect_classes(inner, namespace, classes));
+                field.get("type").into_iter().for_each(|inner| collect_said(inner, namespace, said));
             }
             for key in ["type", "items", "values"] {
-                object.get(key).filter(|inner| !inner.is_string()).into_iter().for_each(|inner| collect_classes(inner, namespace, classes));
+                object.get(key).filter(|inner| !inner.is_string()).into_iter().for_each(|inner| collect_said(inner, namespace, said));
             }
         }
         _ => {}

@@ -141,6 +141,30 @@ fn classes_are_needed_and_secrets_are_not_taken() {
 }
 
 #[test]
+fn a_pattern_belongs_to_public_texts_and_numbers_and_tells_something() {
+    let institution = "institution = { path = \"counterparty.institution\" }";
+    let with = |pattern: &str| format!("institution = {{ path = \"counterparty.institution\", pattern = '{pattern}' }}");
+    assert_eq!(faults(PIX, institution, &with("[A-Z].{0,80}")), Vec::<String>::new());
+    refused(PIX, institution, &with(".*"), "input.fields.institution.pattern", "fits anything");
+    refused(PIX, institution, &with("[A-Z"), "input.fields.institution.pattern", "is no regular expression");
+    for (field, path) in [("amount", "amount"), ("occurred_at", "occurred_at"), ("payer_name", "counterparty.name")] {
+        let plain = format!("{field} = {{ path = \"{path}\" }}");
+        let key = format!("input.fields.{field}.pattern");
+        refused(PIX, &plain, &format!("{field} = {{ path = \"{path}\", pattern = '[0-9]+' }}"), &key, "only public texts and whole numbers");
+    }
+    refused(PIX, "customer = \"customer_id\"", "customer = { path = \"customer_id\", pattern = 'C-[0-9]+' }", "input.customer.pattern", "no meaning here");
+    refused(CODES, "code = { path = \"code\" }", "code = { path = \"code\", pattern = '[0-9]{6}' }", "input.fields.code", "nor `pattern`");
+    let mut all = schemas();
+    all.insert("schemas/pix_transaction.avsc".into(), patterned_pix("Banco [A-Z].{0,80}"));
+    assert!(compile(&[("routes/x.toml", PIX)], &all).is_ok(), "the schema says it");
+    let other = PIX.replace(institution, &with("Coop.{0,80}"));
+    let found = compile(&[("routes/x.toml", &other)], &all).map(|_| ()).unwrap_err();
+    assert!(found.len() == 1 && found[0].sentence.contains("said twice"), "{found:?}");
+    all.insert("schemas/pix_transaction.avsc".into(), patterned_pix(".*"));
+    assert!(compile(&[("routes/x.toml", PIX)], &all).unwrap_err()[0].sentence.contains("fits anything"));
+}
+
+#[test]
 fn codes_have_rules_of_their_own() {
     refused(CODES, "lane = \"express\"", "lane = \"bulk\"", "input.lane", "express only");
     refused(CODES, "expiry = \"5m\"", "expiry = \"11m\"", "route.0.expiry", "at most 10m, as the route carries codes");

@@ -369,3 +369,44 @@ fn each_reason_has_its_own_word_and_a_sentence() {
         assert!(reason.sentence().ends_with('.'));
     }
 }
+
+#[test]
+fn a_public_value_tells_whether_it_has_the_shape_of_its_field() {
+    let mut all = schemas();
+    all.insert("schemas/pix_transaction.avsc".into(), patterned_pix("Banco [A-Z][a-z]+"));
+    let inputs = compile(&[("routes/pix.toml", PIX)], &all).unwrap().0;
+    let shaped = |institution: Avro| {
+        let counterparty = record(vec![("name", null()), ("document", null()), ("institution", institution), ("pix_key", null())]);
+        let bytes = datum(PIX_SCHEMA, pix_with("counterparty", counterparty));
+        notification(decode(&inputs, 0, &confluent(1, &bytes), &NoRegistry)).payload.shaped
+    };
+    let institution = BTreeSet::from(["institution".to_owned()]);
+    assert_eq!(shaped(some(text("Banco Exemplo"))), institution);
+    for other in [some(text("Banco 4111111111111111")), some(text("O Banco Exemplo")), null()] {
+        assert_eq!(shaped(other), BTreeSet::new());
+    }
+
+    let json = r#"
+        [input]
+        name = "orders"
+        topic = "orders"
+        lane = "express"
+        format = "json"
+        key_class = "reference"
+        customer = "customer"
+        phone = "phone"
+        [input.fields]
+        protocol = { path = "protocol", class = "public", pattern = "[0-9]{13,19}" }
+        [[route]]
+        name = "order"
+        expiry = "15m"
+        steps = [{ channel = "sms", template = "pix_recebido" }]"#;
+    let inputs = one(json);
+    let shaped = |protocol: &str| {
+        let value = format!(r#"{{"customer": "C-1", "phone": "+5511987654321", "protocol": {protocol}}}"#);
+        notification(decode(&inputs, 0, value.as_bytes(), &NoRegistry)).payload.shaped
+    };
+    let protocol = BTreeSet::from(["protocol".to_owned()]);
+    assert_eq!((shaped("\"4111111111111111\""), shaped("4111111111111111")), (protocol.clone(), protocol));
+    assert_eq!((shaped("\"4111 1111 1111 1111\""), shaped("411111111111"), shaped("null")), Default::default());
+}

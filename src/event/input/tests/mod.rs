@@ -27,6 +27,13 @@ pub(super) fn schemas() -> BTreeMap<String, String> {
         .collect()
 }
 
+/// The reference schema of a Pix, whose institutions have this shape.
+pub(super) fn patterned_pix(pattern: &str) -> String {
+    let plain = r#"{ "name": "institution", "type": ["null", "string"], "default": null,"#;
+    assert!(PIX_SCHEMA.contains(plain));
+    PIX_SCHEMA.replace(plain, &format!("{plain} \"recado.pattern\": \"{pattern}\","))
+}
+
 pub(super) fn templates() -> BTreeMap<String, TemplateFacts> {
     let all = BTreeSet::from(Channel::ALL);
     [("pix_recebido", 30), ("pix_enviado", 30), ("codigo", 30), ("fatura", 30 * 60)]
