@@ -26,7 +26,8 @@ pub struct End {
     pub topic: String,
     /// Of which partition.
     pub partition: Partition,
-    /// The offset that its next record will have; `None` when the broker could not say (a leader that moves): ask again.
+    /// The offset that its next record will have; `None` when the broker could not say (a leader that moves, or that is a new one of which the client has not
+    /// heard): ask again, after new metadata where the topic is not one that this client reads.
     pub offset: Option<i64>,
 }
 

@@ -158,6 +158,7 @@ fn changelog_ends<C: ConsumerContext>(shared: &Shared, consumer: &BaseConsumer<C
     let mut questions = unsafe { EndOffsets::new(consumer.client()) };
     let mut ends = BTreeMap::new();
     let deadline = crate::clock::monotonic() + QUESTION_TIMEOUT * 3;
+    let topic = &*shared.settings.topics.state;
     let mut again = false;
     while ends.len() < partitions.len() {
         if crate::clock::monotonic() > deadline {
@@ -167,12 +168,13 @@ fn changelog_ends<C: ConsumerContext>(shared: &Shared, consumer: &BaseConsumer<C
             std::thread::sleep(ASK_AGAIN);
         }
         again = true;
-        // The client answers by itself what it believes to know: that a partition is not there which `recado topics --grow` has made since it last asked.
-        if let Err(error) = consumer.fetch_metadata(Some(&shared.settings.topics.state), QUESTION_TIMEOUT) {
+        // This client does not read the changelog, so nothing renews what it knows of it: it would answer by itself that a partition is not there which
+        // `recado topics --grow` has made, and after a broker's restart it would ask with the old leader's epoch, and be refused, for minutes.
+        if let Err(error) = consumer.fetch_metadata(Some(topic), QUESTION_TIMEOUT) {
             tracing::warn!(%error, "The changelog's partitions could not be asked for; asking on.");
         }
         let missing = partitions.iter().filter(|partition| !ends.contains_key(*partition));
-        questions.ask(missing.map(|&partition| (shared.settings.topics.state.to_string(), partition)), QUESTION_TIMEOUT);
+        questions.ask(missing.map(|&partition| (topic.to_owned(), partition)), QUESTION_TIMEOUT);
         while questions.open() > 0 {
             match questions.answer(QUESTION_TIMEOUT + Duration::from_secs(1)) {
                 Some(Ok(answers)) => ends.extend(answers.into_iter().filter_map(|end| Some((end.partition, end.offset?)))),
