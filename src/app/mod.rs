@@ -378,6 +378,7 @@ fn engine_settings(config: &Config) -> anyhow::Result<engine::Settings> {
         attempts_open_max: usize::try_from(config.engine.attempts_open_max).unwrap_or(usize::MAX),
         hold_max: config.engine.hold_max,
         storm_guard: config.engine.storm_guard,
+        disk_free_min: config.engine.disk_free_min.0,
         store_age_max: STORE_AGE_MAX,
         topics: engine::Topics::under(&config.prefix),
     })

@@ -141,6 +141,7 @@ impl Config {
         found.demand(engine.attempts_open_max >= 1, "engine.attempts_open_max", "It must be at least 1.");
         found.demand(engine.cache.0 >= 8 << 20, "engine.cache", "It must be at least 8MiB.");
         found.demand(engine.write_buffer.0 >= 8 << 20, "engine.write_buffer", "It must be at least 8MiB.");
+        found.demand(engine.disk_free_min.0 >= 64 << 20, "engine.disk_free_min", "It must be at least 64MiB: what is in flight still writes.");
         let fits = engine.compression || self.mode == Mode::Development;
         found.demand(fits, "engine.compression", "It is off in development only, where somebody searches the files for what must not be in them.");
     }

@@ -84,6 +84,8 @@ pub struct Engine {
     pub write_buffer: Size,
     /// Whether RocksDB compresses what it writes.
     pub compression: bool,
+    /// With less free space under the state folder nothing new is taken.
+    pub disk_free_min: Size,
 }
 
 impl Default for Engine {
@@ -100,6 +102,7 @@ impl Default for Engine {
             cache: Size::mib(256),
             write_buffer: Size::mib(256),
             compression: true,
+            disk_free_min: Size::mib(512),
         }
     }
 }

@@ -35,6 +35,8 @@ pub struct Settings {
     pub hold_max: Duration,
     /// Whether the storm guard holds fallbacks. Default true.
     pub storm_guard: bool,
+    /// With less free space under the state folder, in bytes, nothing new is taken. Default 512 MiB.
+    pub disk_free_min: u64,
     /// A store whose position is older than this is rebuilt: deleted deliveries would come back. Default: the changelog's `delete.retention.ms` less a margin.
     pub store_age_max: Duration,
     /// Topic names.

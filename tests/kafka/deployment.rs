@@ -202,12 +202,16 @@ impl Process {
 
     /// SIGTERM.
     pub fn terminate(&self) {
+        self.signal(libc::SIGTERM);
+    }
+
+    /// Another signal.
+    pub fn signal(&self, signal: i32) {
         let pid = i32::try_from(self.child.id()).unwrap();
-        #[expect(unsafe_code, reason = "the standard library sends no SIGTERM")]
+        #[expect(unsafe_code, reason = "the standard library sends SIGKILL alone")]
         // SAFETY: kill takes no memory of ours; the pid is our child's, which has not been waited for.
-        unsafe {
-            libc::kill(pid, libc::SIGTERM);
-        }
+        let sent = unsafe { libc::kill(pid, signal) };
+        assert_eq!(sent, 0, "the process is there");
     }
 
     /// SIGKILL, and waits until it is gone.

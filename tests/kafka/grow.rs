@@ -25,7 +25,7 @@ async fn an_input_that_grew_is_red_until_our_topics_have_grown_too_and_nothing_i
     let input = stage.input("pix.transactions");
     support::grow(&input, 6).await;
     for instance in &mut instances {
-        let red = instance.turns_red("partitions_without_owner").await;
+        let red = instance.says("/readyz", "partitions without an owner", |status, told| status != 200 && told.contains("partitions_without_owner")).await;
         assert!(red.contains(&format!("{input} has 6")) && red.contains("recado topics --grow"), "{red}");
     }
     // Written while the partition is nobody's: `start = "latest"` is about a first start, and not about this.

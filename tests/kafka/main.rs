@@ -11,6 +11,7 @@ mod bad_input;
 mod bank;
 mod canary;
 mod deployment;
+mod disk_full;
 mod disk_lost;
 mod engine;
 mod foreign;

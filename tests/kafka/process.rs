@@ -4,12 +4,7 @@ use crate::deployment::{self, Process, program};
 use crate::support;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
-<<<<<<< HEAD
-use recado::simulator::{self, Providers};
-=======
 use recado::simulator::{self, CallLine, Providers};
-use std::fmt::Write;
->>>>>>> 9684b6f (Share partitions, and lose the state folder, on real Kafka)
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -122,40 +117,11 @@ impl Stage {
         simulator::SendLog::read(&self.folder.path().join("send.log")).unwrap()
     }
 
-<<<<<<< HEAD
-=======
     /// The calls among its lines.
     pub fn calls(&self) -> Vec<CallLine> {
         self.send_log().into_iter().filter_map(|line| if let simulator::Line::Call(call) = line { Some(call) } else { None }).collect()
     }
 
-    fn write_common(&self) {
-        let root = self.folder.path();
-        let repository = support::repository();
-        for name in ["routes", "templates"] {
-            fs::create_dir_all(root.join(name)).unwrap();
-            for entry in fs::read_dir(repository.join("config").join(name)).unwrap() {
-                let entry = entry.unwrap();
-                let text = fs::read_to_string(entry.path()).unwrap().replace("topic = \"", &format!("topic = \"{}in.", self.prefix));
-                let text = if name == "routes" { text } else { fs::read_to_string(entry.path()).unwrap() };
-                fs::write(root.join(name).join(entry.file_name()), text).unwrap();
-            }
-        }
-        fs::copy(repository.join("config/masking.toml"), root.join("masking.toml")).unwrap();
-        fs::create_dir_all(root.join("schemas")).unwrap();
-        for entry in fs::read_dir(repository.join("schemas")).unwrap() {
-            let entry = entry.unwrap();
-            fs::copy(entry.path(), root.join("schemas").join(entry.file_name())).unwrap();
-        }
-        let root_key = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
-        for (name, secret) in [("app", APP_SECRET), ("verify", VERIFY), ("access", ACCESS), ("twilio", TWILIO), ("root", root_key)] {
-            let path = root.join(format!("secret-{name}"));
-            fs::write(&path, secret).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
-        }
-    }
-
->>>>>>> 9684b6f (Share partitions, and lose the state folder, on real Kafka)
     /// Writes the configuration of one instance and gives its path. `more`: further lines, `key = value` of the top level first.
     pub fn config(&self, instance: &str, gateway_port: u16, more: &str) -> PathBuf {
         let config = deployment::Config {
@@ -234,24 +200,6 @@ impl Instance {
         panic!("not red with `{with}` in 40 s: {last}; {}", self.process.said());
     }
 
-    /// Waits, a minute at most and a little, until it is no longer ready because of this cause; returns all that it says.
-    pub async fn turns_red(&mut self, cause: &str) -> String {
-        let deadline = Instant::now() + Duration::from_secs(65);
-        while Instant::now() < deadline {
-            assert!(self.process.ended().is_none(), "it ended; {}", self.process.said());
-            if let Ok(answer) = reqwest::get(format!("http://{}/readyz", self.management)).await
-                && !answer.status().is_success()
-            {
-                let told = answer.text().await.unwrap();
-                if told.contains(cause) {
-                    return told;
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("no `{cause}` in 65 s: {}", self.process.said());
-    }
-
     /// What it answers here: status and text. `None` while it does not.
     pub async fn asked(&self, path: &str) -> Option<(u16, String)> {
         let answer = reqwest::get(format!("http://{}{path}", self.management)).await.ok()?;
@@ -263,7 +211,7 @@ impl Instance {
         let deadline = Instant::now() + Duration::from_secs(90);
         let mut last = None;
         while Instant::now() < deadline {
-            assert!(!self.has_ended(), "it ended; {}", fs::read_to_string(&self.log).unwrap());
+            assert!(!self.has_ended(), "it ended; {}", self.process.said());
             last = self.asked(path).await;
             if let Some((status, text)) = &last
                 && wanted(*status, text)
@@ -277,7 +225,7 @@ impl Instance {
 
     /// Whether it has ended.
     pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
+        self.process.ended().is_some()
     }
 
     /// Waits until it has ended with a failure, and returns its log.
@@ -301,33 +249,16 @@ impl Instance {
 
     /// Another signal.
     pub fn signal(&self, signal: i32) {
-        let pid = i32::try_from(self.child.id()).unwrap();
-        #[expect(unsafe_code, reason = "the standard library sends SIGKILL alone")]
-        // SAFETY: kill takes no memory of ours; the pid is our child's, which has not been waited for.
-        let sent = unsafe { libc::kill(pid, signal) };
-        assert_eq!(sent, 0, "the process is there");
+        self.process.signal(signal);
     }
 
     /// SIGTERM; panics unless it ends well within 20 s.
     pub fn stop(mut self) {
-<<<<<<< HEAD
         self.process.terminate();
         match self.process.ended_by(Instant::now() + Duration::from_secs(20)) {
             Some(ended) => assert!(ended.success(), "it ended with {ended}: {}", self.process.said()),
             None => panic!("it did not end in 20 s: {}", self.process.said()),
         }
-=======
-        self.signal(libc::SIGTERM);
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while Instant::now() < deadline {
-            if let Some(ended) = self.child.try_wait().unwrap() {
-                assert!(ended.success(), "it ended with {ended}: {}", fs::read_to_string(&self.log).unwrap());
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        panic!("it did not end in 20 s: {}", fs::read_to_string(&self.log).unwrap());
->>>>>>> 9684b6f (Share partitions, and lose the state folder, on real Kafka)
     }
 }
 

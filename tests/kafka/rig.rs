@@ -99,6 +99,7 @@ impl World {
             attempts_open_max: 10_000,
             hold_max: Duration::from_secs(120),
             storm_guard: true,
+            disk_free_min: 64 << 20,
             store_age_max: Duration::from_secs(6 * 3600),
             topics: self.topics.clone(),
         }

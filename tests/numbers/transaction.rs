@@ -139,6 +139,7 @@ impl Bench {
             attempts_open_max: 10_000,
             hold_max: Duration::from_secs(120),
             storm_guard: true,
+            disk_free_min: 64 << 20,
             store_age_max: Duration::from_secs(3600),
             topics: topics.clone(),
         };

@@ -111,21 +111,19 @@ impl Engine {
         inputs.iter().enumerate().filter(|(number, input)| input.kind == Kind::Events && waits(*number)).map(|(_, input)| input.name.clone()).collect()
     }
 
-    /// What the bank withdraws, before timers and requests: a backlog of both must not send what was withdrawn long ago.
+    /// What the bank withdraws, before timers and requests: a backlog of both must not send what was withdrawn long ago. A full disk stops none of it, or a code
+    /// that was used would still fall back.
     pub(super) fn decide_cancels(&mut self) -> Result<bool, EngineError> {
         self.decide_inputs(crate::clock::now(), |kind| matches!(kind, Kind::Cancel { .. }))
     }
 
     pub(super) fn decide_requests(&mut self) -> Result<bool, EngineError> {
-        let any = self.decide_inputs(crate::clock::now(), |kind| matches!(kind, Kind::Events))?;
+        let any = if self.disk_full { false } else { self.decide_inputs(crate::clock::now(), |kind| matches!(kind, Kind::Events))? };
         self.pause_and_resume();
         Ok(any)
     }
 
     fn decide_inputs(&mut self, own_now: Timestamp, which: impl Fn(&Kind) -> bool) -> Result<bool, EngineError> {
-        if self.disk_full {
-            return Ok(false);
-        }
         let mut any = false;
         let inputs = self.shared.inputs.clone();
         let waiting = self.waiting_requests.iter().filter(|((input, _), waiting)| !waiting.is_empty() && which(&inputs.inputs()[*input].kind));

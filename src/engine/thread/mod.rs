@@ -134,7 +134,7 @@ pub struct Engine {
     last_work: Duration,
     paces: upkeep::Paces,
     disagreed: bool,
-    /// Nothing new is taken.
+    /// The disk is nearly full: nothing new is taken.
     disk_full: bool,
     /// So many inputs are still decided one by one, each in a transaction of its own: one of them made a transaction be refused.
     careful: usize,
@@ -196,6 +196,7 @@ impl Engine {
 
     /// Runs until told to stop: then the transaction under way is finished.
     pub fn run(mut self, stop: &AtomicBool) -> Result<(), EngineError> {
+        self.look_at_disk();
         self.new_producer()?;
         self.consumer.subscribe(&[&*self.shared.settings.topics.receipts]).map_err(kafka("subscribing"))?;
         while !stop.load(Ordering::Relaxed) {

@@ -13,8 +13,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// Below so many free bytes under the state folder nothing new is taken. A store grows by its memtables and one compaction; twice the write buffer is enough.
-const DISK_FREE_MIN: u64 = 512 << 20;
 /// Own clock and Kafka's acknowledgements: older than this, Kafka counts as away.
 const KAFKA_SILENT: Duration = Duration::from_secs(15);
 
@@ -98,10 +96,20 @@ impl Engine {
             Cause::RequestsPaused(self.number),
             (!paused.is_empty()).then(|| format!("Too many attempts are open; these inputs wait: {}.", paused.join(", "))),
         );
-        let free = free_bytes(&self.shared.settings.state_folder);
-        self.disk_full = free.is_some_and(|free| free < DISK_FREE_MIN);
-        health.set(Cause::Disk, self.disk_full.then(|| format!("Only {} MiB are free under the state folder; nothing new is taken.", free.unwrap_or(0) >> 20)));
+        self.look_at_disk();
         metrics::gauges(self.number, self.tasks.values().map(|task| task.timers.armed()).sum(), self.tasks.values().map(|task| task.window.events()).sum());
+    }
+
+    /// Whether anything new may be taken. Also called before the first turn: a start on a full disk takes nothing either.
+    pub(super) fn look_at_disk(&mut self) {
+        let settings = &self.shared.settings;
+        let short = free_bytes(&settings.state_folder).filter(|free| *free < settings.disk_free_min);
+        let told = short.map(|free| {
+            let (free, wanted) = (free >> 20, settings.disk_free_min >> 20);
+            format!("Only {free} MiB are free under the state folder; below {wanted} MiB nothing new is taken.")
+        });
+        self.disk_full = told.is_some();
+        self.shared.health.set(Cause::Disk, told);
     }
 
     fn ask_lag(&mut self) {
