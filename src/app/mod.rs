@@ -254,7 +254,7 @@ async fn engine(
 ) -> anyhow::Result<()> {
     let settings = engine_settings(config)?;
     std::fs::create_dir_all(&settings.state_folder).with_context(|| format!("the state folder {} cannot be made", settings.state_folder.display()))?;
-    let (schemas, status_framing) = registry(config, &settings, shutdown, parts).await?;
+    let (schemas, status_framing) = registry(config, &settings, health, shutdown, parts).await?;
     let store = open_store(config, &settings)?;
     let shared = Arc::new(engine::Shared {
         inputs: messages.inputs.clone(),
@@ -330,6 +330,7 @@ fn registry_settings(config: &Config) -> registry::Settings {
 async fn registry(
     config: &Config,
     settings: &engine::Settings,
+    health: &Health,
     shutdown: &CancellationToken,
     parts: &mut JoinSet<anyhow::Result<()>>,
 ) -> anyhow::Result<(Arc<dyn Schemas + Send + Sync>, Framing)> {
@@ -340,12 +341,14 @@ async fn registry(
         match client.register(&subject, STATUS_SCHEMA).await {
             Ok(id) => break id,
             Err(error @ RegistryError::Away(_)) => {
+                health.set(Cause::RegistryAway, Some("The schema registry does not answer: the schema of statuses cannot be registered.".into()));
                 tracing::warn!(%error, subject, "The schema of statuses cannot be registered yet; asking again.");
                 tokio::time::sleep(ASK_AGAIN).await;
             }
             Err(error) => return Err(error).with_context(|| format!("registering the schema of statuses under {subject}")),
         }
     };
+    health.set(Cause::RegistryAway, None);
     let shutdown = shutdown.clone();
     parts.spawn(async move {
         client.run(shutdown).await;

@@ -124,6 +124,10 @@ impl Schemas for SchemaCache {
         }
         WriterSchema::Missing
     }
+
+    fn unanswered(&self) -> Option<usize> {
+        self.away().then(|| self.waiting())
+    }
 }
 
 impl SchemaCache {

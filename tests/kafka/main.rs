@@ -24,6 +24,7 @@ mod own_schema;
 mod poison;
 mod process;
 mod registry;
+mod registry_away;
 mod rig;
 mod secure;
 mod sharing;

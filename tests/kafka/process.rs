@@ -90,11 +90,17 @@ impl Stage {
 
     /// How many records all topics of ours hold together.
     pub fn ends(&self) -> i64 {
+        let inputs = format!("{}in.", self.prefix);
+        self.ends_of(|topic| topic.starts_with(&self.prefix) && !topic.starts_with(&inputs))
+    }
+
+    /// How many records these topics hold together.
+    pub fn ends_of(&self, which: impl Fn(&str) -> bool) -> i64 {
         let consumer: BaseConsumer = support::client().create().unwrap();
         let metadata = consumer.fetch_metadata(None, Duration::from_secs(10)).unwrap();
-        let inputs = format!("{}in.", self.prefix);
-        let ours = metadata.topics().iter().filter(|topic| topic.name().starts_with(&self.prefix) && !topic.name().starts_with(&inputs));
-        ours.flat_map(|topic| topic.partitions().iter().map(move |partition| (topic.name(), partition.id())))
+        let chosen = metadata.topics().iter().filter(|topic| which(topic.name()));
+        chosen
+            .flat_map(|topic| topic.partitions().iter().map(move |partition| (topic.name(), partition.id())))
             .map(|(topic, partition)| {
                 loop {
                     // A client that has just met the topic may ask the wrong broker first.

@@ -9,10 +9,44 @@ use recado::event::registry::{self, SchemaCache};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// A double under way, and the client that asks it.
+/// A double under way.
+pub struct Double {
+    /// Its address.
+    pub url: String,
+    away: Arc<AtomicBool>,
+}
+
+impl Double {
+    /// Knows these schemas by their ids and no others.
+    pub async fn with(schemas: &[(u32, String)]) -> Self {
+        let away = Arc::new(AtomicBool::new(false));
+        let shared = Arc::new(Known { schemas: schemas.iter().cloned().collect(), away: away.clone() });
+        let routes = axum::Router::new()
+            .route("/schemas/ids/{id}", get(schema))
+            .route("/subjects/{subject}/versions", post(|| async { Json(json!({ "id": 900 })) }))
+            .with_state(shared);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        Self { url, away }
+    }
+
+    /// Whether it is away for those who ask for a schema: a proxy in front then answers 503.
+    pub fn away(&self, away: bool) {
+        self.away.store(away, Ordering::Relaxed);
+    }
+}
+
+struct Known {
+    schemas: BTreeMap<u32, String>,
+    away: Arc<AtomicBool>,
+}
+
+/// A double, and the client that asks it.
 pub struct Registry {
     /// What the engine holds of it.
     pub cache: SchemaCache,
@@ -22,14 +56,7 @@ pub struct Registry {
 impl Registry {
     /// Knows these schemas by their ids and no others.
     pub async fn with(schemas: &[(u32, String)]) -> Self {
-        let known: Arc<BTreeMap<u32, String>> = Arc::new(schemas.iter().cloned().collect());
-        let routes = axum::Router::new()
-            .route("/schemas/ids/{id}", get(schema))
-            .route("/subjects/{subject}/versions", post(|| async { Json(json!({ "id": 900 })) }))
-            .with_state(known);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        let url = Double::with(schemas).await.url;
         let settings = registry::Settings { url, credentials_file: None, ca_file: None, timeout: Duration::from_secs(5) };
         let (cache, client) = registry::open(settings).await.unwrap();
         let shutdown = CancellationToken::new();
@@ -44,8 +71,11 @@ impl Drop for Registry {
     }
 }
 
-async fn schema(State(known): State<Arc<BTreeMap<u32, String>>>, Path(id): Path<u32>) -> Response {
-    match known.get(&id) {
+async fn schema(State(known): State<Arc<Known>>, Path(id): Path<u32>) -> Response {
+    if known.away.load(Ordering::Relaxed) {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    match known.schemas.get(&id) {
         Some(schema) => Json(json!({ "schema": schema })).into_response(),
         None => (StatusCode::NOT_FOUND, Json(json!({ "error_code": 40403, "message": "Schema not found" }))).into_response(),
     }

@@ -96,6 +96,10 @@ impl Engine {
             Cause::RequestsPaused(self.number),
             (!paused.is_empty()).then(|| format!("Too many attempts are open; these inputs wait: {}.", paused.join(", "))),
         );
+        let unanswered = self.shared.schemas.unanswered();
+        let told =
+            unanswered.map(|ids| format!("The schema registry does not answer. Schemas waited for: {ids}; the input partitions that need them wait too."));
+        health.set(Cause::RegistryAway, told);
         self.look_at_disk();
         metrics::gauges(self.number, self.tasks.values().map(|task| task.timers.armed()).sum(), self.tasks.values().map(|task| task.window.events()).sum());
     }

@@ -221,6 +221,11 @@ pub struct Notification {
 pub trait Schemas {
     /// The schema with this id of the registry. Never blocks: one that is not here yet is [`WriterSchema::Missing`], and is then being fetched.
     fn writer(&self, id: u32) -> WriterSchema;
+
+    /// How many schemas are waited for because where they come from does not answer; `None` while it does. For `/readyz`.
+    fn unanswered(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// What is known about a schema id.
