@@ -23,6 +23,7 @@ mod parts;
 mod own_schema;
 mod poison;
 mod process;
+mod provider_away;
 mod registry;
 mod registry_away;
 mod rig;

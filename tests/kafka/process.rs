@@ -128,6 +128,14 @@ impl Stage {
         self.send_log().into_iter().filter_map(|line| if let simulator::Line::Call(call) = line { Some(call) } else { None }).collect()
     }
 
+    /// The same providers once more, at this port, with a send log of this name.
+    pub async fn providers_at(&self, port: u16, log: &str) -> Providers {
+        let mut settings = deployment::providers(simulator::Settings::default(), self.folder.path(), self.gateway_port);
+        settings.listen = ([127, 0, 0, 1], port).into();
+        settings.log = Some(self.folder.path().join(log));
+        Providers::start(settings).await.unwrap()
+    }
+
     /// Writes the configuration of one instance and gives its path. `more`: further lines, `key = value` of the top level first.
     pub fn config(&self, instance: &str, gateway_port: u16, more: &str) -> PathBuf {
         let config = deployment::Config {
@@ -227,6 +235,11 @@ impl Instance {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         panic!("{what}: not within 90 s; {path} says {last:?}");
+    }
+
+    /// The value of one of its metrics, written with its labels as in `/metrics`; 0 where there is none.
+    pub async fn metric(&self, name: &str) -> f64 {
+        value_of(&self.asked("/metrics").await.unwrap_or_default().1, name)
     }
 
     /// Whether it has ended.
