@@ -53,6 +53,7 @@ async fn each_bad_record_has_its_reason_and_the_partition_goes_on() {
     let engine = world.engine(world.settings("a"));
     world.wait_for_start(&engine);
     let before = dead_letters_counted();
+    let ends_before = statuses_counted();
 
     let writer = Writer::new();
     let all = bad_records(&world);
@@ -80,6 +81,9 @@ async fn each_bad_record_has_its_reason_and_the_partition_goes_on() {
     for bad in &ends {
         let Fate::Ends(word, reason) = bad.fate else { unreachable!("they were chosen so") };
         assert!(told.iter().any(|record| record.status.word == word && record.status.reason == reason), "{word:?} {reason:?}");
+        let key = (word.word().to_owned(), reason.word().to_owned());
+        let counted = |counts: &BTreeMap<_, u64>| counts.get(&key).copied().unwrap_or(0);
+        assert!(counted(&statuses_counted()) > counted(&ends_before), "the metric of {key:?}");
     }
     assert_eq!(told.iter().filter(|record| record.status.word.terminal()).count(), goods + ends.len());
     check_dead_letters(&world, &engine, &all, &before);
@@ -207,15 +211,28 @@ fn dead_letters_counted() -> BTreeMap<String, u64> {
     counted("recado_dead_letters_total")
 }
 
+/// Statuses by word and reason.
+fn statuses_counted() -> BTreeMap<(String, String), u64> {
+    counted_by("recado_statuses_total", |labels| (labels["status"].clone(), labels["reason"].clone()))
+}
+
 /// A counter by the value of its only label.
 fn counted(name: &str) -> BTreeMap<String, u64> {
+    counted_by(name, |labels| labels.into_values().next().unwrap())
+}
+
+/// A counter by what is made of its labels.
+fn counted_by<K: Ord>(name: &str, key: impl Fn(BTreeMap<String, String>) -> K) -> BTreeMap<K, u64> {
     let families = recado::observe::registry().gather();
     let family = families.iter().find(|family| family.name() == name);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a counter of whole things in a test")]
     family
         .iter()
         .flat_map(|family| family.get_metric())
-        .map(|metric| (metric.get_label()[0].value().to_owned(), metric.get_counter().get_value() as u64))
+        .map(|metric| {
+            let labels = metric.get_label().iter().map(|label| (label.name().to_owned(), label.value().to_owned())).collect();
+            (key(labels), metric.get_counter().get_value() as u64)
+        })
         .collect()
 }
 
@@ -327,15 +344,20 @@ async fn a_landline_is_called_after_whatsapp_and_sms_refused_it() {
     let writer = Writer::new();
     let pix = stage.input("pix.transactions");
     writer.send(&pix, 0, b"customer-1", &Pix { event_id: "e-1", phone: Some("+551133334444"), sent: true, ..Pix::default() }.bytes());
+    writer.send(&pix, 0, b"customer-2", &bank::pix_received("behind", "customer-2", PHONE));
     writer.flush();
     let mut told = stage.statuses();
-    told.until("the end", |read| read.iter().any(ended));
-    let told = statuses(&told.read);
+    told.until("both ends", |read| read.iter().filter(|message| ended(message)).count() == 2);
+    let (behind, told): (Vec<_>, Vec<_>) = statuses(&told.read).into_iter().partition(|record| record.event_id.as_deref() == Some("behind"));
+    assert_eq!(behind.last().unwrap().status.word, StatusWord::Delivered, "the partition goes on");
     let reasons: Vec<_> = told.iter().filter(|record| record.status.word == StatusWord::Fallback).map(|record| record.status.reason).collect();
     assert_eq!(reasons, [Reason::Landline, Reason::Landline]);
     assert_eq!(told.last().unwrap().status.word, StatusWord::Delivered);
-    let calls: Vec<_> =
-        stage.send_log().into_iter().filter_map(|line| if let simulator::Line::Call(call) = line { Some(call.channel) } else { None }).collect();
+    let calls: Vec<_> = stage.calls().into_iter().filter(|call| call.to == "551133334444").map(|call| call.channel).collect();
     assert_eq!(calls, [simulator::Channel::Voice], "no provider was asked for what cannot work");
+    for channel in ["sms", "voice"] {
+        let fallbacks = format!("recado_fallbacks_total{{reason=\"landline\",to=\"{channel}\"}}");
+        assert!(instance.metric(&fallbacks).await > 0.0, "{fallbacks}");
+    }
     instance.stop();
 }

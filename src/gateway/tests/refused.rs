@@ -106,6 +106,14 @@ async fn slow_clients_are_cut_off_and_keep_nobody_waiting() {
     let mut headers = connect(b"POST /webhooks/meta/bank HTTP/1.1\r\nHost: x\r\nX-A: ").await;
     let mut preface = connect(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
     let mut body = connect(b"POST /webhooks/meta/bank HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{").await;
+    // Signed, whole but for its last byte, and therefore no receipt.
+    let webhook_of_one = webhook(&[("delivered", &attempt(0, 1).to_string())]);
+    let signature = meta_signature(SECRET, webhook_of_one.as_bytes());
+    let length = webhook_of_one.len();
+    let head = format!("POST /webhooks/meta/bank HTTP/1.1\r\nHost: x\r\nX-Hub-Signature-256: {signature}\r\nContent-Length: {length}\r\n\r\n");
+    let mut all_but_one = TcpStream::connect(gateway.address).await.unwrap();
+    all_but_one.write_all(head.as_bytes()).await.unwrap();
+    all_but_one.write_all(&webhook_of_one.as_bytes()[..length - 1]).await.unwrap();
     let dripping = tokio::spawn(async move {
         while headers.write_all(b"y").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -116,6 +124,7 @@ async fn slow_clients_are_cut_off_and_keep_nobody_waiting() {
     assert_eq!(until_closed(&mut half_a_word).await, "");
     until_closed(&mut preface).await;
     assert!(until_closed(&mut body).await.starts_with("HTTP/1.1 408 "), "a body past its deadline");
+    assert!(until_closed(&mut all_but_one).await.starts_with("HTTP/1.1 408 "), "a signed body past its deadline");
     tokio::time::timeout(Duration::from_secs(5), dripping).await.expect("a header that drips is cut off").unwrap();
     assert_eq!(gateway.receipts().await, []);
     gateway.stop().await;
