@@ -11,6 +11,7 @@
 #[expect(dead_code, reason = "the tests use the rest")]
 mod bank;
 #[path = "../tests/kafka/deployment.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
 mod deployment;
 #[path = "../tests/kafka/process.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]

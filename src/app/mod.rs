@@ -11,7 +11,7 @@ use crate::event::input::{NoRegistry, Schemas};
 use crate::event::records::{Framing, STATUS_SCHEMA};
 use crate::event::registry::{self, RegistryError};
 use crate::gateway;
-use crate::observe::health::Cause;
+use crate::observe::health::{Asker, Cause};
 use crate::observe::{self, Health};
 use crate::privacy::{FileKeys, KeyService, RootKey, Sealer, Secret};
 use crate::topics;
@@ -146,7 +146,7 @@ impl App {
         }
         let mut gateway = None;
         if roles.contains(&Role::Gateway) {
-            let bound = gateway::Gateway::bind(gateway_settings(&config)?, sealer.clone()).await?;
+            let bound = gateway::Gateway::bind(gateway_settings(&config)?, sealer.clone(), health.clone()).await?;
             gateway = Some(bound.address()?);
             let shutdown = shutdown.clone();
             parts.spawn(async move {
@@ -217,11 +217,11 @@ async fn verify_topics(config: &Config, messages: &Messages, roles: &BTreeSet<Ro
             Ok((_, faults)) => {
                 let refused: Vec<String> = faults.iter().filter(|fault| fault.severity == Severity::Refuse).map(ToString::to_string).collect();
                 anyhow::ensure!(refused.is_empty(), "the topics are not as they must be (recado topics --create makes missing ones): {}", refused.join("; "));
-                health.set(Cause::KafkaAway, None);
+                health.set(Cause::KafkaAway(Asker::Start), None);
                 return Ok(());
             }
             Err(error) => {
-                health.set(Cause::KafkaAway, Some(format!("Kafka cannot be asked for its topics: {error:#}.")));
+                health.set(Cause::KafkaAway(Asker::Start), Some(format!("Kafka cannot be asked for its topics: {error:#}.")));
                 tracing::warn!(error = format!("{error:#}"), "Kafka cannot be asked for its topics; asking again.");
                 tokio::time::sleep(ASK_AGAIN).await;
             }

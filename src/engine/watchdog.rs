@@ -1,4 +1,5 @@
-//! Ends the process when a call into the Kafka client hangs beyond its bound: some of them ignore their time-out. Restart is cheap by design.
+//! Ends the process when a call into the Kafka client hangs beyond its bound: some of them ignore their time-out. Restart is cheap by design. Before that it tells
+//! of a call that is merely slow: its thread stands still and cannot.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,6 +7,8 @@ use std::time::Duration;
 
 /// How often the watchdog looks.
 const PACE: Duration = Duration::from_millis(500);
+/// A call that takes longer is told of. A transaction takes some 10 ms, and 2 s make it suspect; the rest is room for a broker that has just been restarted.
+const SLOW: Duration = Duration::from_secs(5);
 
 /// One thread's entry book: which call it is in, and since when.
 #[derive(Clone, Debug)]
@@ -24,14 +27,19 @@ struct Book {
 pub struct Guard<'a>(&'a Book);
 
 impl Watch {
-    /// Starts a watchdog for one thread. A call longer than `bound` ends the process.
-    pub fn start(name: String, bound: Duration) -> std::io::Result<Self> {
+    /// Starts a watchdog for one thread. A call longer than `bound` ends the process; `slow` is told, again and again, of one that is under way for more than 5 s,
+    /// and for how long.
+    pub fn start(name: String, bound: Duration, slow: impl Fn(&'static str, Duration) + Send + 'static) -> std::io::Result<Self> {
         let book = Arc::new(Book { name, bound, since: AtomicU64::new(0), call: std::sync::Mutex::new("") });
         let watched = Arc::downgrade(&book);
         std::thread::Builder::new().name("watchdog".into()).spawn(move || {
             while let Some(book) = watched.upgrade() {
-                if book.hangs(now_ms()) {
-                    let call = *book.call.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let call = *book.call.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let lasts = book.lasts(now_ms());
+                if lasts > SLOW {
+                    slow(call, lasts);
+                }
+                if lasts > book.bound {
                     tracing::error!(thread = book.name, call, "A call into the Kafka client hangs; the process ends so that a restart can take over.");
                     std::process::abort();
                 }
@@ -51,9 +59,12 @@ impl Watch {
 }
 
 impl Book {
-    fn hangs(&self, now: u64) -> bool {
-        let since = self.since.load(Ordering::Acquire);
-        since != 0 && now.saturating_sub(since) > u64::try_from(self.bound.as_millis()).unwrap_or(u64::MAX)
+    /// For how long the call under way lasts; zero when there is none.
+    fn lasts(&self, now: u64) -> Duration {
+        match self.since.load(Ordering::Acquire) {
+            0 => Duration::ZERO,
+            since => Duration::from_millis(now.saturating_sub(since)),
+        }
     }
 }
 
@@ -72,14 +83,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_hangs_only_while_it_is_under_way_and_beyond_its_bound() {
-        let watch = Watch::start("test".into(), Duration::from_secs(20)).unwrap();
-        assert!(!watch.0.hangs(u64::MAX));
+    fn a_call_lasts_only_while_it_is_under_way() {
+        let watch = Watch::start("test".into(), Duration::from_secs(20), |_, _| {}).unwrap();
+        assert_eq!(watch.0.lasts(u64::MAX), Duration::ZERO);
         let guard = watch.enter("commit_transaction");
         let since = watch.0.since.load(Ordering::Acquire);
-        assert!(!watch.0.hangs(since + 20_000));
-        assert!(watch.0.hangs(since + 20_001));
+        assert_eq!(watch.0.lasts(since + 20_001), Duration::from_millis(20_001));
         drop(guard);
-        assert!(!watch.0.hangs(u64::MAX));
+        assert_eq!(watch.0.lasts(u64::MAX), Duration::ZERO);
     }
 }

@@ -12,6 +12,7 @@ mod twilio;
 mod verdict;
 
 use crate::channel::signature;
+use crate::observe::Health;
 use crate::privacy::{Sealer, Secret};
 use anyhow::Context as _;
 use axum::Router;
@@ -115,8 +116,8 @@ impl Default for Limits {
 
 /// Serves webhooks until `shutdown`, then lets the requests under way end. Errors: the address cannot be listened on, a property is unknown to librdkafka.
 /// Kafka being away is no error.
-pub async fn serve(settings: Settings, sealer: Sealer, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let gateway = Gateway::bind(settings, sealer).await?;
+pub async fn serve(settings: Settings, sealer: Sealer, health: Health, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let gateway = Gateway::bind(settings, sealer, health).await?;
     gateway.run(shutdown).await;
     Ok(())
 }
@@ -128,10 +129,10 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Listens, and sets up the producer.
-    pub async fn bind(settings: Settings, sealer: Sealer) -> anyhow::Result<Self> {
+    /// Listens, and sets up the producer. `health` is told when Kafka acknowledges nothing.
+    pub async fn bind(settings: Settings, sealer: Sealer, health: Health) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(settings.listen).await.with_context(|| format!("The gateway cannot listen on {}.", settings.listen))?;
-        let returns = Returns::new(&settings)?;
+        let returns = Returns::new(&settings, health)?;
         let bodies = Semaphore::new(body::permits(settings.limits.bodies_bytes_max));
         let metas = settings.meta_apps.into_iter().map(|app| {
             let door = meta::App { signature: signature::Meta::new(&app.secrets), verify_tokens: app.verify_tokens };

@@ -10,14 +10,17 @@ use crate::clock;
 use crate::delivery::{Channel, Receipt, Timestamp};
 use crate::event::dead_letter::{self, Content, Value};
 use crate::event::records::{Returned, encode_returned};
+use crate::observe::Health;
 use crate::observe::gateway as metrics;
+use crate::observe::health::{Asker, Cause};
 use crate::privacy::{SealError, Sealer};
 use anyhow::Context as _;
 use futures_util::future::join_all;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::{Delivery, OwnedDeliveryResult};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The gateway's producer.
@@ -29,10 +32,13 @@ pub(super) struct Returns {
     /// 0 until Kafka has said it; at most 65,535.
     partitions: AtomicU32,
     fixed: bool,
+    health: Health,
+    /// When Kafka last acknowledged a heartbeat, in monotonic ms; at first, when this began.
+    acknowledged: Arc<AtomicU64>,
 }
 
 impl Returns {
-    pub(super) fn new(settings: &Settings) -> anyhow::Result<Self> {
+    pub(super) fn new(settings: &Settings, health: Health) -> anyhow::Result<Self> {
         let mut config = settings.kafka.clone();
         for (name, value) in PROPERTIES {
             config.set(*name, *value);
@@ -44,6 +50,8 @@ impl Returns {
             instance: settings.instance.clone(),
             partitions: AtomicU32::new(settings.partitions.map_or(0, u32::from)),
             fixed: settings.partitions.is_some(),
+            health,
+            acknowledged: Arc::new(AtomicU64::new(now_ms())),
         })
     }
 
@@ -117,6 +125,10 @@ impl Returns {
                 asked = Some(clock::monotonic());
             }
             self.beat_once();
+            let silence = Duration::from_millis(now_ms().saturating_sub(self.acknowledged.load(Ordering::Relaxed)));
+            let away =
+                (silence > SILENCE_MAX).then(|| format!("Kafka has acknowledged no record of the gateway for {} s: webhooks get 503.", silence.as_secs()));
+            self.health.set(Cause::KafkaAway(Asker::Gateway), away);
         }
     }
 
@@ -138,6 +150,7 @@ impl Returns {
         let returned = Returned::GatewayHeartbeat { instance: self.instance.clone() };
         let partitions = i32::try_from(self.partitions.load(Ordering::Relaxed)).expect("at most 65,535");
         let under_way: Vec<_> = (0..partitions).map(|partition| self.send(partition, &[], &returned)).collect();
+        let acknowledged_at = Arc::clone(&self.acknowledged);
         // Not awaited here: one partition without a leader must not silence the others.
         tokio::spawn(async move {
             for delivery in under_way {
@@ -145,6 +158,9 @@ impl Returns {
                     Some(delivery) => acknowledged(delivery.await).is_ok(),
                     None => false,
                 };
+                if written {
+                    acknowledged_at.store(now_ms(), Ordering::Relaxed);
+                }
                 metrics::heartbeat(written);
             }
         });
@@ -173,6 +189,10 @@ fn acknowledged<E>(delivery: Result<OwnedDeliveryResult, E>) -> Result<Option<Ti
     }
 }
 
+fn now_ms() -> u64 {
+    u64::try_from(clock::monotonic().as_millis()).unwrap_or(u64::MAX)
+}
+
 /// What the promise rests on (`engine.md` §3): an acknowledgement from every replica in sync, no duplicates of a retry, an end below the webhook's deadline, a
 /// bounded queue, and a Kafka that is back is found within a second (librdkafka's default is ten). Never a `transactional.id`: an open transaction would hide acknowledged receipts.
 const PROPERTIES: &[(&str, &str)] = &[
@@ -193,4 +213,6 @@ const PROPERTIES: &[(&str, &str)] = &[
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// `recado topics --grow` raises the number of partitions.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(60);
+/// Twice the time in which a heartbeat is acknowledged or given up, and a little.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 const METADATA_TIMEOUT: Duration = Duration::from_secs(4);

@@ -27,7 +27,7 @@ pub enum Cause {
     /// Clocks of brokers, or ours and theirs, are too far apart: timers and calls stand still.
     ClockDisagreement,
     /// Kafka does not answer.
-    KafkaAway,
+    KafkaAway(Asker),
     /// A topic is missing, or its settings are weak.
     Topics,
     /// An input has more partitions than our topics: some belong to nobody.
@@ -50,6 +50,17 @@ pub enum Cause {
     Poison,
 }
 
+/// Who asks Kafka, and would not know of another's answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Asker {
+    /// The process, before its roles begin.
+    Start,
+    /// An engine thread.
+    Engine(u16),
+    /// The gateway.
+    Gateway,
+}
+
 impl Cause {
     /// Its word in `/readyz` and in metrics.
     pub const fn word(self) -> &'static str {
@@ -61,7 +72,7 @@ impl Cause {
             Self::Draining => "draining",
             Self::NoKafkaTime(_) => "no_kafka_time",
             Self::ClockDisagreement => "clock_disagreement",
-            Self::KafkaAway => "kafka_away",
+            Self::KafkaAway(_) => "kafka_away",
             Self::Topics => "topics",
             Self::PartitionsWithoutOwner => "partitions_without_owner",
             Self::Disk => "disk",
@@ -85,7 +96,7 @@ impl Cause {
             | Self::Draining
             | Self::NoKafkaTime(_)
             | Self::ClockDisagreement
-            | Self::KafkaAway
+            | Self::KafkaAway(_)
             | Self::Topics
             | Self::PartitionsWithoutOwner
             | Self::Disk
@@ -96,14 +107,17 @@ impl Cause {
 
     const fn thread(self) -> Option<u16> {
         match self {
-            Self::NotJoined(thread) | Self::Restoring(thread) | Self::NoKafkaTime(thread) | Self::TimersHeld(thread) | Self::RequestsPaused(thread) => {
-                Some(thread)
-            }
+            Self::NotJoined(thread)
+            | Self::Restoring(thread)
+            | Self::NoKafkaTime(thread)
+            | Self::KafkaAway(Asker::Engine(thread))
+            | Self::TimersHeld(thread)
+            | Self::RequestsPaused(thread) => Some(thread),
             Self::Starting
             | Self::Replaying
             | Self::Draining
             | Self::ClockDisagreement
-            | Self::KafkaAway
+            | Self::KafkaAway(Asker::Start | Asker::Gateway)
             | Self::Topics
             | Self::PartitionsWithoutOwner
             | Self::Disk

@@ -2,6 +2,7 @@
 //! text, the providers' side of it, and a child that does not outlive whoever started it.
 
 use crate::support;
+use aws_lc_rs::hmac;
 use recado::simulator;
 use std::fmt::Write;
 use std::fs;
@@ -20,6 +21,10 @@ const SECRETS: [(&str, &str); 5] = [
 ];
 const ACCOUNT: &str = "AC00000000000000000000000000000001";
 const PHONE_NUMBER_ID: &str = "100000000000001";
+
+fn secret(name: &str) -> &'static str {
+    SECRETS.iter().find(|(other, _)| *other == name).unwrap().1
+}
 
 /// The program.
 pub fn program() -> Command {
@@ -147,7 +152,7 @@ account = "bank"
 
 /// The providers' side of it: the same secrets, the send log in this folder, webhooks to this port.
 pub fn providers(mut settings: simulator::Settings, folder: &Path, door: u16) -> simulator::Settings {
-    let secret = |name: &str| SECRETS.iter().find(|(other, _)| *other == name).unwrap().1.to_owned();
+    let secret = |name: &str| secret(name).to_owned();
     settings.log = Some(folder.join("send.log"));
     settings.keep_texts = true;
     settings.meta.phone_number_id = PHONE_NUMBER_ID.into();
@@ -159,6 +164,12 @@ pub fn providers(mut settings: simulator::Settings, folder: &Path, door: u16) ->
     settings.twilio.api_secret = secret("twilio");
     settings.twilio.auth_token = secret("twilio");
     settings
+}
+
+/// The signature of Meta's webhooks.
+pub fn signed_by_meta(body: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret("app").as_bytes());
+    format!("sha256={}", hex::encode(hmac::sign(&key, body.as_bytes())))
 }
 
 /// A process under way; it is killed when this is dropped.

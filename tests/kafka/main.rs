@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod bank;
+mod broker_away;
 mod canary;
 mod deployment;
 mod disk_full;

@@ -24,6 +24,20 @@ pub struct Broker {
     pub folder: PathBuf,
 }
 
+impl Broker {
+    /// Stops it gently; its data stay.
+    pub fn stop(&self) {
+        let stopped = Command::new("sh").arg(repository().join("docker/kafka.sh")).arg("stop").arg(&self.folder).status().expect("sh starts");
+        assert!(stopped.success(), "Kafka did not stop");
+    }
+
+    /// Starts it again on the same data and ports, and returns before it serves.
+    pub fn again(&self) {
+        let started = Command::new("sh").arg(repository().join("docker/kafka.sh")).arg("node").arg("1").arg(&self.folder).status().expect("sh starts");
+        assert!(started.success(), "Kafka did not start again");
+    }
+}
+
 /// The address of the one broker.
 pub fn bootstrap() -> &'static str {
     &broker().bootstrap

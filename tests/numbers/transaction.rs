@@ -151,7 +151,7 @@ impl Bench {
                 positions.add_partition_offset(topic, partition, Offset::Offset(1)).unwrap();
             }
         }
-        let watch = Watch::start("numbers".into(), Duration::from_secs(60)).unwrap();
+        let watch = Watch::start("numbers".into(), Duration::from_secs(60), |_, _| {}).unwrap();
         let transactor = Transactor::open(&transaction::client_config(&settings, &format!("{prefix}a.0")), watch, settings.transaction_timeout).unwrap();
         Self { topics, transactor, consumer, positions }
     }

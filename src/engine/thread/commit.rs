@@ -140,6 +140,7 @@ impl Engine {
             self.careful -= 1;
         }
         self.last_commit = crate::clock::monotonic();
+        self.heard = self.last_commit;
         Ok(())
     }
 

@@ -91,6 +91,7 @@ impl Engine {
         tracing::debug!(thread = self.number, new_starts = opened.new_starts, "Restored; new starts are committed.");
         self.take_over(&opened.list)?;
         tracing::debug!(thread = self.number, "Reading.");
+        self.heard = crate::clock::monotonic();
         self.shared.health.set(Cause::Restoring(self.number), None);
         self.shared.health.set(Cause::NotJoined(self.number), None);
         metrics::tasks(self.number, self.tasks.len());

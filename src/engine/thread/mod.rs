@@ -23,7 +23,7 @@ use crate::engine::transaction::{Output, Transactor};
 use crate::engine::watchdog::Watch;
 use crate::event::input::{Inputs, Schemas};
 use crate::event::records::Framing;
-use crate::observe::health::{Cause, Health, Pulse};
+use crate::observe::health::{Asker, Cause, Health, Pulse};
 use crate::privacy::{Pepper, Sealer};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -132,6 +132,8 @@ pub struct Engine {
     asked: Duration,
     last_commit: Duration,
     last_work: Duration,
+    /// When Kafka last answered or acknowledged anything.
+    heard: Duration,
     paces: upkeep::Paces,
     disagreed: bool,
     /// The disk is nearly full: nothing new is taken.
@@ -147,7 +149,12 @@ impl Engine {
     pub fn open(shared: Arc<Shared>, number: u16) -> Result<Self, EngineError> {
         let settings = &shared.settings;
         let name = format!("{}{}.{number}", settings.topics.prefix(), settings.instance);
-        let watch = Watch::start(name.clone(), settings.transaction_timeout * WATCH_FACTOR).map_err(RestoreError::Folder)?;
+        let health = shared.health.clone();
+        // The loop stands still in such a call and cannot say so itself; it takes the cause away when it turns again.
+        let slow = move |call: &'static str, span: Duration| {
+            health.set(Cause::KafkaAway(Asker::Engine(number)), Some(format!("Kafka has not answered {call} for {} s.", span.as_secs())));
+        };
+        let watch = Watch::start(name.clone(), settings.transaction_timeout * WATCH_FACTOR, slow).map_err(RestoreError::Folder)?;
         let consumer: BaseConsumer<Membership> =
             group::consumer_config(settings, &name).create_with_context(Membership::default()).map_err(kafka("making the consumer"))?;
         #[expect(unsafe_code, reason = "queues and questions must not outlive their client")]
@@ -185,6 +192,7 @@ impl Engine {
             asked: now,
             last_commit: now,
             last_work: now,
+            heard: now,
             paces: upkeep::Paces::new(now),
             disagreed: false,
             disk_full: false,

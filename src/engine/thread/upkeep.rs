@@ -3,17 +3,17 @@
 //! Easily got wrong: a full disk must stop intake before it stops what is already taken, so it is looked at before it is full.
 
 use super::{Engine, EngineError, NO_KAFKA_TIME, Pace};
-use crate::delivery::Timestamp;
+use crate::delivery::{Partition, Timestamp};
 use crate::engine::task::{Task, TaskError};
 use crate::observe::engine as metrics;
-use crate::observe::health::Cause;
+use crate::observe::health::{Asker, Cause};
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// Own clock and Kafka's acknowledgements: older than this, Kafka counts as away.
+/// Kafka is asked for ends every 5 s; without an answer for so long it counts as away.
 const KAFKA_SILENT: Duration = Duration::from_secs(15);
 
 /// When each of these is due again.
@@ -85,8 +85,9 @@ impl Engine {
         let health = &self.shared.health;
         let known = self.tasks.values().all(|task| task.now(own_now).is_some());
         health.set(Cause::NoKafkaTime(self.number), (!known).then(|| NO_KAFKA_TIME.into()));
-        let silent = !self.tasks.is_empty() && self.tasks.values().all(|task| task.clock.age(own_now).is_none_or(|age| age > KAFKA_SILENT));
-        health.set(Cause::KafkaAway, silent.then(|| format!("Kafka has acknowledged nothing for {} s.", KAFKA_SILENT.as_secs())));
+        let silence = crate::clock::monotonic().saturating_sub(self.heard);
+        let silent = (silence > KAFKA_SILENT).then(|| format!("Kafka has answered nothing for {} s.", silence.as_secs()));
+        health.set(Cause::KafkaAway(Asker::Engine(self.number)), silent);
         let held: Vec<String> =
             self.tasks.values().flat_map(Task::held).map(|(lane, channel, kind)| format!("{kind:?} {} {}", channel.word(), lane.word())).collect();
         health.set(Cause::TimersHeld(self.number), (!held.is_empty()).then(|| format!("Due timers are held: {}.", held.join(", "))));
@@ -116,13 +117,15 @@ impl Engine {
         self.shared.health.set(Cause::Disk, told);
     }
 
+    /// Asked without partitions too, for one end: the answer shows that Kafka is there.
     fn ask_lag(&mut self) {
         let sources = &self.sources;
+        let one = self.tasks.is_empty().then(|| (self.shared.settings.topics.receipts.to_string(), Partition(0)));
         let all = self.tasks.keys().flat_map(|&partition| {
             sources.iter().filter(move |source| partition.0 < source.partitions).map(move |source| (source.topic.to_string(), partition))
         });
         if self.lag_questions.open() == 0 {
-            self.lag_questions.ask(all, Duration::from_secs(5));
+            self.lag_questions.ask(all.chain(one), Duration::from_secs(5));
         }
     }
 
@@ -131,6 +134,9 @@ impl Engine {
         let mut records: BTreeMap<String, i64> = BTreeMap::new();
         while let Some(answer) = self.lag_questions.answer(Duration::ZERO) {
             for end in answer.unwrap_or_default() {
+                if end.offset.is_some() {
+                    self.heard = crate::clock::monotonic();
+                }
                 let position = self.tasks.get(&end.partition).and_then(|task| task.positions.0.get(&end.topic));
                 if let (Some(offset), Some(position)) = (end.offset, position) {
                     *records.entry(end.topic).or_default() += (offset - position).max(0);

@@ -73,7 +73,7 @@ async fn start(limits: Limits, bootstrap: String, partitions: Option<u16>) -> Ru
         kafka: ClientConfig::from_iter([("bootstrap.servers".into(), bootstrap.clone())]),
         limits,
     };
-    let gateway = Gateway::bind(settings, sealer.clone()).await.unwrap();
+    let gateway = Gateway::bind(settings, sealer.clone(), Health::new()).await.unwrap();
     let (address, shared) = (gateway.address().unwrap(), Arc::clone(&gateway.shared));
     let shutdown = CancellationToken::new();
     let stop = shutdown.clone();
