@@ -13,7 +13,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -236,8 +236,19 @@ impl Transactor {
         self.abort(error.to_string())
     }
 
+    /// Takes back what has not gone out, and hears of it. Abort purges too, and then waits for reports that, under rdkafka's event interface, lie in a queue that
+    /// nobody serves meanwhile: it would wait for its whole time-out.
+    fn drain(&self) {
+        self.producer.purge(PurgeConfig::default().queue());
+        let deadline = crate::clock::monotonic() + self.timeout;
+        while self.producer.in_flight_count() > 0 && crate::clock::monotonic() < deadline {
+            self.producer.poll(Duration::from_millis(10));
+        }
+    }
+
     fn abort(&self, text: String) -> End {
         let _guard = self.watch.enter("abort_transaction");
+        self.drain();
         match self.producer.abort_transaction(self.timeout) {
             Ok(()) => {
                 self.producer.poll(Duration::ZERO); // failed records report themselves

@@ -18,6 +18,7 @@ mod engine;
 mod foreign;
 mod grow;
 mod java;
+mod kafka_paused;
 #[allow(dead_code, reason = "tests/conformance and tests/registry use the rest")]
 #[path = "../clients/parts.rs"]
 mod parts;

@@ -31,6 +31,13 @@ impl Broker {
         assert!(stopped.success(), "Kafka did not stop");
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: &str) {
+        let pid = std::fs::read_to_string(self.folder.join("node1.pid")).expect("it has a pid file");
+        let sent = Command::new("kill").arg(format!("-{signal}")).arg(pid.trim()).status().expect("kill starts");
+        assert!(sent.success(), "the broker is there");
+    }
+
     /// Starts it again on the same data and ports, and returns before it serves.
     pub fn again(&self) {
         let started = Command::new("sh").arg(repository().join("docker/kafka.sh")).arg("node").arg("1").arg(&self.folder).status().expect("sh starts");
