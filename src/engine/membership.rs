@@ -34,6 +34,11 @@ impl Membership {
         self.closing.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the group has a wish that was not heard yet: what it wanted before is then out of date.
+    pub fn wants(&self) -> bool {
+        !self.wanted.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_empty()
+    }
+
     /// The next wish of the group, in order.
     pub fn next(&self) -> Option<Rebalance> {
         self.wanted.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front()

@@ -6,34 +6,55 @@ use crate::stories::{assert_all_delivered_once, ends, stories};
 use crate::support::{self, Reader, Writer};
 use rdkafka::ClientConfig;
 use recado::simulator;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-const COUNT: usize = 300;
+/// Between two records of the bank.
+const PACE: Duration = Duration::from_millis(5);
 /// Longer than the session of 10 s; shorter than the 30 s after which the watchdog ends a process that stands in a call.
 const PAUSE: Duration = Duration::from_secs(14);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn kafka_stands_still_beyond_the_session_and_the_engine_goes_on_in_the_same_process() {
     let broker = support::start(&[], &[]);
-    let more = More { bootstrap: Some(broker.bootstrap.clone()), ..More::default() };
-    let stage = Stage::with("still", 2, simulator::Settings::default(), more).await;
+    let mut settings = simulator::Settings::default();
+    settings.meta.repeat_first = Duration::from_millis(200);
+    settings.meta.repeat_pause_max = Duration::from_secs(1);
+    // Receipts that come all at once after the pause look like a provider that was silent.
+    let more = More { bootstrap: Some(broker.bootstrap.clone()), engine: "storm_guard = false\n", ..More::default() };
+    let stage = Stage::with("still", 2, settings, more).await;
     let mut instance = stage.start(&stage.config("a", stage.gateway_port, ""), "engine,dispatcher,gateway");
     instance.ready().await;
     let client = || ClientConfig::new().set("bootstrap.servers", &broker.bootstrap).clone();
-    let writer = Writer::of(client());
-    for number in 0..COUNT {
-        let (event, customer, phone) = (format!("e-{number}"), format!("customer-{number}"), format!("+55119{:08}", 80_000_000 + number));
-        let partition = i32::try_from(number % 2).unwrap();
-        writer.send(&stage.input("pix.transactions"), partition, customer.as_bytes(), &bank::pix_received(&event, &customer, &phone));
-    }
-    writer.flush();
+    let (stop, topic, writer) = (Arc::new(AtomicBool::new(false)), stage.input("pix.transactions"), Writer::of(client()));
+    let stop_there = stop.clone();
+    // Without a pause worth the name, so that there is always something to commit.
+    let bank = std::thread::spawn(move || {
+        let mut count = 0;
+        while !stop_there.load(Ordering::Relaxed) {
+            let (event, customer, phone) = (format!("e-{count}"), format!("customer-{count}"), format!("+55119{:08}", 80_000_000 + count));
+            let partition = i32::try_from(count % 2).unwrap();
+            writer.send(&topic, partition, customer.as_bytes(), &bank::pix_received(&event, &customer, &phone));
+            std::thread::sleep(PACE);
+            count += 1;
+        }
+        (writer, count)
+    });
     let mut told = Reader::of(client(), &[(&format!("{}status", stage.prefix), 2)]);
-    told.until("the first", ends(1));
+    told.until("the first", ends(10));
+    let since = Instant::now();
     broker.signal("STOP");
+    stop.store(true, Ordering::Relaxed);
+    let (writer, count) = bank.join().unwrap();
+    // The engine's loop stands in a transaction and cannot say so itself.
+    let unanswered = |text: &str| text.contains("kafka_away") && text.contains("has not answered");
+    instance.says("/readyz", "Kafka's silence", |status, text| status == 503 && unanswered(text)).await;
     // The pause is the fault.
-    tokio::time::sleep(PAUSE).await;
+    tokio::time::sleep(PAUSE.saturating_sub(since.elapsed())).await;
     broker.signal("CONT");
-    told.until("every end", ends(COUNT));
+    writer.flush();
+    told.until("every end", ends(count));
     let log = std::fs::read_to_string(&instance.log).unwrap();
     assert!(!instance.has_ended(), "it ended: {log}");
     // An abort that does not go through costs 10 s, and leaves the transaction open for everybody who reads committed records.
@@ -41,6 +62,6 @@ async fn kafka_stands_still_beyond_the_session_and_the_engine_goes_on_in_the_sam
     instance.ready().await;
     instance.stop();
     let stories = stories(&told.read);
-    assert_eq!(stories.len(), COUNT);
+    assert_eq!(stories.len(), count);
     assert_all_delivered_once(&stories, &stage.calls());
 }

@@ -11,6 +11,10 @@ use crate::observe::engine as metrics;
 use rdkafka::consumer::Consumer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// So many events of the group are heard in one go before partitions are opened anew: errors and statistics of a long absence.
+const GROUP_EVENTS_MAX: usize = 1_000;
 
 impl Engine {
     pub(super) fn commit_due(&self, busy: bool) -> bool {
@@ -163,6 +167,17 @@ impl Engine {
         self.alone = None;
         let partitions: Vec<Partition> = self.tasks.keys().copied().collect();
         self.new_producer()?;
+        // The thread may have stood in the transaction for longer than the session: then the group took these partitions away meanwhile, and says so now.
+        // Nothing else is in this queue: a record that was is read again after the next take-over.
+        for _ in 0..GROUP_EVENTS_MAX {
+            if self.consumer.poll(Duration::ZERO).is_none() || self.consumer.context().wants() {
+                break;
+            }
+        }
+        if self.consumer.context().wants() {
+            self.close_tasks();
+            return Ok(());
+        }
         self.consumer.unassign().map_err(kafka("giving partitions back"))?;
         self.open_tasks(&partitions)
     }

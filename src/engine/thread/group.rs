@@ -83,6 +83,12 @@ impl Engine {
             let _ = consumer.poll(Duration::ZERO);
         };
         let opened = restore::open(&self.shared, consumer, &self.watch, &self.sources, partitions, &mut beat)?;
+        if self.consumer.context().wants() {
+            // The group changed its mind while we restored: to take these partitions now would be no answer to what it wants.
+            tracing::info!(thread = self.number, "The group wants something else by now; these partitions are left.");
+            self.shared.health.set(Cause::Restoring(self.number), None);
+            return Ok(());
+        }
         self.tasks = opened.tasks;
         self.shared.health.set(Cause::NoKafkaTime(self.number), (!self.tasks.is_empty()).then(|| NO_KAFKA_TIME.into()));
         if opened.new_starts {
