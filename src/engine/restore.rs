@@ -265,7 +265,7 @@ impl Reader {
     }
 
     fn watermarks(&self, partition: Partition) -> Result<(i64, i64), RestoreError> {
-        self.consumer.fetch_watermarks(&self.topic, partition.kafka(), QUESTION_TIMEOUT).map_err(kafka("asking for the changelog's start"))
+        bounds(&self.consumer, &self.topic, partition, "asking for the changelog's start")
     }
 
     fn replay(
@@ -327,6 +327,17 @@ impl Reader {
     }
 }
 
+/// Start and end of a log. A leader that has just moved, or a topic that was just made, is worth more than one question.
+fn bounds<C: ConsumerContext>(consumer: &BaseConsumer<C>, topic: &str, partition: Partition, doing: &'static str) -> Result<(i64, i64), RestoreError> {
+    let deadline = crate::clock::monotonic() + QUESTION_TIMEOUT;
+    loop {
+        match consumer.fetch_watermarks(topic, partition.kafka(), QUESTION_TIMEOUT) {
+            Err(error) if retriable(&error) && crate::clock::monotonic() < deadline => std::thread::sleep(ASK_AGAIN),
+            answer => return answer.map_err(kafka(doing)),
+        }
+    }
+}
+
 /// Whether reading may go on after this error.
 fn retriable(error: &KafkaError) -> bool {
     matches!(
@@ -366,7 +377,7 @@ fn place<C: ConsumerContext>(
     partition: Partition,
     committed: Option<i64>,
 ) -> Result<(), RestoreError> {
-    let (log_start, log_end) = consumer.fetch_watermarks(&source.topic, partition.kafka(), QUESTION_TIMEOUT).map_err(kafka("asking for a source's bounds"))?;
+    let (log_start, log_end) = bounds(consumer, &source.topic, partition, "asking for a source's bounds")?;
     let task = opened.tasks.get_mut(&partition).expect("each wanted partition has a task");
     let recorded = task.positions.0.get(&*source.topic).copied();
     let first = match source.start {
