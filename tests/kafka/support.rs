@@ -12,6 +12,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// A broker under way.
@@ -99,15 +100,24 @@ pub fn file(path: &str) -> String {
     std::fs::read_to_string(repository().join(path)).expect("the repository has it")
 }
 
-/// A port that nobody uses now.
+/// A port that nobody uses now. It lies below those that outgoing connections get by themselves: while a broker is away they are many, and one of them would
+/// take the port before its owner does.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("loopback has a free port").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(97);
+    loop {
+        let at = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(20_000 + at % 12_000).expect("it is below 32,768");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A prefix that no other test has: topics, groups and transactional ids stand under it.
 pub fn prefix(test: &str) -> String {
-    static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    format!("{test}-{}.", COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{test}-{}.", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A client's configuration.
