@@ -190,6 +190,10 @@ impl Intake {
                 if let Some((code, reason)) = self.shared.producer.client().fatal_error() {
                     anyhow::bail!("the dispatcher's producer cannot go on: {code}: {reason}");
                 }
+                // Fenced: by another process of this name, or by its own join that was repeated into a broker that stood still. It would never read again.
+                if let Some((code, reason)) = self.consumer.client().fatal_error() {
+                    anyhow::bail!("the dispatcher's consumer cannot go on: {code}: {reason}");
+                }
             }
             if now >= ends_due {
                 ends_due = now.plus(ENDS_EVERY);

@@ -5,14 +5,12 @@
 
 use crate::bank;
 use crate::deployment;
-use crate::process::More;
-use crate::process::{Instance, Stage};
+use crate::process::{More, Stage, Watched};
 use crate::stories::{assert_all_delivered_once, ends, stories, told, words};
 use crate::support::{self, Reader, Writer};
 use rdkafka::ClientConfig;
 use recado::delivery::StatusWord;
 use recado::simulator::{self, Behaviour, Line, Phone, Report, Word};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Messages of each kind.
@@ -90,9 +88,9 @@ async fn kafka_may_go_and_come_back_and_nothing_is_lost_and_no_acknowledged_rece
 
     let acknowledged: Vec<String> = stage.calls().into_iter().filter_map(|call| call.attempt_id).collect();
     assert_eq!(webhook(&stage, &acknowledged[0]).await, 503, "never 200 before the write is acknowledged");
-    front.away(gone).await;
-    engine.away(gone).await;
-    all.away(gone).await;
+    front.away(gone, NOTICED).await;
+    engine.away(gone, NOTICED).await;
+    all.away(gone, NOTICED).await;
     // Everything that was in flight is overdue now.
     tokio::time::sleep((WAIT + Duration::from_secs(2)).saturating_sub(gone.elapsed())).await;
 
@@ -125,61 +123,6 @@ async fn kafka_may_go_and_come_back_and_nothing_is_lost_and_no_acknowledged_rece
     let stories = crate::stories::stories(&other_read.read);
     assert_eq!(stories.len(), BUSY);
     assert_all_delivered_once(&stories, &other.calls());
-}
-
-/// An instance with somebody who starts it again when it ends, as every bank has.
-struct Watched<'a> {
-    stage: &'a Stage,
-    config: PathBuf,
-    roles: &'static str,
-    instance: Instance,
-    /// Whether it has ended.
-    ended: bool,
-}
-
-impl<'a> Watched<'a> {
-    fn start(stage: &'a Stage, name: &str, gateway: u16, hurry: u32, roles: &'static str) -> Self {
-        let config = stage.config(name, gateway, &format!("time.hurry = {hurry}"));
-        Self { stage, instance: stage.start(&config, roles), config, roles, ended: false }
-    }
-
-    /// Waits until it says that Kafka is away: it stays alive and red, or ends and, started again, waits for Kafka and is red.
-    async fn away(&mut self, since: Instant) {
-        while since.elapsed() < NOTICED {
-            self.again();
-            if let (Some((200, _)), Some((503, said))) = (self.instance.asked("/livez").await, self.instance.asked("/readyz").await)
-                && said.contains("kafka_away")
-            {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("{} says {:?} after {NOTICED:?} without Kafka", self.roles, self.instance.asked("/readyz").await);
-    }
-
-    /// Waits until it is ready.
-    async fn back(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(90);
-        while Instant::now() < deadline {
-            self.again();
-            if self.instance.asked("/readyz").await.is_some_and(|(status, _)| status == 200) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("{} says {:?}", self.roles, self.instance.asked("/readyz").await);
-    }
-
-    fn again(&mut self) {
-        if self.instance.has_ended() {
-            self.ended = true;
-            self.instance = self.stage.start(&self.config, self.roles);
-        }
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(&self.instance.log).unwrap()
-    }
 }
 
 /// A repeat of an acknowledged receipt, signed as Meta does it; returns the status of the answer.

@@ -293,3 +293,61 @@ impl Drop for Instance {
         }
     }
 }
+
+/// An instance with somebody who starts it again when it ends, as every bank has.
+pub struct Watched<'a> {
+    stage: &'a Stage,
+    config: PathBuf,
+    roles: &'static str,
+    pub instance: Instance,
+    /// Whether it has ended.
+    pub ended: bool,
+}
+
+impl<'a> Watched<'a> {
+    /// Starts it, with waits divided by `hurry`.
+    pub fn start(stage: &'a Stage, name: &str, gateway: u16, hurry: u32, roles: &'static str) -> Self {
+        let config = stage.config(name, gateway, &format!("time.hurry = {hurry}"));
+        Self { stage, instance: stage.start(&config, roles), config, roles, ended: false }
+    }
+
+    /// Waits until it says that Kafka is away: it stays alive and red, or ends and, started again, waits for Kafka and is red.
+    pub async fn away(&mut self, since: Instant, within: Duration) {
+        while since.elapsed() < within {
+            self.again();
+            if let (Some((200, _)), Some((503, said))) = (self.instance.asked("/livez").await, self.instance.asked("/readyz").await)
+                && said.contains("kafka_away")
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{} says {:?} after {within:?} without Kafka", self.roles, self.instance.asked("/readyz").await);
+    }
+
+    /// Waits until it is ready.
+    pub async fn back(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(90);
+        while Instant::now() < deadline {
+            self.again();
+            if self.instance.asked("/readyz").await.is_some_and(|(status, _)| status == 200) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{} says {:?}", self.roles, self.instance.asked("/readyz").await);
+    }
+
+    /// Starts it again if it has ended.
+    pub fn again(&mut self) {
+        if self.instance.has_ended() {
+            self.ended = true;
+            self.instance = self.stage.start(&self.config, self.roles);
+        }
+    }
+
+    /// What it has said.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.instance.log).unwrap()
+    }
+}
