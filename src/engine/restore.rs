@@ -13,7 +13,7 @@ use super::thread::Shared;
 use super::topic_id::topic_id;
 use super::watchdog::Watch;
 use crate::delivery::{Partition, Timestamp};
-use crate::event::input::Start;
+use crate::event::input::{Kind, Start};
 use crate::observe::engine as metrics;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -107,14 +107,14 @@ pub fn open<C: ConsumerContext>(
         .flat_map(|&partition| sources.iter().filter(move |source| partition.0 < source.partitions).map(move |source| (source, partition)))
         .collect();
     let committed = committed(consumer, watch, &wanted)?;
-    let ends = changelog_ends(shared, consumer, partitions)?;
+    let changelog = ends(consumer, &shared.settings.topics.state, partitions)?;
     let mut tasks = BTreeMap::new();
     let id = topic_id(consumer.client(), &shared.settings.topics.state, QUESTION_TIMEOUT).ok_or(RestoreError::Silent("asking for the changelog's identity"))?;
     let mut stores = BTreeMap::new();
     for &partition in partitions {
         stores.insert(partition, trusted(shared, partition, id)?);
     }
-    replay(shared, &mut stores, &ends, beat)?;
+    replay(shared, &mut stores, &changelog, beat)?;
     for (partition, (store, meta)) in stores {
         let note = Note::open(&shared.settings.state_folder.join(format!("deciding-{}", partition.0)))?;
         let mut task = Task::new(partition, store, note, meta, crate::clock::now());
@@ -125,6 +125,15 @@ pub fn open<C: ConsumerContext>(
     for (source, partition) in wanted {
         beat();
         place(consumer, &mut opened, source, partition, committed.get(&(source.topic.to_string(), partition)).copied())?;
+    }
+    for input in shared.inputs.inputs().iter().filter(|input| matches!(input.kind, Kind::Cancel { .. })) {
+        let Some(source) = sources.iter().find(|source| *source.topic == *input.topic) else { continue };
+        let read: Vec<Partition> = partitions.iter().copied().filter(|partition| partition.0 < source.partitions).collect();
+        for (partition, end) in ends(consumer, &source.topic, &read)? {
+            if let Some(task) = opened.tasks.get_mut(&partition) {
+                task.cancels_end_at(&source.topic, end);
+            }
+        }
     }
     Ok(opened)
 }
@@ -151,35 +160,34 @@ fn committed<C: ConsumerContext>(
         .collect())
 }
 
-/// The read-uncommitted end of each changelog partition.
-fn changelog_ends<C: ConsumerContext>(shared: &Shared, consumer: &BaseConsumer<C>, partitions: &[Partition]) -> Result<BTreeMap<Partition, i64>, RestoreError> {
+/// The read-uncommitted end of these partitions of a topic.
+fn ends<C: ConsumerContext>(consumer: &BaseConsumer<C>, topic: &str, partitions: &[Partition]) -> Result<BTreeMap<Partition, i64>, RestoreError> {
     #[expect(unsafe_code, reason = "EndOffsets must not outlive the client")]
     // SAFETY: `questions` ends with this function, and the consumer is borrowed for longer.
     let mut questions = unsafe { EndOffsets::new(consumer.client()) };
     let mut ends = BTreeMap::new();
     let deadline = crate::clock::monotonic() + QUESTION_TIMEOUT * 3;
-    let topic = &*shared.settings.topics.state;
     let mut again = false;
     while ends.len() < partitions.len() {
         if crate::clock::monotonic() > deadline {
-            return Err(RestoreError::Silent("asking for the changelog's end"));
+            return Err(RestoreError::Silent("asking for the end of a topic"));
         }
         if again {
             std::thread::sleep(ASK_AGAIN);
         }
         again = true;
-        // This client does not read the changelog, so nothing renews what it knows of it: it would answer by itself that a partition is not there which
+        // Of the changelog, which this client does not read, nothing renews what it knows: it would answer by itself that a partition is not there which
         // `recado topics --grow` has made, and after a broker's restart it would ask with the old leader's epoch, and be refused, for minutes.
         if let Err(error) = consumer.fetch_metadata(Some(topic), QUESTION_TIMEOUT) {
-            tracing::warn!(%error, "The changelog's partitions could not be asked for; asking on.");
+            tracing::warn!(%error, topic, "The partitions could not be asked for; asking on.");
         }
         let missing = partitions.iter().filter(|partition| !ends.contains_key(*partition));
         questions.ask(missing.map(|&partition| (topic.to_owned(), partition)), QUESTION_TIMEOUT);
         while questions.open() > 0 {
             match questions.answer(QUESTION_TIMEOUT + Duration::from_secs(1)) {
                 Some(Ok(answers)) => ends.extend(answers.into_iter().filter_map(|end| Some((end.partition, end.offset?)))),
-                Some(Err(error)) => tracing::warn!(%error, "The changelog's end could not be asked for; asking again."),
-                None => return Err(RestoreError::Silent("asking for the changelog's end")),
+                Some(Err(error)) => tracing::warn!(%error, topic, "The end could not be asked for; asking again."),
+                None => return Err(RestoreError::Silent("asking for the end of a topic")),
             }
         }
     }

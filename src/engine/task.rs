@@ -44,6 +44,8 @@ pub struct Task {
     pub(super) meta: Meta,
     /// Sources that are read again below these offsets; until then receipts wait.
     pub(super) reread: BTreeMap<String, i64>,
+    /// Cancel inputs that had records up to here when the task opened, and are not read so far yet.
+    unread_cancels: BTreeMap<String, i64>,
     /// Attempts without outcome and receipt.
     pub(super) open: BTreeMap<(Channel, Lane), usize>,
     cancels_first: BTreeSet<(Timestamp, Hash)>,
@@ -94,6 +96,7 @@ impl Task {
             positions,
             meta,
             reread: BTreeMap::new(),
+            unread_cancels: BTreeMap::new(),
             open: BTreeMap::new(),
             cancels_first: BTreeSet::new(),
             held: BTreeMap::new(),
@@ -151,6 +154,21 @@ impl Task {
         if self.reread.get(at.topic).is_some_and(|&until| at.offset + 1 >= until) {
             self.reread.remove(at.topic);
         }
+        if self.unread_cancels.get(at.topic).is_some_and(|&end| at.offset + 1 >= end) {
+            self.unread_cancels.remove(at.topic);
+        }
+    }
+
+    /// The end of a cancel input as it was when the task opened.
+    pub(super) fn cancels_end_at(&mut self, topic: &str, end: i64) {
+        if self.positions.0.get(topic).is_some_and(|&next| next < end) {
+            self.unread_cancels.insert(topic.to_owned(), end);
+        }
+    }
+
+    /// Whether requests and timers should wait, because what was withdrawn before the task opened is not all read.
+    pub fn awaits_cancels(&self) -> bool {
+        !self.unread_cancels.is_empty()
     }
 
     /// Whether receipts must wait, because an input is read again below the positions seen when the task opened.

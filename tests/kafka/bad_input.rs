@@ -307,6 +307,8 @@ async fn the_same_event_twice_is_one_notification_and_a_cancel_counts_before_and
     engine.stop();
 }
 
+const OTHERS_WITHDRAWN: usize = 20_000;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_withdrawn_while_the_engine_was_away_is_never_sent() {
     let world = World::new("withdrawn", 1).await;
@@ -319,6 +321,10 @@ async fn what_was_withdrawn_while_the_engine_was_away_is_never_sent() {
         writer.send(&challenges, 0, b"customer-1", &bank::challenge(code, "customer-1", PHONE, "481516"));
     }
     writer.flush();
+    // Many before them: the requests are fetched long before the last of what was withdrawn.
+    for other in 0..OTHERS_WITHDRAWN {
+        writer.send(&used, 0, b"customer-2", &bank::code_used(&format!("other-{other}")));
+    }
     for code in ["c-1", "c-3"] {
         writer.send(&used, 0, b"customer-1", &bank::code_used(code));
     }

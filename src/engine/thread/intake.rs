@@ -2,7 +2,7 @@
 //!
 //! Easily got wrong: a record leaves its queue only when it is decided, so one that cannot be sealed now stays where it is, and so does all behind it.
 
-use super::{Engine, EngineError, HELD_BACK, REQUESTS_A_TURN, Shared, TIMERS_A_TURN, WAITING_MAX};
+use super::{CANCELS_BOUND, Engine, EngineError, HELD_BACK, REQUESTS_A_TURN, Shared, TIMERS_A_TURN, WAITING_MAX};
 use crate::delivery::{Partition, SourcePosition, Timestamp};
 use crate::engine::fetch::{Fetched, Record};
 use crate::engine::task::{At, Task, TaskError};
@@ -95,13 +95,19 @@ impl Engine {
             return Ok(false);
         }
         let mut fired = 0;
-        for task in self.tasks.values_mut() {
+        let patient = self.patient();
+        for task in self.tasks.values_mut().filter(|task| !(patient && task.awaits_cancels())) {
             if let Some(now) = task.now(own_now) {
                 fired += task.fire_due(&self.shared, now, &mut self.guard, TIMERS_A_TURN, &mut self.outputs)?;
             }
         }
         self.decided += fired;
         Ok(fired > 0)
+    }
+
+    /// Whether cancels from before the tasks were opened are still waited for.
+    fn patient(&self) -> bool {
+        crate::clock::monotonic().saturating_sub(self.cancels_read) < CANCELS_BOUND
     }
 
     /// The inputs that wait because too many attempts are open.
@@ -114,7 +120,11 @@ impl Engine {
     /// What the bank withdraws, before timers and requests: a backlog of both must not send what was withdrawn long ago. A full disk stops none of it, or a code
     /// that was used would still fall back.
     pub(super) fn decide_cancels(&mut self) -> Result<bool, EngineError> {
-        self.decide_inputs(crate::clock::now(), |kind| matches!(kind, Kind::Cancel { .. }))
+        let any = self.decide_inputs(crate::clock::now(), |kind| matches!(kind, Kind::Cancel { .. }))?;
+        if any {
+            self.cancels_read = crate::clock::monotonic();
+        }
+        Ok(any)
     }
 
     pub(super) fn decide_requests(&mut self) -> Result<bool, EngineError> {
@@ -145,9 +155,13 @@ impl Engine {
 
     fn decide_input(&mut self, input: usize, partition: Partition, own_now: Timestamp) -> Result<bool, EngineError> {
         let shared = self.shared.clone();
+        let patient = self.patient();
         let Some(task) = self.tasks.get_mut(&partition) else { return Ok(false) };
         let Some(now) = task.now(own_now) else { return Ok(false) };
         let is_cancel = matches!(shared.inputs.inputs()[input].kind, Kind::Cancel { .. });
+        if !is_cancel && task.awaits_cancels() && patient {
+            return Ok(false);
+        }
         if self.held_back.get(&(input, partition)).is_some_and(|until| *until > own_now) || (!is_cancel && full(&shared, task, input)) {
             return Ok(false);
         }

@@ -50,6 +50,9 @@ const WATCH_FACTOR: u32 = 3;
 const LOOP_BOUND: Duration = Duration::from_secs(60);
 /// What `/readyz` says until each partition has a sample of Kafka time.
 const NO_KAFKA_TIME: &str = "Kafka time is not known for every partition.";
+/// Tasks that were opened send nothing while cancels from before are unread and come in with pauses no longer than this. It is waited for in vain where that input
+/// ends with the marker of a transaction, which no reader sees.
+const CANCELS_BOUND: Duration = Duration::from_secs(3);
 /// How long partitions may take to be started.
 const SEEK_BOUND: Duration = Duration::from_secs(10);
 
@@ -131,6 +134,8 @@ pub struct Engine {
     asked_at: Option<Timestamp>,
     asked: Duration,
     last_commit: Duration,
+    /// When the tasks began to read, or last read a cancel.
+    cancels_read: Duration,
     last_work: Duration,
     /// When Kafka last answered or acknowledged anything.
     heard: Duration,
@@ -191,6 +196,7 @@ impl Engine {
             asked_at: None,
             asked: now,
             last_commit: now,
+            cancels_read: now,
             last_work: now,
             heard: now,
             paces: upkeep::Paces::new(now),
