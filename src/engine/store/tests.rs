@@ -40,16 +40,24 @@ fn scanned(store: &PartitionStore, kind: u8) -> Result<Vec<Pair>, StoreError> {
     Ok(all)
 }
 
-/// The folder as `kill -9` would leave it.
+/// The folder as `kill -9` would leave it. A file that RocksDB deletes between the listing and its turn makes the copy begin again.
 fn crashed(folder: &Path) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    fs::create_dir(database(copy.path())).unwrap();
-    fs::copy(folder.join("owner"), copy.path().join("owner")).unwrap();
-    for entry in fs::read_dir(database(folder)).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, database(copy.path()).join(path.file_name().unwrap())).unwrap();
+    let copy = || -> std::io::Result<tempfile::TempDir> {
+        let copy = tempfile::tempdir()?;
+        fs::create_dir(database(copy.path()))?;
+        fs::copy(folder.join("owner"), copy.path().join("owner"))?;
+        for entry in fs::read_dir(database(folder))? {
+            let path = entry?.path();
+            fs::copy(&path, database(copy.path()).join(path.file_name().unwrap()))?;
+        }
+        Ok(copy)
+    };
+    loop {
+        match copy() {
+            Ok(copy) => return copy,
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}"),
+        }
     }
-    copy
 }
 
 fn tables(folder: &Path) -> Vec<PathBuf> {
