@@ -233,7 +233,6 @@ impl Config {
             found.demand(self.time.hurry == 1, "time.hurry", "It must be 1 outside development: waits are promises.");
         }
         found.demand((1..=1_000).contains(&self.time.hurry), "time.hurry", "It must be between 1 and 1000.");
-        found.span("time.disagreement_max", self.time.disagreement_max, Duration::from_millis(100), Duration::from_secs(5));
     }
 
     /// Every secret can be read by us and by nobody else, and no two are equal: who learns one must not have learnt two.

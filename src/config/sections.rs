@@ -265,13 +265,10 @@ impl Default for Logs {
 pub struct Time {
     /// What waits, leases and the providers' lives of messages are divided by; at least 1. Other than 1 in development only.
     pub hurry: u32,
-    /// How far the clocks of brokers may be apart.
-    #[serde(with = "humantime_serde")]
-    pub disagreement_max: Duration,
 }
 
 impl Default for Time {
     fn default() -> Self {
-        Self { hurry: 1, disagreement_max: Duration::from_secs(1) }
+        Self { hurry: 1 }
     }
 }

@@ -4,7 +4,7 @@ use crate::delivery::{Partition, Timestamp};
 use crate::engine::kafka_time::disagree;
 use crate::observe::Health;
 use crate::observe::dispatch as observe;
-use crate::observe::health::Cause;
+use crate::observe::health::{Asker, Cause};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -62,7 +62,7 @@ impl Clocks {
             let spread = low_and_high.map_or(0, |(low, high)| high - low);
             tracing::error!(disagreement, spread_ms = spread, "The clocks of partitions in use disagree, or agree again.");
             let detail = format!("The brokers that lead our partitions have clocks {spread} ms apart: nothing is called.");
-            self.health.set(Cause::ClockDisagreement, disagreement.then_some(detail));
+            self.health.set(Cause::ClockDisagreement(Asker::Dispatcher), disagreement.then_some(detail));
         }
         !disagreement
     }

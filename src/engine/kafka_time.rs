@@ -54,11 +54,6 @@ impl Estimator {
     pub fn age(&self, own_now: Timestamp) -> Option<Duration> {
         self.samples.back().map(|sample| own_now.since(sample.read))
     }
-
-    /// Forgets everything: the partition has a new leader, whose clock is another one.
-    pub fn forget(&mut self) {
-        self.samples.clear();
-    }
 }
 
 /// Whether the clocks of partitions in use disagree: the largest offset less the smallest is over [`DISAGREEMENT_MAX`].

@@ -114,14 +114,6 @@ impl Default for Limits {
     }
 }
 
-/// Serves webhooks until `shutdown`, then lets the requests under way end. Errors: the address cannot be listened on, a property is unknown to librdkafka.
-/// Kafka being away is no error.
-pub async fn serve(settings: Settings, sealer: Sealer, health: Health, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let gateway = Gateway::bind(settings, sealer, health).await?;
-    gateway.run(shutdown).await;
-    Ok(())
-}
-
 /// A gateway that listens but does not serve yet: connections wait in the backlog until [`Gateway::run`].
 pub struct Gateway {
     listener: TcpListener,

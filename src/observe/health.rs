@@ -25,7 +25,7 @@ pub enum Cause {
     /// A partition has no sample of Kafka time: nothing fires, nothing is called.
     NoKafkaTime(u16),
     /// Clocks of brokers, or ours and theirs, are too far apart: timers and calls stand still.
-    ClockDisagreement,
+    ClockDisagreement(Asker),
     /// Kafka does not answer.
     KafkaAway(Asker),
     /// A topic is missing, or its settings are weak.
@@ -57,6 +57,8 @@ pub enum Asker {
     Start,
     /// An engine thread.
     Engine(u16),
+    /// The dispatcher.
+    Dispatcher,
     /// The gateway.
     Gateway,
 }
@@ -71,7 +73,7 @@ impl Cause {
             Self::Replaying => "replaying",
             Self::Draining => "draining",
             Self::NoKafkaTime(_) => "no_kafka_time",
-            Self::ClockDisagreement => "clock_disagreement",
+            Self::ClockDisagreement(_) => "clock_disagreement",
             Self::KafkaAway(_) => "kafka_away",
             Self::Topics => "topics",
             Self::PartitionsWithoutOwner => "partitions_without_owner",
@@ -95,7 +97,7 @@ impl Cause {
             | Self::Replaying
             | Self::Draining
             | Self::NoKafkaTime(_)
-            | Self::ClockDisagreement
+            | Self::ClockDisagreement(_)
             | Self::KafkaAway(_)
             | Self::Topics
             | Self::PartitionsWithoutOwner
@@ -110,14 +112,15 @@ impl Cause {
             Self::NotJoined(thread)
             | Self::Restoring(thread)
             | Self::NoKafkaTime(thread)
+            | Self::ClockDisagreement(Asker::Engine(thread))
             | Self::KafkaAway(Asker::Engine(thread))
             | Self::TimersHeld(thread)
             | Self::RequestsPaused(thread) => Some(thread),
             Self::Starting
             | Self::Replaying
             | Self::Draining
-            | Self::ClockDisagreement
-            | Self::KafkaAway(Asker::Start | Asker::Gateway)
+            | Self::ClockDisagreement(Asker::Start | Asker::Dispatcher | Asker::Gateway)
+            | Self::KafkaAway(Asker::Start | Asker::Dispatcher | Asker::Gateway)
             | Self::Topics
             | Self::PartitionsWithoutOwner
             | Self::Disk

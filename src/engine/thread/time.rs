@@ -6,7 +6,7 @@ use super::{Engine, GATE_PACE};
 use crate::delivery::Timestamp;
 use crate::engine::kafka_time;
 use crate::engine::task::Task;
-use crate::observe::health::Cause;
+use crate::observe::health::{Asker, Cause};
 use std::time::Duration;
 
 impl Engine {
@@ -47,9 +47,10 @@ impl Engine {
         let disagree = kafka_time::disagree(self.tasks.values().filter_map(|task| task.clock.offset(now)));
         if disagree != self.disagreed {
             self.disagreed = disagree;
-            self.shared
-                .health
-                .set(Cause::ClockDisagreement, disagree.then(|| "The clocks of the brokers that lead our partitions differ by more than a second.".into()));
+            self.shared.health.set(
+                Cause::ClockDisagreement(Asker::Engine(self.number)),
+                disagree.then(|| "The clocks of the brokers that lead our partitions differ by more than a second.".into()),
+            );
         }
         !disagree
     }
