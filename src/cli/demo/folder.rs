@@ -28,6 +28,7 @@ const FILES: [(&str, &str); 12] = [
     ("schemas/billing_invoice.avsc", include_str!("../../../schemas/billing_invoice.avsc")),
 ];
 const LOG: &str = "recado.log";
+const SEND_LOG: &str = "send-log";
 
 /// Made for one demo, readable by nobody else.
 pub(super) struct Folder {
@@ -80,7 +81,7 @@ impl Folder {
 
     /// Where the doubles write what they took; it goes with the folder.
     pub(super) fn send_log(&self) -> PathBuf {
-        self.path.join("send-log")
+        self.path.join(SEND_LOG)
     }
 
     /// The log, open.
@@ -88,7 +89,7 @@ impl Folder {
         File::create(self.log_path()).context("the log cannot be written")
     }
 
-    /// When the folder goes, the log stays. Returns where.
+    /// When the folder goes, the log and the providers' own log of what was sent stay. Returns where the first is.
     pub(super) fn keep_log(&self) -> PathBuf {
         self.keep_log.store(true, Ordering::Relaxed);
         self.log_path()
@@ -102,11 +103,12 @@ impl Folder {
         Ok(secret)
     }
 
-    /// Writes `recado.toml`, and the names of the bank's topics into the routes; reads it all as any instance does, but for the environment: there is nothing
-    /// to configure.
+    /// Writes `recado.toml`, and into the routes the names of the bank's topics and leases that suit a busy machine; reads it all as any instance does, but for the
+    /// environment: there is nothing to configure.
     pub(super) fn configure(&self, place: &Place<'_>) -> anyhow::Result<(Config, Messages)> {
         for (name, text) in FILES.iter().filter(|(name, _)| name.starts_with("routes/")) {
-            self.write(name, &text.replace("topic = \"", &format!("topic = \"{}", place.inputs_prefix)))?;
+            let text = text.replace("topic = \"", &format!("topic = \"{}", place.inputs_prefix));
+            self.write(name, &text.replace("lease = \"10s\"", "").replace("[[route.steps]]", &format!("[[route.steps]]\nlease = \"{LEASE}\"")))?;
         }
         self.write("recado.toml", &settings(place))?;
         let refused = |faults: Vec<crate::config::Fault>| {
@@ -129,7 +131,7 @@ impl Drop for Folder {
 }
 
 fn empty_but_for_log(folder: &Path) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| entry.file_name() != LOG) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| entry.file_name() != LOG && entry.file_name() != SEND_LOG) {
         let path = entry.path();
         // What cannot be removed stays: the system clears its own folder.
         let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
@@ -143,6 +145,12 @@ pub(super) fn random(bytes: usize) -> anyhow::Result<String> {
     Ok(hex::encode(random))
 }
 
+/// Waits are shortened so that a fallback can be watched; leases and calls, which are shortened with them, are made longer before: a machine that compiles beside
+/// it must not make a call look lost.
+const LEASE: &str = "60s";
+/// The doubles answer at once.
+const CALL_TIMEOUT: &str = "20s";
+
 /// `recado.toml` of a demo.
 fn settings(place: &Place<'_>) -> String {
     let Place { bootstrap, prefix, gateway, providers, hurry, doubles, .. } = place;
@@ -155,7 +163,7 @@ kafka.bootstrap = "{bootstrap}"
 topics = {{ partitions = 4, replication_factor = 1, min_insync_replicas = 1 }}
 engine = {{ state_folder = "state", cache = "32MiB", write_buffer = "16MiB" }}
 keys = {{ folder = "keys", root_key_file = "secrets/root-key" }}
-dispatcher = {{ call_timeout = "2s", call_margin = "500ms" }} # the doubles answer at once, and a lease is as short as the waits
+dispatcher = {{ call_timeout = "{CALL_TIMEOUT}", call_margin = "500ms" }}
 management.listen = "127.0.0.1:0"
 time.hurry = {hurry}
 
