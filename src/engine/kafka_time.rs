@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// How many samples count. Source: design §4, "the smallest of the last ten".
 const SAMPLES_MAX: usize = 10;
+/// The three times are cut to whole milliseconds.
+const ROUNDING_MS: i64 = 1;
 /// How long a sample counts. Source: design §4.
 const SAMPLE_AGE_MAX: Duration = Duration::from_secs(60);
 /// Offsets of partitions in use that differ by more are a clock disagreement: no call, no timer. Source: design §4.
@@ -28,10 +30,12 @@ struct Sample {
 }
 
 impl Estimator {
-    /// One record of known age: `written` and `read` on the own clock, `appended` the time that the partition's leader stamped on it. Where the writer is
-    /// somebody else, `written` is unknown: give `read` for both. Only records read without a backlog may be given: an old one would turn the clock back.
+    /// One own record: `written` and `read` on the own clock, `appended` the time that the partition's leader stamped on it in between. So the leader's clock is
+    /// ahead of ours by `appended - written` at most: older samples that say more were another leader's, or of before its clock was set, and are forgotten.
     pub fn sample(&mut self, written: Timestamp, read: Timestamp, appended: Timestamp) {
         debug_assert!(written <= read, "a record is read after it is written");
+        let ahead_at_most = appended.millis() - written.millis() + ROUNDING_MS;
+        self.samples.retain(|older| -older.behind <= ahead_at_most);
         if self.samples.len() == SAMPLES_MAX {
             self.samples.pop_front();
         }
@@ -95,6 +99,17 @@ mod tests {
         assert_eq!(clock.offset(at(1_000)), Some(-2));
         clock.sample(at(1_000), at(1_050), at(1_000));
         assert_eq!(clock.offset(at(1_050)), Some(-50), "the eleventh pushed the fastest out");
+    }
+
+    #[test]
+    fn a_leader_whose_clock_is_behind_the_old_ones_is_believed_at_once() {
+        let mut clock = Estimator::default();
+        clock.sample(at(0), at(4), at(1_000));
+        assert_eq!(clock.offset(at(4)), Some(996));
+        clock.sample(at(5_000), at(5_004), at(5_700));
+        assert_eq!(clock.offset(at(5_004)), Some(696), "the old one would fire timers 0.3 s early");
+        clock.sample(at(6_000), at(6_080), at(6_702));
+        assert_eq!(clock.offset(at(6_080)), Some(696), "a slow answer proves nothing against a fast one");
     }
 
     #[test]
