@@ -22,6 +22,9 @@ use std::time::Duration;
 /// A commit that took longer makes its producer suspect: an older EndTxn may still be on its way. Source: design §5.7.
 const COMMIT_SUSPECT: Duration = Duration::from_secs(2);
 
+/// So many events of librdkafka are looked through before a begin, at most.
+const EVENTS_MAX: usize = 10_000;
+
 /// A record to be written in a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
@@ -59,6 +62,9 @@ pub fn client_config(settings: &Settings, id: &str) -> ClientConfig {
         .set("delivery.report.only.error", "true")
         .set("retry.backoff.ms", "20")
         .set("retry.backoff.max.ms", "500");
+    // That it lost its connection while a commit was under way librdkafka says in a line of this level, and writes it only where its client's level is that low.
+    // Without this the level follows our own logs, which show of others `warn` and worse: the line on which `suspect` rests would never be written.
+    config.set_log_level(RDKafkaLogLevel::Info);
     config
 }
 
@@ -131,8 +137,13 @@ impl Transactor {
 
     /// Whether this producer must be replaced before the next begin, though nothing failed.
     pub fn suspect(&self) -> bool {
-        // The log line of a silent reconnect is handed over by a poll.
-        self.producer.poll(Duration::ZERO);
+        // The log line of a silent reconnect is handed over by a poll, and a poll hands over one event: the line may stand behind others.
+        for _ in 0..EVENTS_MAX {
+            self.producer.poll(Duration::ZERO);
+            if self.producer.in_flight_count() == 0 {
+                break; // between transactions no record is under way: this counts events
+            }
+        }
         self.producer.context().suspicious.load(Ordering::Relaxed)
     }
 
