@@ -124,7 +124,7 @@ pub fn open<C: ConsumerContext>(
     let mut opened = Opened { tasks, list: TopicPartitionList::new(), new_starts: false };
     for (source, partition) in wanted {
         beat();
-        place(consumer, &mut opened, source, partition, committed.get(&(source.topic.to_string(), partition)).copied())?;
+        place(shared, consumer, &mut opened, source, partition, committed.get(&(source.topic.to_string(), partition)).copied())?;
     }
     for input in shared.inputs.inputs().iter().filter(|input| matches!(input.kind, Kind::Cancel { .. })) {
         let Some(source) = sources.iter().find(|source| *source.topic == *input.topic) else { continue };
@@ -379,6 +379,7 @@ fn write(
 
 /// Where one source of one task is read from.
 fn place<C: ConsumerContext>(
+    shared: &Shared,
     consumer: &BaseConsumer<C>,
     opened: &mut Opened,
     source: &Source,
@@ -412,7 +413,8 @@ fn place<C: ConsumerContext>(
         );
     }
     task.positions.0.insert(source.topic.to_string(), start.offset);
-    if let Some(until) = start.reread_until {
+    // Receipts wait while an input is read again; for receipts that are read again themselves nothing waits, or it would wait for ever.
+    if let Some(until) = start.reread_until.filter(|_| source.topic != shared.settings.topics.receipts) {
         task.reread.insert(source.topic.to_string(), until);
     }
     opened.new_starts |= start.new;
