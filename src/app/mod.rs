@@ -1,6 +1,7 @@
 //! Puts the roles together. Enters: the configuration and the roles; it ends when the process is told to.
 
 mod dry_run;
+mod status_schema;
 
 use crate::config::{Config, Kind as ProviderKind, Messages, MinTls, Provider, Severity};
 use crate::delivery::Channel;
@@ -8,8 +9,8 @@ use crate::dispatch;
 use crate::engine::store::{self, Store, StoreError};
 use crate::engine::{self, Engine};
 use crate::event::input::{NoRegistry, Schemas};
-use crate::event::records::{Framing, STATUS_SCHEMA};
-use crate::event::registry::{self, RegistryError};
+use crate::event::records::Framing;
+use crate::event::registry;
 use crate::gateway;
 use crate::observe::health::{Asker, Cause};
 use crate::observe::{self, Health};
@@ -17,6 +18,7 @@ use crate::privacy::{FileKeys, KeyService, RootKey, Sealer, Secret};
 use crate::topics;
 use anyhow::Context;
 use rdkafka::ClientConfig;
+use status_schema::StatusSchema;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
@@ -133,7 +135,7 @@ pub struct App {
 }
 
 impl App {
-    /// Starts the roles. Returns when all of them run; whether they are ready, `health` tells.
+    /// Starts the roles; whether they are ready, `health` tells. The engine may still wait for the schema registry when this returns, the others need none.
     pub async fn start(config: Config, messages: Messages, roles: &BTreeSet<Role>) -> anyhow::Result<Self> {
         let shutdown = CancellationToken::new();
         let health = Health::new();
@@ -189,21 +191,25 @@ impl App {
     }
 
     /// Waits until every part has ended; the first that fails takes the others with it.
-    pub async fn ended(mut self) -> anyhow::Result<()> {
-        let mut first = Ok(());
-        while let Some(part) = self.parts.join_next().await {
-            let ended = part.unwrap_or_else(|panic| Err(anyhow::anyhow!("a part of the process was stopped by a bug: {panic}")));
-            if let Err(error) = &ended {
-                tracing::error!(error = format!("{error:#}"), "A role ended; the process stops in order.");
-            }
-            if first.is_ok() {
-                first = ended;
-            }
-            self.health.set(Cause::Draining, Some("The process is stopping.".into()));
-            self.shutdown.cancel();
-        }
-        first
+    pub async fn ended(self) -> anyhow::Result<()> {
+        together(self.parts, &self.health, &self.shutdown).await
     }
+}
+
+async fn together(mut parts: JoinSet<anyhow::Result<()>>, health: &Health, shutdown: &CancellationToken) -> anyhow::Result<()> {
+    let mut first = Ok(());
+    while let Some(part) = parts.join_next().await {
+        let ended = part.unwrap_or_else(|panic| Err(anyhow::anyhow!("a part of the process was stopped by a bug: {panic}")));
+        if let Err(error) = &ended {
+            tracing::error!(error = format!("{error:#}"), "A role ended; the process stops in order.");
+        }
+        if first.is_ok() {
+            first = ended;
+        }
+        health.set(Cause::Draining, Some("The process is stopping.".into()));
+        shutdown.cancel();
+    }
+    first
 }
 
 async fn named<E: Into<anyhow::Error>>(name: &'static str, part: impl Future<Output = Result<(), E>>) -> anyhow::Result<()> {
@@ -254,21 +260,44 @@ async fn engine(
 ) -> anyhow::Result<()> {
     let settings = engine_settings(config)?;
     std::fs::create_dir_all(&settings.state_folder).with_context(|| format!("the state folder {} cannot be made", settings.state_folder.display()))?;
-    let (schemas, status_framing) = registry(config, &settings, health, shutdown, parts).await?;
     let store = open_store(config, &settings)?;
-    let shared = Arc::new(engine::Shared {
-        inputs: messages.inputs.clone(),
-        sealer: sealer.clone(),
-        pepper: sealer.keys().pepper(),
-        schemas,
-        store,
-        status_framing,
-        health: health.clone(),
-        settings,
-    });
-    for number in 0..config.engine.threads {
+    let threads = config.engine.threads;
+    for number in 0..threads {
         // From here on, so that this instance is not ready before the thread has opened its clients.
         health.set(Cause::NotJoined(number), Some("The thread is starting.".into()));
+    }
+    let (schemas, client) = schemas(config).await?;
+    let subject = format!("{}-value", settings.topics.status);
+    let status_schema = StatusSchema::new(&config.schema_registry.url, subject, &settings.state_folder);
+    let (inputs, sealer, health, shutdown) = (messages.inputs.clone(), sealer.clone(), health.clone(), shutdown.clone());
+    parts.spawn(async move {
+        let number = match &client {
+            None => None,
+            Some(client) => match status_schema.number(client, &health, &shutdown).await? {
+                None => return Ok(()),
+                number => number,
+            },
+        };
+        let pepper = sealer.keys().pepper();
+        let status_framing = number.map_or(Framing::SingleObject, Framing::Confluent);
+        let shared = Arc::new(engine::Shared { inputs, sealer, pepper, schemas, store, status_framing, health, settings });
+        let mut running = engine_threads(&shared, threads, &shutdown)?;
+        if let (Some(client), Some(number)) = (client, number) {
+            let shutdown = shutdown.clone();
+            running.spawn(async move {
+                status_schema.confirm(number, &client, &shutdown).await?;
+                client.run(shutdown).await;
+                Ok(())
+            });
+        }
+        together(running, &shared.health, &shutdown).await
+    });
+    Ok(())
+}
+
+fn engine_threads(shared: &Arc<engine::Shared>, threads: u16, shutdown: &CancellationToken) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
+    let mut parts = JoinSet::new();
+    for number in 0..threads {
         let (shared, stop) = (shared.clone(), Arc::new(AtomicBool::new(false)));
         let watched = (shutdown.clone(), stop.clone());
         tokio::spawn(async move {
@@ -286,9 +315,8 @@ async fn engine(
             .context("an engine thread cannot be made")?;
         parts.spawn(async move { ended.await.context("an engine thread was stopped by a bug")?.with_context(|| format!("engine thread {number}")) });
     }
-    Ok(())
+    Ok(parts)
 }
-
 /// The store; one that cannot be opened at all (a broken MANIFEST) is made anew and filled from the changelog.
 fn open_store(config: &Config, settings: &engine::Settings) -> anyhow::Result<Store> {
     let options = store::Options {
@@ -324,37 +352,6 @@ fn registry_settings(config: &Config) -> registry::Settings {
         ca_file: (!ca_file.as_os_str().is_empty()).then(|| ca_file.clone()),
         timeout: config.schema_registry.timeout,
     }
-}
-
-/// Schemas of the bank's records, and how statuses are framed: with a registry both come from it.
-async fn registry(
-    config: &Config,
-    settings: &engine::Settings,
-    health: &Health,
-    shutdown: &CancellationToken,
-    parts: &mut JoinSet<anyhow::Result<()>>,
-) -> anyhow::Result<(Arc<dyn Schemas + Send + Sync>, Framing)> {
-    let (cache, client) = schemas(config).await?;
-    let Some(client) = client else { return Ok((cache, Framing::SingleObject)) };
-    let subject = format!("{}-value", settings.topics.status);
-    let id = loop {
-        match client.register(&subject, STATUS_SCHEMA).await {
-            Ok(id) => break id,
-            Err(error @ RegistryError::Away(_)) => {
-                health.set(Cause::RegistryAway, Some("The schema registry does not answer: the schema of statuses cannot be registered.".into()));
-                tracing::warn!(%error, subject, "The schema of statuses cannot be registered yet; asking again.");
-                tokio::time::sleep(ASK_AGAIN).await;
-            }
-            Err(error) => return Err(error).with_context(|| format!("registering the schema of statuses under {subject}")),
-        }
-    };
-    health.set(Cause::RegistryAway, None);
-    let shutdown = shutdown.clone();
-    parts.spawn(async move {
-        client.run(shutdown).await;
-        Ok(())
-    });
-    Ok((cache, Framing::Confluent(id)))
 }
 
 fn kafka_client(config: &Config) -> anyhow::Result<ClientConfig> {

@@ -125,8 +125,8 @@ async fn kafka_may_go_and_come_back_and_nothing_is_lost_and_no_acknowledged_rece
     assert_all_delivered_once(&stories, &other.calls());
 }
 
-/// A repeat of an acknowledged receipt, signed as Meta does it; returns the status of the answer.
-async fn webhook(stage: &Stage, attempt_id: &str) -> u16 {
+/// A delivered receipt, signed as Meta does it; returns the status of the answer.
+pub async fn webhook(stage: &Stage, attempt_id: &str) -> u16 {
     let status = format!(r#"{{"id":"wamid.TEST","status":"delivered","timestamp":"1764900000","biz_opaque_callback_data":"{attempt_id}"}}"#);
     let body =
         format!(r#"{{"object":"whatsapp_business_account","entry":[{{"id":"1","changes":[{{"field":"messages","value":{{"statuses":[{status}]}}}}]}}]}}"#);

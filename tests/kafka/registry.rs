@@ -25,17 +25,14 @@ impl Double {
     pub async fn with(schemas: &[(u32, String)]) -> Self {
         let away = Arc::new(AtomicBool::new(false));
         let shared = Arc::new(Known { schemas: schemas.iter().cloned().collect(), away: away.clone() });
-        let routes = axum::Router::new()
-            .route("/schemas/ids/{id}", get(schema))
-            .route("/subjects/{subject}/versions", post(|| async { Json(json!({ "id": 900 })) }))
-            .with_state(shared);
+        let routes = axum::Router::new().route("/schemas/ids/{id}", get(schema)).route("/subjects/{subject}/versions", post(register)).with_state(shared);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
         Self { url, away }
     }
 
-    /// Whether it is away for those who ask for a schema: a proxy in front then answers 503.
+    /// Whether it is away: a proxy in front then answers 503.
     pub fn away(&self, away: bool) {
         self.away.store(away, Ordering::Relaxed);
     }
@@ -79,4 +76,11 @@ async fn schema(State(known): State<Arc<Known>>, Path(id): Path<u32>) -> Respons
         Some(schema) => Json(json!({ "schema": schema })).into_response(),
         None => (StatusCode::NOT_FOUND, Json(json!({ "error_code": 40403, "message": "Schema not found" }))).into_response(),
     }
+}
+
+async fn register(State(known): State<Arc<Known>>) -> Response {
+    if known.away.load(Ordering::Relaxed) {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    Json(json!({ "id": 900 })).into_response()
 }
