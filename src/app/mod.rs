@@ -140,6 +140,8 @@ impl App {
         let shutdown = CancellationToken::new();
         let health = Health::new();
         let mut parts = JoinSet::new();
+        let words: Vec<_> = roles.iter().map(|role| role.word()).collect();
+        say_start(&config, &words.join(","));
         management(&config, &health, &shutdown, &mut parts).await?;
         verify_topics(&config, &messages, roles, &health).await?;
         let sealer = Sealer::new(keys(&config)?);
@@ -171,6 +173,7 @@ impl App {
         let shutdown = CancellationToken::new();
         let health = Health::new();
         let mut parts = JoinSet::new();
+        say_start(&config, "none: a dry run");
         management(&config, &health, &shutdown, &mut parts).await?;
         let (cache, client) = schemas(&config).await?;
         if let Some(client) = client {
@@ -194,6 +197,19 @@ impl App {
     pub async fn ended(self) -> anyhow::Result<()> {
         together(self.parts, &self.health, &self.shutdown).await
     }
+}
+
+/// One line that says what began, and where to find it.
+fn say_start(config: &Config, roles: &str) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        instance = config.instance,
+        roles,
+        kafka = config.kafka.bootstrap,
+        gateway = %config.gateway.listen,
+        management = %config.management.listen,
+        "Recado starts."
+    );
 }
 
 async fn together(mut parts: JoinSet<anyhow::Result<()>>, health: &Health, shutdown: &CancellationToken) -> anyhow::Result<()> {
@@ -515,6 +531,7 @@ mod tests {
         let limits = dispatch::Settings::new("", rdkafka::ClientConfig::new());
         assert_eq!((defaults.breaker, defaults.in_hand_max, defaults.call_timeout), (limits.breaker, limits.in_hand_max, limits.call_timeout));
     }
+
     #[test]
     fn what_the_configuration_says_of_the_registry_reaches_its_client() {
         let mut config = Config::default();

@@ -380,8 +380,15 @@ impl Task {
         let mut forget = false;
         for decision in decisions {
             match decision {
-                Decision::Dispatch(dispatch) => out.push(self.dispatch(shared, id, &delivery, dispatch)),
-                Decision::Status(status) => out.push(self.status(shared, id, &delivery, status, now)),
+                Decision::Dispatch(dispatch) => {
+                    tracing::debug!(message_id = %id, attempt = %dispatch.attempt, channel = dispatch.channel.word(), "A dispatch was decided.");
+                    out.push(self.dispatch(shared, id, &delivery, dispatch));
+                }
+                Decision::Status(status) => {
+                    let attempt = status.attempt.map(tracing::field::display);
+                    tracing::debug!(message_id = %id, attempt, status = status.word.word(), reason = status.reason.word(), "A status was decided.");
+                    out.push(self.status(shared, id, &delivery, status, now));
+                }
                 Decision::Forget => forget = true,
                 // The wheel follows the state itself, below.
                 Decision::SetTimer { .. } | Decision::ClearTimer { .. } => {}

@@ -190,18 +190,37 @@ impl Health {
     /// Not ready yet: [`Cause::Starting`] is set.
     pub fn new() -> Self {
         let health = Self(Arc::default());
-        health.set(Cause::Starting, Some("The roles are being put together.".into()));
+        // Not a line of the log: a start has its own.
+        health.now().causes.insert(Cause::Starting, "The roles are being put together.".into());
+        Self::count(&health.now(), Cause::Starting);
         health
     }
 
-    /// Sets a cause with a sentence for the person on call (names from our own configuration, numbers, never data of a customer), or takes it away.
+    /// Sets a cause with a sentence for the person on call (names from our own configuration, numbers, never data of a customer), or takes it away. The log
+    /// has one line when it begins and one when it ends; a sentence that changes meanwhile is told by `/readyz` alone.
     pub fn set(&self, cause: Cause, detail: Option<String>) {
         let mut now = self.now();
-        match detail {
-            Some(detail) => drop(now.causes.insert(cause, detail)),
-            None => drop(now.causes.remove(&cause)),
+        let begins = detail.clone().filter(|_| !now.causes.contains_key(&cause));
+        let ended = match detail {
+            Some(detail) => {
+                now.causes.insert(cause, detail);
+                false
+            }
+            None => now.causes.remove(&cause).is_some(),
+        };
+        Self::count(&now, cause);
+        drop(now);
+        let (word, thread) = (cause.word(), cause.thread());
+        match begins {
+            Some(detail) if cause.red() => tracing::warn!(cause = word, thread, detail, "Not ready: a cause begins."),
+            Some(detail) => tracing::info!(cause = word, thread, detail, "A cause begins; this instance stays ready."),
+            None if ended => tracing::info!(cause = word, thread, "A cause ended."),
+            None => {}
         }
-        // Threads share a word: it counts how many of them have the cause.
+    }
+
+    /// Threads share a word: it counts how many of them have the cause.
+    fn count(now: &Now, cause: Cause) {
         let count = now.causes.keys().filter(|other| other.word() == cause.word()).count();
         CAUSES.with_label_values(&[cause.word()]).set(i64::try_from(count).unwrap_or(i64::MAX));
     }

@@ -18,9 +18,9 @@ pub enum Level {
     Warn,
     /// Start, stop, a partition moved, a breaker opened.
     Info,
-    /// One delivery.
+    /// One delivery, by its message id.
     Debug,
-    /// One record. Refused outside development.
+    /// As `debug` today. Refused outside development.
     Trace,
 }
 
@@ -136,5 +136,24 @@ mod tests {
         assert!(!written(Level::Info, say).contains("one delivery"));
         assert!(written(Level::Debug, say).contains("one delivery"));
         assert!(!written(Level::Error, say).contains("strange"));
+    }
+
+    #[test]
+    fn a_cause_is_logged_once_when_it_begins_and_once_when_it_ends() {
+        use crate::observe::Health;
+        use crate::observe::health::Cause;
+        let text = written(Level::Info, || {
+            let health = Health::new();
+            for free in [7, 6, 5] {
+                health.set(Cause::Topics, Some(format!("{free} topics are weak.")));
+            }
+            health.set(Cause::ProviderAway, Some("meta does not answer.".into()));
+            for _ in 0..2 {
+                health.set(Cause::Topics, None);
+            }
+        });
+        let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let told: Vec<_> = lines.iter().map(|line| ["level", "cause", "detail"].map(|field| line[field].as_str().unwrap_or_default())).collect();
+        assert_eq!(told, [["WARN", "topics", "7 topics are weak."], ["INFO", "provider_away", "meta does not answer."], ["INFO", "topics", ""]]);
     }
 }

@@ -3,14 +3,14 @@
 use crate::bank::pix_received;
 use crate::process::Stage;
 use crate::rig::words;
-use crate::support::Writer;
+use crate::support::{self, Writer};
 use recado::delivery::StatusWord;
 use recado::simulator;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_pix_record_goes_through_all_roles_and_comes_back_as_delivered() {
     let stage = Stage::new("whole", 2, simulator::Settings::default()).await;
-    let mut instance = stage.start(&stage.config("a", stage.gateway_port, ""), "engine,dispatcher,gateway");
+    let mut instance = stage.start(&stage.config("a", stage.gateway_port, "logs.level = \"debug\""), "engine,dispatcher,gateway");
     instance.ready().await;
     let writer = Writer::new();
     writer.send(&stage.input("pix.transactions"), 1, b"customer-1", &pix_received("e-1", "customer-1", "+5511987654321"));
@@ -21,7 +21,16 @@ async fn one_pix_record_goes_through_all_roles_and_comes_back_as_delivered() {
     let calls: Vec<_> = stage.send_log().into_iter().filter_map(|line| if let simulator::Line::Call(call) = line { Some(call) } else { None }).collect();
     assert_eq!(calls.len(), 1);
     assert_eq!(calls[0].to, "5511987654321");
+    let log = instance.log.clone();
     instance.stop();
+    let log = std::fs::read_to_string(log).unwrap();
+    let line = |words: &[&str]| assert!(log.lines().any(|line| words.iter().all(|word| line.contains(word))), "{words:?}: {log}");
+    let (bootstrap, gateway) = (support::bootstrap(), format!("127.0.0.1:{}", stage.gateway_port));
+    line(&["INFO", "\"instance\":\"a\"", env!("CARGO_PKG_VERSION"), "engine,dispatcher,gateway", bootstrap, &gateway]);
+    line(&["INFO", "\"cause\":\"starting\"", "ended"]);
+    let message_id = calls[0].attempt_id.as_deref().unwrap().split('-').next().unwrap();
+    line(&["DEBUG", message_id, "\"status\":\"delivered\"", "\"attempt\":\"1/1\""]);
+    assert!(!log.contains("5511987654321") && !log.contains("customer-1"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
