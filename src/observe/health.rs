@@ -32,10 +32,10 @@ pub enum Cause {
     Topics,
     /// An input has more partitions than our topics: some belong to nobody.
     PartitionsWithoutOwner,
-    /// The disk under the state folder takes no more, or lies.
-    Disk,
-    /// The keys cannot be read or made: nothing is sealed, nothing is taken.
-    KeysAway,
+    /// An engine thread found the disk under the state folder full.
+    Disk(u16),
+    /// An engine thread cannot have the keys of customers made: what it cannot seal it does not take.
+    KeysAway(u16),
     /// The schema registry does not answer and a schema is missing: an input partition waits.
     RegistryAway,
     /// A provider's breaker is open.
@@ -77,8 +77,8 @@ impl Cause {
             Self::KafkaAway(_) => "kafka_away",
             Self::Topics => "topics",
             Self::PartitionsWithoutOwner => "partitions_without_owner",
-            Self::Disk => "disk",
-            Self::KeysAway => "keys_away",
+            Self::Disk(_) => "disk",
+            Self::KeysAway(_) => "keys_away",
             Self::RegistryAway => "registry_away",
             Self::ProviderAway => "provider_away",
             Self::TimersHeld(_) => "timers_held",
@@ -101,8 +101,8 @@ impl Cause {
             | Self::KafkaAway(_)
             | Self::Topics
             | Self::PartitionsWithoutOwner
-            | Self::Disk
-            | Self::KeysAway => true,
+            | Self::Disk(_)
+            | Self::KeysAway(_) => true,
             Self::RegistryAway | Self::ProviderAway | Self::TimersHeld(_) | Self::RequestsPaused(_) | Self::ReloadFailed | Self::Poison => false,
         }
     }
@@ -114,6 +114,8 @@ impl Cause {
             | Self::NoKafkaTime(thread)
             | Self::ClockDisagreement(Asker::Engine(thread))
             | Self::KafkaAway(Asker::Engine(thread))
+            | Self::Disk(thread)
+            | Self::KeysAway(thread)
             | Self::TimersHeld(thread)
             | Self::RequestsPaused(thread) => Some(thread),
             Self::Starting
@@ -123,8 +125,6 @@ impl Cause {
             | Self::KafkaAway(Asker::Start | Asker::Dispatcher | Asker::Gateway)
             | Self::Topics
             | Self::PartitionsWithoutOwner
-            | Self::Disk
-            | Self::KeysAway
             | Self::RegistryAway
             | Self::ProviderAway
             | Self::ReloadFailed

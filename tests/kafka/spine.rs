@@ -1,6 +1,6 @@
 //! The whole path with real processes: record, engine, dispatcher, provider, webhook, gateway, status.
 
-use crate::bank::pix_received;
+use crate::bank::{code_used, pix_received};
 use crate::process::Stage;
 use crate::rig::words;
 use crate::support::{self, Writer};
@@ -31,6 +31,33 @@ async fn one_pix_record_goes_through_all_roles_and_comes_back_as_delivered() {
     let message_id = calls[0].attempt_id.as_deref().unwrap().split('-').next().unwrap();
     line(&["DEBUG", message_id, "\"status\":\"delivered\"", "\"attempt\":\"1/1\""]);
     assert!(!log.contains("5511987654321") && !log.contains("customer-1"), "{log}");
+}
+
+/// The keys of one input's customers cannot be made, another input needs none: that is one cause, told for as long as it lasts.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_are_away_are_told_until_they_are_back_whatever_else_is_decided() {
+    let stage = Stage::new("keyless", 2, simulator::Settings::default()).await;
+    let mut instance = stage.start(&stage.config("a", stage.gateway_port, ""), "engine,dispatcher,gateway");
+    instance.ready().await;
+    let writer = Writer::new();
+    let (keys, aside) = (stage.folder.path().join("keys"), stage.folder.path().join("aside"));
+    std::fs::rename(&keys, &aside).unwrap();
+    writer.send(&stage.input("pix.transactions"), 0, b"customer-1", &pix_received("e-1", "customer-1", "+5511987654321"));
+    instance.says("/readyz", "the keys' absence", |status, text| status == 503 && text.contains("keys_away")).await;
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    while std::time::Instant::now() < until {
+        writer.send(&stage.input("auth.codes-used"), 0, b"customer-2", &code_used("c-1"));
+        writer.flush();
+        let said = instance.asked("/readyz").await.unwrap().1;
+        assert!(said.contains("keys_away"), "{said}");
+    }
+    std::fs::rename(&aside, &keys).unwrap();
+    instance.ready().await;
+    stage.statuses().until("delivered", |read| words(read).contains(&StatusWord::Delivered));
+    let log = std::fs::read_to_string(&instance.log).unwrap();
+    let changes = log.lines().filter(|line| line.contains("\"cause\":\"keys_away\"")).count();
+    assert_eq!(changes, 2, "it begins once and ends once: {log}");
+    instance.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -65,6 +65,7 @@ impl Engine {
         self.tasks.clear();
         self.waiting_receipts.clear();
         self.waiting_requests.clear();
+        self.keyless.clear();
         self.paused.clear();
         self.held_back.clear();
         self.outputs.clear();

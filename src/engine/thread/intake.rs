@@ -170,7 +170,10 @@ impl Engine {
         let decoded = decode(&shared, task, input, waiting.iter().take(most));
         let customers: Vec<_> = decoded.iter().filter_map(|decoded| decoded.customer).collect();
         let keys = shared.sealer.keys().prepare(&customers, now);
-        shared.health.set(Cause::KeysAway, keys.err().map(|error| format!("Keys cannot be made: {error}. Nothing is taken that cannot be sealed.")));
+        match &keys {
+            Ok(()) => drop(self.keyless.remove(&(input, partition))),
+            Err(error) => drop(self.keyless.insert((input, partition), error.to_string())),
+        }
         let mut any = false;
         if keys.is_ok() {
             for decoded in decoded {

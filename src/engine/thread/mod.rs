@@ -128,6 +128,8 @@ pub struct Engine {
     /// Inputs whose partition is paused at the consumer.
     paused: BTreeMap<(usize, Partition), bool>,
     held_back: BTreeMap<(usize, Partition), Timestamp>,
+    /// The inputs that could not have keys made when they were last decided, and why.
+    keyless: BTreeMap<(usize, Partition), String>,
     outputs: Vec<Output>,
     decided: usize,
     guard: storm::Guard,
@@ -190,6 +192,7 @@ impl Engine {
             waiting_requests: BTreeMap::new(),
             paused: BTreeMap::new(),
             held_back: BTreeMap::new(),
+            keyless: BTreeMap::new(),
             outputs: Vec::new(),
             decided: 0,
             guard: storm::Guard::default(),

@@ -97,10 +97,15 @@ impl Engine {
             Cause::RequestsPaused(self.number),
             (!paused.is_empty()).then(|| format!("Too many attempts are open; these inputs wait: {}.", paused.join(", "))),
         );
-        let unanswered = self.shared.schemas.unanswered();
-        let told =
-            unanswered.map(|ids| format!("The schema registry does not answer. Schemas waited for: {ids}; the input partitions that need them wait too."));
-        health.set(Cause::RegistryAway, told);
+        let keyless = self.keyless.values().next();
+        health.set(Cause::KeysAway(self.number), keyless.map(|why| format!("Keys cannot be made: {why}. Nothing is taken that cannot be sealed.")));
+        // One cache serves all threads: one of them tells how it is.
+        if self.number == 0 {
+            let unanswered = self.shared.schemas.unanswered();
+            let told =
+                unanswered.map(|ids| format!("The schema registry does not answer. Schemas waited for: {ids}; the input partitions that need them wait too."));
+            health.set(Cause::RegistryAway, told);
+        }
         self.look_at_disk();
         metrics::gauges(self.number, self.tasks.values().map(|task| task.timers.armed()).sum(), self.tasks.values().map(|task| task.window.events()).sum());
     }
@@ -114,7 +119,7 @@ impl Engine {
             format!("Only {free} MiB are free under the state folder; below {wanted} MiB nothing new is taken.")
         });
         self.disk_full = told.is_some();
-        self.shared.health.set(Cause::Disk, told);
+        self.shared.health.set(Cause::Disk(self.number), told);
     }
 
     /// Asked without partitions too, for one end: the answer shows that Kafka is there.
