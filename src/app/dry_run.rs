@@ -3,10 +3,13 @@
 //!
 //! Easily got wrong: the rendered text is dropped at once; what is told is that it could be rendered, or the rule that it broke.
 
+use super::ASK_AGAIN;
 use crate::config::Messages;
 use crate::delivery::{self, Partition, Timestamp};
 use crate::event::input::{Decoded, Kind, Notification, RawRecord, Schemas};
+use crate::observe::Health;
 use crate::observe::dry_run as metrics;
+use crate::observe::health::{Asker, Cause};
 use anyhow::Context;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -23,12 +26,20 @@ const POLL: Duration = Duration::from_millis(200);
 const SCHEMA_WAIT: Duration = Duration::from_secs(10);
 
 /// Reads and counts until `shutdown`. Blocks: it has a thread of its own.
-pub(super) fn run(client: &ClientConfig, messages: &Messages, schemas: &Arc<dyn Schemas + Send + Sync>, shutdown: &CancellationToken) -> anyhow::Result<()> {
+pub(super) fn run(
+    client: &ClientConfig,
+    messages: &Messages,
+    schemas: &Arc<dyn Schemas + Send + Sync>,
+    health: &Health,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
     let mut config = client.clone();
     // A group's name is demanded by the client and used for nothing: partitions are assigned by hand.
     config.set("group.id", "recado-dry-run").set("enable.auto.commit", "false").set("isolation.level", "read_committed");
     let consumer: BaseConsumer = config.create().context("making the consumer")?;
-    consumer.assign(&everything(&consumer, messages)?).context("reading the inputs")?;
+    let Some(list) = everything(&consumer, messages, health, shutdown)? else { return Ok(()) };
+    consumer.assign(&list).context("reading the inputs")?;
+    health.set(Cause::Starting, None);
     tracing::info!(inputs = messages.inputs.inputs().len(), "Dry run: reading from the inputs' ends; nothing is published and nobody is called.");
     while !shutdown.is_cancelled() {
         match consumer.poll(POLL) {
@@ -40,17 +51,27 @@ pub(super) fn run(client: &ClientConfig, messages: &Messages, schemas: &Arc<dyn 
     Ok(())
 }
 
-/// All partitions of all inputs, at their ends.
-fn everything(consumer: &BaseConsumer, messages: &Messages) -> anyhow::Result<TopicPartitionList> {
+/// All partitions of all inputs, at their ends; a Kafka that is away is waited for. `None`: told to stop meanwhile.
+fn everything(consumer: &BaseConsumer, messages: &Messages, health: &Health, shutdown: &CancellationToken) -> anyhow::Result<Option<TopicPartitionList>> {
     let mut list = TopicPartitionList::new();
     for topic in messages.topics() {
-        let metadata = consumer.fetch_metadata(Some(&topic), QUESTION).with_context(|| format!("asking for the partitions of {topic}"))?;
+        let metadata = loop {
+            match consumer.fetch_metadata(Some(&topic), QUESTION) {
+                Ok(metadata) => break metadata,
+                Err(_) if shutdown.is_cancelled() => return Ok(None),
+                Err(error) => {
+                    super::kafka_is_away(health, &error.into());
+                    std::thread::sleep(ASK_AGAIN);
+                }
+            }
+        };
         for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
             list.add_partition_offset(&topic, partition.id(), Offset::End).context("reading the inputs")?;
         }
     }
+    health.set(Cause::KafkaAway(Asker::Start), None);
     anyhow::ensure!(list.count() > 0, "none of the inputs has a partition: are the topics' names right?");
-    Ok(list)
+    Ok(Some(list))
 }
 
 fn look(messages: &Messages, schemas: &dyn Schemas, message: &BorrowedMessage<'_>, shutdown: &CancellationToken) {

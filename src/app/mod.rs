@@ -184,12 +184,11 @@ impl App {
             });
         }
         let kafka = config.kafka_client().map_err(anyhow::Error::msg).context("Kafka's secrets")?;
-        let stop = shutdown.clone();
+        let (told, stop) = (health.clone(), shutdown.clone());
         parts.spawn(async move {
-            let reading = tokio::task::spawn_blocking(move || dry_run::run(&kafka, &messages, &cache, &stop));
+            let reading = tokio::task::spawn_blocking(move || dry_run::run(&kafka, &messages, &cache, &told, &stop));
             reading.await.context("the dry run was stopped by a bug")?
         });
-        health.set(Cause::Starting, None);
         Ok(Self { shutdown, health, gateway: None, parts })
     }
 
@@ -243,12 +242,16 @@ async fn verify_topics(config: &Config, messages: &Messages, roles: &BTreeSet<Ro
                 return Ok(());
             }
             Err(error) => {
-                health.set(Cause::KafkaAway(Asker::Start), Some(format!("Kafka cannot be asked for its topics: {error:#}.")));
-                tracing::warn!(error = format!("{error:#}"), "Kafka cannot be asked for its topics; asking again.");
+                kafka_is_away(health, &error);
                 tokio::time::sleep(ASK_AGAIN).await;
             }
         }
     }
+}
+
+fn kafka_is_away(health: &Health, error: &anyhow::Error) {
+    health.set(Cause::KafkaAway(Asker::Start), Some(format!("Kafka cannot be asked for its topics: {error:#}.")));
+    tracing::warn!(error = format!("{error:#}"), "Kafka cannot be asked for its topics; asking again.");
 }
 
 fn keys(config: &Config) -> anyhow::Result<Arc<dyn KeyService>> {

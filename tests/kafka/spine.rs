@@ -1,7 +1,7 @@
 //! The whole path with real processes: record, engine, dispatcher, provider, webhook, gateway, status.
 
 use crate::bank::{code_used, pix_received};
-use crate::process::Stage;
+use crate::process::{More, Stage};
 use crate::rig::words;
 use crate::support::{self, Writer};
 use recado::delivery::StatusWord;
@@ -112,4 +112,17 @@ async fn a_dry_run_renders_and_counts_and_publishes_nothing() {
     instance.stop();
     assert!(!stage.send_log().iter().any(|line| matches!(line, simulator::Line::Call(_))), "somebody was called");
     assert_eq!(stage.ends(), 0, "something was published");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_waits_for_a_kafka_that_is_away() {
+    let broker = support::start(&[], &[]);
+    let stage = Stage::with("patient", 2, simulator::Settings::default(), More { bootstrap: Some(broker.bootstrap.clone()), ..More::default() }).await;
+    broker.stop();
+    let mut instance = stage.start_with(&stage.config("a", stage.gateway_port, ""), &["--dry-run"]);
+    instance.says("/readyz", "Kafka's absence", |status, text| status == 503 && text.contains("kafka_away")).await;
+    broker.again();
+    instance.ready().await;
+    instance.says("/readyz", "Kafka is back", |_, text| !text.contains("kafka_away")).await;
+    instance.stop();
 }
