@@ -412,7 +412,8 @@ fn gateway_settings(config: &Config) -> anyhow::Result<gateway::Settings> {
     let mut twilio_accounts = Vec::new();
     for (name, account) in &config.gateway.twilio {
         let tokens = secrets(&account.auth_token_file)?;
-        twilio_accounts.push(gateway::TwilioAccount { name: name.clone(), tokens, shared_keys: Vec::new(), voice: gateway::usual_voice() });
+        let shared_keys = if account.shared_key_file.is_named() { secrets(&account.shared_key_file)? } else { Vec::new() };
+        twilio_accounts.push(gateway::TwilioAccount { name: name.clone(), tokens, shared_keys, voice: voice_of(config, name) });
     }
     let limits = gateway::Limits {
         meta_body_bytes_max: config.gateway.meta_body_max.bytes(),
@@ -432,6 +433,15 @@ fn gateway_settings(config: &Config) -> anyhow::Result<gateway::Settings> {
         kafka: kafka_client(config)?,
         limits,
     })
+}
+
+/// Who says the codes in the calls of this account: who greets in them.
+fn voice_of(config: &Config, account_name: &str) -> String {
+    let mut voices = config.providers.iter().filter(|provider| provider.channel == Channel::Voice).filter_map(|provider| match &provider.kind {
+        ProviderKind::Twilio { account, voice, .. } if account == account_name && !voice.is_empty() => Some(voice.clone()),
+        ProviderKind::Twilio { .. } | ProviderKind::Meta { .. } => None,
+    });
+    voices.next_back().unwrap_or_else(gateway::usual_voice)
 }
 
 fn dispatch_settings(config: &Config) -> anyhow::Result<dispatch::Settings> {
@@ -533,6 +543,39 @@ mod tests {
         let defaults = dispatch_settings(&Config::default()).unwrap();
         let limits = dispatch::Settings::new("", rdkafka::ClientConfig::new());
         assert_eq!((defaults.breaker, defaults.in_hand_max, defaults.call_timeout), (limits.breaker, limits.in_hand_max, limits.call_timeout));
+    }
+
+    #[test]
+    fn the_gateway_has_each_accounts_shared_keys_and_the_voice_of_its_calls() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        fs::write(&path, "5f1d77aa").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+        let token = SecretFile::new(path);
+        let mut config = Config::default();
+        for account in ["bank", "other"] {
+            config.gateway.twilio.insert(account.into(), crate::config::TwilioAccount { auth_token_file: token.clone(), ..Default::default() });
+        }
+        config.gateway.twilio.get_mut("other").unwrap().shared_key_file = token.clone();
+        let provider = |name: &str, channel, voice: &str| Provider {
+            name: name.into(),
+            channel,
+            base_url: "https://twilio.example".into(),
+            min_tls: MinTls::V1_2,
+            calls_per_second: 0,
+            kind: ProviderKind::Twilio {
+                account_sid: "AC1".into(),
+                user: "AC1".into(),
+                secret: token.clone(),
+                from: "+551130000000".into(),
+                account: "bank".into(),
+                voice: voice.into(),
+            },
+        };
+        config.providers = vec![provider("texts", Channel::Sms, ""), provider("calls", Channel::Voice, "Polly.Vitoria-Neural")];
+        let accounts: Vec<_> =
+            gateway_settings(&config).unwrap().twilio_accounts.into_iter().map(|account| (account.voice, account.shared_keys.len())).collect();
+        assert_eq!(accounts, [("Polly.Vitoria-Neural".to_owned(), 0), (gateway::usual_voice(), 1)]);
     }
 
     #[test]

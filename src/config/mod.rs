@@ -222,6 +222,7 @@ impl Config {
         }
         for (name, account) in &self.gateway.twilio {
             files.push((format!("gateway.twilio.{name}.auth_token_file"), &account.auth_token_file));
+            files.push((format!("gateway.twilio.{name}.shared_key_file"), &account.shared_key_file));
         }
         for (name, entry) in &self.entries {
             files.push((format!("providers.{name}.access_token_file"), &entry.access_token_file));
@@ -240,7 +241,7 @@ impl Config {
             &mut self.keys.root_key_file,
         ];
         files.extend(self.gateway.meta.values_mut().flat_map(|app| [&mut app.app_secret_file, &mut app.verify_token_file]));
-        files.extend(self.gateway.twilio.values_mut().map(|account| &mut account.auth_token_file));
+        files.extend(self.gateway.twilio.values_mut().flat_map(|account| [&mut account.auth_token_file, &mut account.shared_key_file]));
         files.extend(self.entries.values_mut().flat_map(|entry| [&mut entry.access_token_file, &mut entry.auth_token_file, &mut entry.api_secret_file]));
         files
     }

@@ -206,8 +206,10 @@ pub struct MetaApp {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TwilioAccount {
-    /// The account's auth tokens, which sign the webhooks.
+    /// The account's auth tokens, which sign the webhooks with SHA-1.
     pub auth_token_file: SecretFile,
+    /// The account's shared keys, which sign them with SHA-256; none where it has none.
+    pub shared_key_file: SecretFile,
 }
 
 /// `[keys]`.
