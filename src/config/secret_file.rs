@@ -40,7 +40,7 @@ impl SecretFile {
     }
 
     /// The secrets in it, newest first: its lines without the white space around them, empty lines and lines that begin with `#` left out; at least one.
-    /// Read anew at each call, so a replaced file counts without a restart.
+    /// Read anew at each call; the roles call it when they start, so a replaced file counts from the next restart on.
     ///
     /// Errors: one sentence without anything of the content: the file cannot be read, is readable by others, is no UTF-8, is longer than 64 KiB, holds no
     /// secret, or one that is obviously a placeholder.

@@ -44,8 +44,6 @@ pub enum Cause {
     TimersHeld(u16),
     /// Requests wait on the inputs, since too many attempts are open.
     RequestsPaused(u16),
-    /// A changed secret or configuration file could not be read: the old one is in force.
-    ReloadFailed,
     /// A record killed the process again and again, and became a dead letter.
     Poison,
 }
@@ -83,7 +81,6 @@ impl Cause {
             Self::ProviderAway => "provider_away",
             Self::TimersHeld(_) => "timers_held",
             Self::RequestsPaused(_) => "requests_paused",
-            Self::ReloadFailed => "reload_failed",
             Self::Poison => "poison",
         }
     }
@@ -103,7 +100,7 @@ impl Cause {
             | Self::PartitionsWithoutOwner
             | Self::Disk(_)
             | Self::KeysAway(_) => true,
-            Self::RegistryAway | Self::ProviderAway | Self::TimersHeld(_) | Self::RequestsPaused(_) | Self::ReloadFailed | Self::Poison => false,
+            Self::RegistryAway | Self::ProviderAway | Self::TimersHeld(_) | Self::RequestsPaused(_) | Self::Poison => false,
         }
     }
 
@@ -127,7 +124,6 @@ impl Cause {
             | Self::PartitionsWithoutOwner
             | Self::RegistryAway
             | Self::ProviderAway
-            | Self::ReloadFailed
             | Self::Poison => None,
         }
     }
