@@ -142,7 +142,7 @@ pub enum Again {
     Pair,
 }
 
-/// What one answer or failed receipt says about the provider, for the dispatcher's circuit breakers.
+/// What one answer says about the provider, for the dispatcher's circuit breakers. A failed receipt comes to the gateway and feeds none: it only ends its step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Breaker {
     /// Nothing: it is about the customer, or all is well.
@@ -176,7 +176,7 @@ pub enum Scope {
 pub enum Attention {
     /// Nobody.
     None,
-    /// Our own fault: a request that should never have been made. Counted, alarmed, worth a dead letter.
+    /// Our own fault: a request that should never have been made. Counted and alarmed.
     Fault,
     /// A person must act: token, account, template, number.
     Page,

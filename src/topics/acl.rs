@@ -56,7 +56,7 @@ fn read_by(role: Role, prefix: &str, inputs: &[String]) -> Vec<String> {
 fn written_by(role: Role, prefix: &str) -> Vec<String> {
     let names: Vec<String> = match role {
         Role::Engine => names::traffic().chain([names::RECEIPTS, names::STATUS, names::STATE, names::DEAD_LETTERS].map(String::from)).collect(),
-        Role::Dispatcher => [names::DISPATCH_JOURNAL, names::RECEIPTS, names::DEAD_LETTERS].map(String::from).into(),
+        Role::Dispatcher => [names::DISPATCH_JOURNAL, names::RECEIPTS].map(String::from).into(),
         Role::Gateway => [names::RECEIPTS, names::DEAD_LETTERS].map(String::from).into(),
     };
     names.into_iter().map(|name| format!("{prefix}{name}")).collect()
