@@ -134,6 +134,11 @@ impl<K: Ord> Breakers<K> {
     pub fn of(&mut self, key: K) -> &mut Breaker {
         self.all.entry(key).or_insert_with(|| Breaker::new(self.limits))
     }
+
+    /// The names of those that are open or half-open.
+    pub fn open(&self) -> impl Iterator<Item = &K> {
+        self.all.iter().filter(|(_, breaker)| breaker.open()).map(|(name, _)| name)
+    }
 }
 
 #[cfg(test)]

@@ -172,6 +172,19 @@ impl Caller {
         breakers.of((channel, Some(template.to_owned()))).allows(now) && breakers.of((channel, None)).allows(now)
     }
 
+    /// The breaker of this dispatch's template opened or closed. Told while all are locked, so that the last word is the newest.
+    fn tell_template(&self, dispatch: &Dispatch, open: bool, breakers: &Breakers<BreakerKey>) {
+        let (channel, template) = (dispatch.channel, &*dispatch.template);
+        if open {
+            tracing::warn!(channel = channel.word(), template, "The breaker of a template opened: its messages go on to the next step.");
+        } else {
+            tracing::info!(channel = channel.word(), template, "The breaker of a template closed.");
+        }
+        observe::template_breaker(channel, template, open);
+        let away: Vec<String> = breakers.open().filter_map(|(channel, name)| name.as_ref().map(|name| format!("{name} ({})", channel.word()))).collect();
+        self.health.set(Cause::TemplateAway, (!away.is_empty()).then(|| format!("The breaker is open for these templates: {}.", away.join(", "))));
+    }
+
     fn learn(&self, line: &Line, dispatch: &Dispatch, answer: &Answer) {
         let now = crate::clock::now();
         let key = |scope| match scope {
@@ -179,6 +192,7 @@ impl Caller {
             Scope::Number | Scope::Account | Scope::App => (dispatch.channel, None),
         };
         let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        let template_open = breakers.of(key(Scope::Template)).open();
         match answer.breaker {
             Breaker::Ignore => {
                 breakers.of(key(Scope::Template)).succeeded(now);
@@ -188,6 +202,9 @@ impl Caller {
             Breaker::Open { scope, pause } => breakers.of(key(scope)).trip(now, pause),
         }
         let open = breakers.of(key(Scope::App)).open();
+        if breakers.of(key(Scope::Template)).open() != template_open {
+            self.tell_template(dispatch, !template_open, &breakers);
+        }
         drop(breakers);
         if line.open.swap(open, Ordering::AcqRel) != open {
             tracing::info!(provider = line.provider.name, open, "The breaker of a provider opened or closed.");

@@ -53,6 +53,11 @@ static BREAKER_OPEN: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     register(IntGaugeVec::new(opts, &["provider"]))
 });
 
+static TEMPLATE_BREAKER_OPEN: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    let opts = Opts::new("recado_template_breaker_open", "1 while the breaker of a template is open: its attempts on this channel end unavailable at once.");
+    register(IntGaugeVec::new(opts, &["channel", "template"]))
+});
+
 static READ_BACK: LazyLock<Histogram> = LazyLock::new(|| {
     let opts = HistogramOpts::new("recado_journal_read_back_seconds", "From writing an entry of the dispatch journal to reading it back.");
     register(Histogram::with_opts(opts.buckets(vec![0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0])))
@@ -124,6 +129,11 @@ pub fn attention(channel: Channel, kind: &'static str) {
 /// A provider's breaker opened or closed. `provider`: its name in the configuration.
 pub fn breaker(provider: &str, open: bool) {
     BREAKER_OPEN.with_label_values(&[provider]).set(i64::from(open));
+}
+
+/// The breaker of one template on one channel opened or closed. `template`: its name in the catalogue.
+pub fn template_breaker(channel: Channel, template: &str, open: bool) {
+    TEMPLATE_BREAKER_OPEN.with_label_values(&[channel.word(), template]).set(i64::from(open));
 }
 
 /// An own entry of the journal was read back.

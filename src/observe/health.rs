@@ -40,6 +40,8 @@ pub enum Cause {
     RegistryAway,
     /// A provider's breaker is open.
     ProviderAway,
+    /// A template's breaker is open: its provider paused or disabled it, or refuses what is sent with it.
+    TemplateAway,
     /// Due timers are held: the gateway or a dispatcher is silent, or the storm guard holds them.
     TimersHeld(u16),
     /// Requests wait on the inputs, since too many attempts are open.
@@ -79,6 +81,7 @@ impl Cause {
             Self::KeysAway(_) => "keys_away",
             Self::RegistryAway => "registry_away",
             Self::ProviderAway => "provider_away",
+            Self::TemplateAway => "template_away",
             Self::TimersHeld(_) => "timers_held",
             Self::RequestsPaused(_) => "requests_paused",
             Self::Poison => "poison",
@@ -100,7 +103,7 @@ impl Cause {
             | Self::PartitionsWithoutOwner
             | Self::Disk(_)
             | Self::KeysAway(_) => true,
-            Self::RegistryAway | Self::ProviderAway | Self::TimersHeld(_) | Self::RequestsPaused(_) | Self::Poison => false,
+            Self::RegistryAway | Self::ProviderAway | Self::TemplateAway | Self::TimersHeld(_) | Self::RequestsPaused(_) | Self::Poison => false,
         }
     }
 
@@ -124,6 +127,7 @@ impl Cause {
             | Self::PartitionsWithoutOwner
             | Self::RegistryAway
             | Self::ProviderAway
+            | Self::TemplateAway
             | Self::Poison => None,
         }
     }

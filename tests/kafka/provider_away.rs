@@ -6,7 +6,7 @@ use crate::rig::statuses;
 use crate::stories::{assert_all_delivered_once, ends, stories, words};
 use crate::support::{self, Reader, Writer};
 use recado::delivery::{Channel, Reason, StatusWord};
-use recado::simulator::{self, SendLog};
+use recado::simulator::{self, Answer, Behaviour, Phone, SendLog};
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -68,6 +68,30 @@ async fn a_provider_that_refuses_connections_is_passed_over_at_once_and_used_aga
     }));
     assert_all_delivered_once(&stories(&told.read), &calls);
     assert_eq!(calls.len(), count, "one message each: {:?}", statuses(&told.read).len());
+}
+
+/// Meta's number for a template that it has paused.
+const PAUSED: u32 = 132_015;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_that_meta_paused_is_told_by_name_for_as_long_as_its_messages_go_another_way() {
+    let mut settings = simulator::Settings::default();
+    let paused = Behaviour { answer: Answer::Error { code: PAUSED, status: None, retry_after_secs: None }, ..Behaviour::default() };
+    settings.script.phones.insert("5511987654321".into(), Phone { whatsapp: paused, ..Phone::named("quick", "quick", "quick").unwrap() });
+    let stage = Stage::with("paused", 2, settings, More::default()).await;
+    let mut instance = stage.start(&stage.config("a", stage.gateway_port, ""), "engine,dispatcher,gateway");
+    instance.ready().await;
+    let writer = Writer::new();
+    writer.send(&stage.input("pix.transactions"), 0, b"customer-1", &bank::pix_received("e-1", "customer-1", "+5511987654321"));
+    writer.flush();
+    let mut told = stage.statuses();
+    told.until("the SMS", ends(1));
+    let said = instance.says("/readyz", "the template", |status, text| status == 200 && text.contains("template_away")).await;
+    assert!(said.contains("pix_recebido (whatsapp)") && !said.contains("provider_away"), "{said}");
+    assert_eq!(instance.metric("recado_template_breaker_open{channel=\"whatsapp\",template=\"pix_recebido\"}").await.to_string(), "1");
+    let log = fs::read_to_string(&instance.log).unwrap();
+    assert!(log.lines().any(|line| line.contains("WARN") && line.contains("\"template\":\"pix_recebido\"")), "{log}");
+    instance.stop();
 }
 
 /// An instance whose Meta is at this port.
