@@ -79,6 +79,9 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["test.mock*", "builtin.features", "api.version*", "broker.version.fallback", "topic.blacklist"], "It is of no use outside librdkafka's own tests."),
 ];
 
+/// librdkafka's two names for one property.
+const MECHANISM_NAMES: [&str; 2] = ["sasl.mechanism", "sasl.mechanisms"];
+
 impl Kafka {
     pub(super) fn check(&self, mode: Mode, found: &mut Found<'_>) {
         if self.bootstrap.split(',').any(|address| address.trim().rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())) {
@@ -97,7 +100,11 @@ impl Kafka {
         if protocol.starts_with("sasl") && property("sasl.mechanism").is_empty() && property("sasl.mechanisms").is_empty() {
             found.refuse("kafka.properties.sasl.mechanism", "It is missing: `SCRAM-SHA-512` is a good one.");
         }
-        if property("sasl.mechanism").starts_with("SCRAM") || property("sasl.mechanisms").starts_with("SCRAM") {
+        let mechanisms = MECHANISM_NAMES.map(|name| (name, property(name), property(name).to_uppercase()));
+        for (name, written, word) in &mechanisms {
+            found.demand(*written == *word, &format!("kafka.properties.{name}"), "Write it in capitals: librdkafka knows no other spelling.");
+        }
+        if mechanisms.iter().any(|(_, _, word)| word.starts_with("SCRAM")) {
             found.demand(!property("sasl.username").is_empty(), "kafka.properties.sasl.username", "SCRAM needs the user's name.");
             found.demand(self.security.sasl_password_file.is_named(), "kafka.security.sasl_password_file", "SCRAM needs a file with the user's password.");
         }
@@ -120,13 +127,15 @@ impl Kafka {
                 "It must be `sasl_ssl`, or `ssl` with a client certificate: the way to Kafka is encrypted outside development.",
             ),
         }
-        if property("enable.ssl.certificate.verification") == "false" {
-            found.refuse("kafka.properties.enable.ssl.certificate.verification", "The broker's certificate is always checked outside development.");
+        // What is left out is safe. What is there must be the one safe word: librdkafka ignores case and takes other spellings of the weak ones.
+        for (name, safe, sentence) in [
+            ("enable.ssl.certificate.verification", "true", "It must be `true`: the broker's certificate is always checked outside development."),
+            ("ssl.endpoint.identification.algorithm", "https", "It must be `https`: the broker's name is always checked outside development."),
+        ] {
+            let fits = self.properties.get(name).is_none_or(|value| value.eq_ignore_ascii_case(safe));
+            found.demand(fits, &format!("kafka.properties.{name}"), sentence);
         }
-        if property("ssl.endpoint.identification.algorithm") == "none" {
-            found.refuse("kafka.properties.ssl.endpoint.identification.algorithm", "The broker's name is always checked outside development.");
-        }
-        if ["sasl.mechanism", "sasl.mechanisms"].iter().any(|name| property(name) == "PLAIN") {
+        if MECHANISM_NAMES.iter().any(|name| property(name).eq_ignore_ascii_case("PLAIN")) {
             found.warn("kafka.properties.sasl.mechanism", "PLAIN hands the password to the broker; SCRAM-SHA-512 does not.");
         }
     }

@@ -180,6 +180,38 @@ fn weak_settings_are_refused_outside_development() {
 }
 
 #[test]
+fn a_client_that_would_believe_any_broker_is_refused_however_it_is_written() {
+    let said = |name: &str, value: &str| {
+        let folder = Folder::new(&MANUAL.replacen("\"sasl.username\"", &format!("\"{name}\" = \"{value}\"\n\"sasl.username\""), 1));
+        let faults = folder.load(&[]).map_or_else(|faults| faults, |config| config.warnings);
+        let key = format!("kafka.properties.{name}");
+        faults.into_iter().find(|fault| fault.key == key).map(|fault| fault.severity)
+    };
+    for value in ["false", "False", "FALSE", "f", "F", "0", "n", "no", ""] {
+        assert_eq!(said("enable.ssl.certificate.verification", value), Some(Severity::Refuse), "{value}");
+    }
+    for value in ["none", "None", "NONE", "n", "no", ""] {
+        assert_eq!(said("ssl.endpoint.identification.algorithm", value), Some(Severity::Refuse), "{value}");
+    }
+    for value in ["true", "True"] {
+        assert_eq!(said("enable.ssl.certificate.verification", value), None, "{value}");
+    }
+    for value in ["https", "HTTPS"] {
+        assert_eq!(said("ssl.endpoint.identification.algorithm", value), None, "{value}");
+    }
+    let mechanism = |value: &str| {
+        let faults =
+            Folder::new(&MANUAL.replace("\"SCRAM-SHA-512\"", &format!("\"{value}\""))).load(&[]).map_or_else(|faults| faults, |config| config.warnings);
+        faults.into_iter().map(|fault| (fault.key, fault.severity)).collect::<Vec<_>>()
+    };
+    let key = "kafka.properties.sasl.mechanism".to_owned();
+    assert_eq!(mechanism("PLAIN"), [(key.clone(), Severity::Warn)]);
+    for value in ["plain", "Plain", "scram-sha-512"] {
+        assert!(mechanism(value).contains(&(key.clone(), Severity::Refuse)), "{value}");
+    }
+}
+
+#[test]
 fn a_breaker_that_could_not_work_is_refused() {
     for (from, to, key) in [
         ("breaker_window = \"10s\"", "breaker_window = \"1500ms\"", "dispatcher.breaker_window"),
