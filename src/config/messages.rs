@@ -9,6 +9,7 @@ use crate::delivery::Channel;
 use crate::event::input::{self, Inputs, TemplateFacts};
 use crate::privacy::Class;
 use crate::template::{self, Catalogue, Masking};
+use crate::topics;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -30,12 +31,14 @@ type Files = Vec<(String, String)>;
 impl Messages {
     /// Reads what lies in `folder`. A schema that a route names is looked for there, and else in the folder above it.
     ///
-    /// Returns the faults that only warn, too. Errors: all faults, warnings among them, in the order of files and keys.
-    pub fn read(folder: &Path, settings: input::Settings) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
+    /// `prefix`: that of our own topics, which no input may read. Returns the faults that only warn, too. Errors: all faults, warnings among them, in the order
+    /// of files and keys.
+    pub fn read(folder: &Path, prefix: &str, settings: input::Settings) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
         let mut faults = Vec::new();
         let routes = texts(folder, "routes", &mut faults);
         let templates = texts(folder, "templates", &mut faults);
         let catalogue = catalogue(folder, &templates, &mut faults);
+        own_topics(&routes, prefix, &mut faults);
         let schemas = schemas(folder, &routes, &mut faults);
         // Where the templates could not be read, the routes are judged as if each had the template that it names: its fault was told already.
         let facts = catalogue.as_ref().map_or_else(|| named(&routes), facts);
@@ -108,6 +111,19 @@ fn schemas(folder: &Path, routes: &Files, faults: &mut Vec<Fault>) -> BTreeMap<S
         }
     }
     found
+}
+
+/// An input that reads what we write would answer itself for ever: dead letters of dead letters.
+fn own_topics(routes: &Files, prefix: &str, faults: &mut Vec<Fault>) {
+    let ours: BTreeSet<_> = topics::all(prefix).into_iter().map(|topic| topic.name).collect();
+    for (file, table) in routes.iter().filter_map(|(file, text)| Some((file, text.parse::<toml::Table>().ok()?))) {
+        let Some(input) = table.get("input") else { continue };
+        for (key, topic) in [("input.topic", input.get("topic")), ("input.cancel.topic", input.get("cancel").and_then(|cancel| cancel.get("topic")))] {
+            if topic.and_then(toml::Value::as_str).is_some_and(|topic| ours.contains(topic)) {
+                faults.push(Fault::refuse(file, key, "This topic is Recado's own: reading what it writes, it would go on for ever."));
+            }
+        }
+    }
 }
 
 fn facts(catalogue: &Catalogue) -> BTreeMap<String, TemplateFacts> {

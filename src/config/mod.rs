@@ -141,7 +141,7 @@ impl Config {
         // Where the settings cannot be read, the routes are judged under the defaults.
         let defaults = Self { folder: folder_of(&file_of(path)), ..Self::default() };
         let config = loaded.as_ref().unwrap_or(&defaults);
-        let read = Messages::read(&config.folder, config.input_settings());
+        let read = Messages::read(&config.folder, &config.prefix, config.input_settings());
         match (loaded, read) {
             (Ok(mut config), Ok((messages, warnings))) => {
                 config.warnings.extend(warnings);

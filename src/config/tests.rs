@@ -342,3 +342,19 @@ fn a_channel_without_a_provider_is_refused() {
     let refused: Vec<_> = faults.iter().filter(|fault| fault.severity == Severity::Refuse).collect();
     assert!(!refused.is_empty() && refused.iter().all(|fault| fault.sentence.contains("no entry of [providers] carries")), "{faults:#?}");
 }
+
+#[test]
+fn an_input_never_reads_a_topic_of_our_own() {
+    for topic in crate::topics::all("recado.") {
+        let folder = shipped();
+        change(&folder, "routes/pix.toml", "topic = \"pix.transactions\"", &format!("topic = \"{}\"", topic.name));
+        change(&folder, "routes/codes.toml", "topic = \"auth.codes-used\"", &format!("topic = \"{}\"", topic.name));
+        let Err(faults) = Config::load_all(folder.0.path()) else { panic!("{} is read", topic.name) };
+        for (file, key) in [("routes/pix.toml", "input.topic"), ("routes/codes.toml", "input.cancel.topic")] {
+            assert!(faults.iter().any(|fault| fault.file == file && fault.key == key && fault.sentence.contains("own")), "{}: {faults:#?}", topic.name);
+        }
+    }
+    let folder = shipped();
+    change(&folder, "routes/pix.toml", "topic = \"pix.transactions\"", "topic = \"recado.in.pix\"");
+    assert!(Config::load_all(folder.0.path()).is_ok(), "a name below the prefix is the bank's to use");
+}

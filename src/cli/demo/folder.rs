@@ -115,7 +115,7 @@ impl Folder {
             anyhow::anyhow!("the demo's own configuration is refused: {}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         };
         let config = Config::load_with(&self.path, []).map_err(refused)?;
-        let (messages, _) = Messages::read(&config.folder, config.input_settings()).map_err(refused)?;
+        let (messages, _) = Messages::read(&config.folder, &config.prefix, config.input_settings()).map_err(refused)?;
         Ok((config, messages))
     }
 }
