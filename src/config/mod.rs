@@ -23,7 +23,7 @@ pub use size::Size;
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// The settings of one instance, checked. What a field means to an operator stands in `config/recado.toml`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -63,7 +63,7 @@ pub struct Config {
     /// The file that was read.
     #[serde(skip)]
     pub file: PathBuf,
-    /// The folder in which it lies: `routes/`, `templates/` and `masking.toml` are beside it, and relative paths in it start here.
+    /// The folder in which it lies, absolute: `routes/`, `templates/` and `masking.toml` are beside it, and relative paths in it start here.
     #[serde(skip)]
     pub folder: PathBuf,
     /// What is told but keeps nothing from starting.
@@ -252,8 +252,12 @@ fn file_of(path: &Path) -> PathBuf {
     if path.is_dir() { path.join("recado.toml") } else { path.to_path_buf() }
 }
 
+/// The folder in which `file` lies, absolute: schemas are looked for in the folder above it, and above `.` there is none.
 fn folder_of(file: &Path) -> PathBuf {
-    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf()
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
+    let folder = file.parent().unwrap_or(Path::new("/")).to_path_buf();
+    // Above `a/b/..` lies nothing that its letters tell. Else a link stays the name by which the operator knows the folder.
+    if folder.components().any(|part| part == Component::ParentDir) { folder.canonicalize().unwrap_or(folder) } else { folder }
 }
 
 #[cfg(test)]

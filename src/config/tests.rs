@@ -358,3 +358,13 @@ fn an_input_never_reads_a_topic_of_our_own() {
     change(&folder, "routes/pix.toml", "topic = \"pix.transactions\"", "topic = \"recado.in.pix\"");
     assert!(Config::load_all(folder.0.path()).is_ok(), "a name below the prefix is the bank's to use");
 }
+
+#[test]
+fn the_folder_is_found_from_inside_it_too() {
+    let here = std::path::absolute(".").unwrap();
+    for path in [".", "./", "recado.toml", "./recado.toml", "config/..", "config/../recado.toml"] {
+        assert_eq!(folder_of(&file_of(Path::new(path))), here, "{path}");
+    }
+    assert_eq!(folder_of(&file_of(Path::new("config"))), here.join("config"));
+    assert_eq!(folder_of(&file_of(Path::new("/etc/recado/recado.toml"))), Path::new("/etc/recado"));
+}
