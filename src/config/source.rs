@@ -14,6 +14,9 @@ use std::path::Path;
 const PREFIX: &str = "RECADO_";
 /// Variables with our prefix that are no settings: those of the Makefile.
 const NOT_SETTINGS: [&str; 2] = ["RECADO_CACHE", "RECADO_CONFORMANCE"];
+/// What Kubernetes tells every pod about a service called `recado` or `recado-…` (service links), after our prefix. A setting below a section has `__` in its
+/// name, and none at the top is called so.
+const SERVICE_LINK: &str = "^([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$";
 /// More faults than anybody reads; a bound for the loop that finds them.
 const FAULTS_MAX: usize = 200;
 
@@ -117,11 +120,15 @@ impl Variables {
 
     fn new(variables: impl IntoIterator<Item = (String, String)>) -> Self {
         let mut dict = Dict::new();
+        let service_link = regex_lite::Regex::new(SERVICE_LINK).expect("the expression is a constant");
         for (name, value) in variables {
             if NOT_SETTINGS.contains(&name.as_str()) {
                 continue;
             }
             let Some(key) = name.strip_prefix(PREFIX).filter(|key| !key.is_empty()) else { continue };
+            if !key.contains("__") && service_link.is_match(key) {
+                continue;
+            }
             let key = key.to_lowercase();
             let path: Vec<&str> = key.split("__").collect();
             insert(&mut dict, &path, value.parse().expect("figment reads any text as a value"));

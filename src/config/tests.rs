@@ -134,6 +134,34 @@ fn the_environment_goes_above_the_file() {
 }
 
 #[test]
+fn what_kubernetes_says_about_services_is_no_setting() {
+    let links = [
+        "RECADO_SERVICE_HOST",
+        "RECADO_SERVICE_PORT",
+        "RECADO_SERVICE_PORT_HTTP",
+        "RECADO_PORT",
+        "RECADO_PORT_8080_TCP",
+        "RECADO_PORT_8080_TCP_PROTO",
+        "RECADO_PORT_8080_TCP_PORT",
+        "RECADO_PORT_8080_TCP_ADDR",
+        "RECADO_GATEWAY_SERVICE_HOST",
+        "RECADO_GATEWAY_PORT_9464_TCP",
+    ];
+    let folder = Folder::new(MANUAL);
+    assert_eq!(folder.load(&links.map(|name| (name, "10.0.0.1"))).unwrap().warnings, []);
+    for (name, key) in [
+        ("RECADO_INSTANSE", "instanse"),
+        ("RECADO_GATEWAY_LISTEN", "gateway_listen"),
+        ("RECADO_PORT_8080", "port_8080"),
+        ("RECADO_ENGINE__THREATS", "engine.threats"),
+        ("RECADO_ENGINE__PORT", "engine.port"),
+    ] {
+        let faults = folder.load(&[(name, "1")]).expect_err(name);
+        assert_eq!(faults.iter().map(|fault| (fault.file.as_str(), fault.key.as_str())).collect::<Vec<_>>(), [("environment", key)]);
+    }
+}
+
+#[test]
 fn weak_settings_are_refused_outside_development() {
     for (from, to, key) in [
         ("replication_factor = 3", "replication_factor = 2", "topics.replication_factor"),
