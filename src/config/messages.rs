@@ -81,8 +81,12 @@ fn texts(folder: &Path, name: &str, faults: &mut Vec<Fault>) -> Files {
             return Files::new();
         }
     };
-    let mut names: Vec<_> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).filter(|file| file.ends_with(".toml")).collect();
+    let mut names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned())).collect();
+    // Kubernetes keeps its own, `..data` among them, beside the files that it mounts; editors too.
+    names.retain(|file| !file.starts_with('.'));
     names.sort();
+    let (names, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|file| file.ends_with(".toml"));
+    faults.extend(others.into_iter().map(|file| Fault::warn(format!("{name}/{file}"), "", "It is not read: a file's name must end in `.toml`.")));
     if names.is_empty() {
         faults.push(Fault::refuse(name, "", "The folder holds no .toml file."));
     }
@@ -90,7 +94,16 @@ fn texts(folder: &Path, name: &str, faults: &mut Vec<Fault>) -> Files {
 }
 
 fn text(folder: &Path, file: &str, faults: &mut Vec<Fault>) -> Option<String> {
-    fs::read_to_string(folder.join(file)).map_err(|error| faults.push(Fault::refuse(file, "", format!("The file cannot be read ({}).", error.kind())))).ok()
+    read(&folder.join(file)).map_err(|why| faults.push(Fault::refuse(file, "", format!("The file cannot be read ({why}).")))).ok()
+}
+
+/// The text of a regular file, or of a link to one: a pipe would keep us waiting for ever.
+fn read(path: &Path) -> Result<String, String> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() => Err("it is no regular file".into()),
+        Ok(_) => fs::read_to_string(path).map_err(|error| error.kind().to_string()),
+        Err(error) => Err(error.kind().to_string()),
+    }
 }
 
 fn catalogue(folder: &Path, templates: &Files, faults: &mut Vec<Fault>) -> Option<Catalogue> {
@@ -103,9 +116,9 @@ fn schemas(folder: &Path, routes: &Files, faults: &mut Vec<Fault>) -> BTreeMap<S
     let mut found = BTreeMap::new();
     for name in Inputs::schema_files(routes) {
         let path = [Some(folder), folder.parent()].into_iter().flatten().map(|start| start.join(&name)).find(|path| path.exists());
-        match path.map(fs::read_to_string) {
+        match path.map(|path| read(&path)) {
             Some(Ok(text)) => drop(found.insert(name, text)),
-            Some(Err(error)) => faults.push(Fault::refuse(&name, "", format!("The schema cannot be read ({}).", error.kind()))),
+            Some(Err(why)) => faults.push(Fault::refuse(&name, "", format!("The schema cannot be read ({why})."))),
             // The route that names it says so.
             None => {}
         }

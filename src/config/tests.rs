@@ -396,3 +396,22 @@ fn the_folder_is_found_from_inside_it_too() {
     assert_eq!(folder_of(&file_of(Path::new("config"))), here.join("config"));
     assert_eq!(folder_of(&file_of(Path::new("/etc/recado/recado.toml"))), Path::new("/etc/recado"));
 }
+
+#[test]
+fn only_regular_files_are_read_and_other_names_are_told() {
+    let folder = shipped();
+    for name in ["routes/purchases.TOML", "templates/pix.toml.bak"] {
+        fs::write(folder.0.path().join(name), "").unwrap();
+    }
+    fs::create_dir(folder.0.path().join("routes/..data")).unwrap();
+    let (config, _) = Config::load_all(folder.0.path()).unwrap();
+    let told: Vec<_> = config.warnings.iter().filter(|fault| fault.sentence.contains("not read")).map(|fault| fault.file.as_str()).collect();
+    assert_eq!(told, ["routes/purchases.TOML", "templates/pix.toml.bak"]);
+
+    assert!(std::process::Command::new("mkfifo").arg(folder.0.path().join("routes/pipe.toml")).status().unwrap().success());
+    let path = folder.0.path().to_path_buf();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || tell.send(Config::load_all(&path).err()));
+    let faults = told.recv_timeout(std::time::Duration::from_secs(20)).expect("nobody waits for what may come out of a pipe").unwrap();
+    assert!(faults.iter().any(|fault| fault.file == "routes/pipe.toml" && fault.sentence.contains("no regular file")), "{faults:#?}");
+}
