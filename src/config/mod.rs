@@ -114,10 +114,14 @@ impl Config {
         config.folder = folder_of(&file);
         config.file = file;
         config.resolve();
-        let mut found = rules::Found::new(&source);
-        config.check(&mut found);
         // A value that could not be read was taken out: that the default in its place breaks a rule is no news.
         let unread: BTreeSet<String> = faults.iter().map(|fault| fault.key.clone()).collect();
+        if unread.contains("mode") {
+            // Nothing starts on it, and whose rules count is not known: only those of both are told.
+            config.mode = Mode::Development;
+        }
+        let mut found = rules::Found::new(&source);
+        config.check(&mut found);
         faults.extend(found.into_faults().into_iter().filter(|fault| !unread.contains(&fault.key)));
         faults.sort();
         faults.dedup();

@@ -88,11 +88,36 @@ fn sentence(kind: &Kind) -> String {
     match kind {
         Kind::UnknownField(_, known) => format!("There is no such option here; those that exist are: {}.", known.join(", ")),
         Kind::UnknownVariant(_, known) => format!("It must be one of: {}.", known.join(", ")),
-        Kind::InvalidType(_, wanted) | Kind::InvalidValue(_, wanted) | Kind::InvalidLength(_, wanted) => format!("It must be {wanted}."),
+        Kind::InvalidType(_, wanted) | Kind::InvalidValue(_, wanted) | Kind::InvalidLength(_, wanted) => format!("It must be {}.", plain(wanted)),
         Kind::ISizeOutOfRange(_) | Kind::USizeOutOfRange(_) => "The number is out of range.".into(),
         Kind::MissingField(name) => format!("`{name}` is missing."),
         Kind::DuplicateField(name) => format!("`{name}` stands here twice."),
         Kind::Message(_) | Kind::Unsupported(_) | Kind::UnsupportedKey(..) => "The value has the wrong form.".into(),
+    }
+}
+
+/// What a type of ours is to an operator. Our own types speak for themselves.
+fn plain(wanted: &str) -> String {
+    let whole = |least: &str, most: &str| format!("a whole number from {least} to {most}");
+    match wanted {
+        "u8" => whole("0", &u8::MAX.to_string()),
+        "u16" => whole("0", &u16::MAX.to_string()),
+        "u32" => whole("0", &u32::MAX.to_string()),
+        "u64" | "usize" => "a whole number, 0 or more".into(),
+        "i8" => whole(&i8::MIN.to_string(), &i8::MAX.to_string()),
+        "i16" => whole(&i16::MIN.to_string(), &i16::MAX.to_string()),
+        "i32" => whole(&i32::MIN.to_string(), &i32::MAX.to_string()),
+        "i64" | "isize" => "a whole number".into(),
+        "f32" | "f64" => "a number".into(),
+        "a string" | "string" | "str" | "path string" => "text in quotes".into(),
+        "a boolean" | "bool" => "`true` or `false`".into(),
+        "a sequence" => "a list".into(),
+        "a map" => "a table".into(),
+        "a duration" => "a span of time such as \"30s\"".into(),
+        "socket address" => "an address with a port, such as \"127.0.0.1:8080\"".into(),
+        _ if wanted.starts_with("struct ") => "a table".into(),
+        _ if wanted.starts_with("enum ") || wanted.contains("variant") => "one of the words that the manual names".into(),
+        _ => wanted.into(),
     }
 }
 

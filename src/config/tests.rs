@@ -103,7 +103,7 @@ fn all_faults_are_told_at_once_with_file_and_key() {
         .replace("\nthreads = 1\n", "\nthreads = \"many\"\nthreats = 1\n")
         .replace("commit_interval = \"100ms\"", "commit_interval = \"fast\"")
         .replace("mode = \"production\"", "mode = \"hopeful\"")
-        .replace("replication_factor = 3", "replication_factor = 1")
+        .replace("replication_factor = 3", "replication_factor = 0")
         .replace("batch_bytes_max = \"4MiB\"", "batch_bytes_max = 4000000");
     let faults = Folder::new(&text).load(&[("RECADO_GATEWAY__LISTEN", "nowhere")]).unwrap_err();
     let told: Vec<_> = faults.iter().map(|fault| (fault.file.as_str(), fault.key.as_str())).collect();
@@ -122,6 +122,32 @@ fn all_faults_are_told_at_once_with_file_and_key() {
     assert!(faults.iter().all(|fault| fault.sentence.ends_with('.')), "one sentence each: {faults:#?}");
     let said = faults.iter().map(ToString::to_string).collect::<String>();
     assert!(!said.contains("many") && !said.contains("hopeful") && !said.contains("nowhere"), "values are never quoted: {said}");
+}
+
+#[test]
+fn what_a_value_must_be_is_said_in_words_that_an_operator_knows() {
+    for (from, to, words) in [
+        ("min_insync_replicas = 2", "min_insync_replicas = \"two\"", "It must be a whole number from 0 to 65535."),
+        ("\nthreads = 1\n", "\nthreads = \"one\"\n", "It must be a whole number from 0 to 65535."),
+        ("storm_guard = true", "storm_guard = \"yes\"", "`true` or `false`"),
+        ("instance = \"recado-0\"", "instance = 0", "text in quotes"),
+        ("call_timeout = \"4s\"", "call_timeout = 3", "a span of time such as \"30s\""),
+    ] {
+        assert!(MANUAL.contains(from), "{from} is not in the file");
+        let faults = Folder::new(&MANUAL.replacen(from, to, 1)).faults();
+        assert!(faults.iter().any(|fault| fault.sentence.contains(words)), "{to}: {faults:#?}");
+    }
+    let faults = Folder::new("mode = \"development\"\nkafka = 3\n").faults();
+    assert!(faults.iter().any(|fault| fault.key == "kafka" && fault.sentence == "It must be a table."), "{faults:#?}");
+    for wanted in ["u8", "u16", "i32", "usize", "struct Kafka", "enum Mode"] {
+        assert!(!faults.iter().any(|fault| fault.sentence.contains(wanted)), "{faults:#?}");
+    }
+}
+
+#[test]
+fn the_rules_of_production_wait_for_a_mode_that_can_be_read() {
+    let faults = Folder::new(&DEVELOPMENT.replacen("mode = \"development\"", "mode = \"developement\"", 1)).faults();
+    assert_eq!(faults.iter().map(|fault| fault.key.as_str()).collect::<Vec<_>>(), ["mode"], "{faults:#?}");
 }
 
 #[test]
