@@ -108,8 +108,13 @@ fn read(path: &Path) -> Result<String, String> {
 
 fn catalogue(folder: &Path, templates: &Files, faults: &mut Vec<Fault>) -> Option<Catalogue> {
     const FILE: &str = "masking.toml";
-    let masking = Masking::parse(FILE, &text(folder, FILE, faults)?).map_err(|found| faults.extend(found)).ok()?;
-    Catalogue::compile(templates, masking).map_err(|found| faults.extend(found)).ok()
+    const STAND_IN: &str = "[bank]\nname = \"Banco\"\ncontact = \"0000\"\n";
+    let masking = text(folder, FILE, faults).and_then(|text| Masking::parse(FILE, &text).map_err(|found| faults.extend(found)).ok());
+    let readable = masking.is_some();
+    // A fault of the masking hides none of the templates: they are judged under another, which is not used.
+    let masking = masking.unwrap_or_else(|| Masking::parse(FILE, STAND_IN).expect("it names a bank"));
+    let catalogue = Catalogue::compile(templates, masking).map_err(|found| faults.extend(found)).ok()?;
+    readable.then_some(catalogue)
 }
 
 fn schemas(folder: &Path, routes: &Files, faults: &mut Vec<Fault>) -> BTreeMap<String, String> {

@@ -380,7 +380,7 @@ fn faults_of_all_files_are_told_in_one_run() {
     fs::write(folder.0.path().join("templates/fatura.toml"), "name = \n").unwrap();
     fs::remove_file(folder.0.path().join("masking.toml")).unwrap();
     let Err(faults) = Config::load_all(folder.0.path()) else { panic!("there are faults") };
-    for file in ["recado.toml", "routes/codes.toml", "routes/pix.toml", "masking.toml"] {
+    for file in ["recado.toml", "routes/codes.toml", "routes/pix.toml", "masking.toml", "templates/fatura.toml"] {
         assert!(faults.iter().any(|fault| fault.file == file && fault.severity == Severity::Refuse), "{file}: {faults:#?}");
     }
     assert!(!faults.iter().any(|fault| fault.file.starts_with("routes/") && fault.key.ends_with("template")), "no fault follows from another: {faults:#?}");

@@ -5,7 +5,7 @@
 use super::policy::Masking;
 use super::scan::Contacts;
 use super::text::{Text, engine};
-use crate::config::Fault;
+use crate::config::{Fault, parse};
 use crate::delivery::Channel;
 use minijinja::Environment;
 use serde::Deserialize;
@@ -193,18 +193,18 @@ struct Compiling {
 
 impl Compiling {
     fn file(&mut self, file: &str, text: &str) {
-        let parsed: File = match toml::from_str(text) {
+        let parsed: File = match parse(file, text) {
             Ok(parsed) => parsed,
-            Err(error) => return self.fault(file, "", format!("This is not the shape of a template: {}.", error.message())),
+            Err(bad) => return self.faults.extend(bad),
         };
         if !is_name(&parsed.name) {
-            return self.fault(file, "name", "A name has small letters, digits and `_` only.".to_owned());
+            self.fault(file, "name", "A name has small letters, digits and `_` only.".to_owned());
         }
         if self.templates.contains_key(&parsed.name) {
-            return self.fault(file, "name", format!("There is another template `{}`.", parsed.name));
+            self.fault(file, "name", format!("There is another template `{}`.", parsed.name));
         }
         if parsed.whatsapp.is_none() && parsed.sms.is_none() && parsed.voice.is_none() {
-            return self.fault(file, "", "A template has at least one of [whatsapp], [sms], [voice].".to_owned());
+            self.fault(file, "", "A template has at least one of [whatsapp], [sms], [voice].".to_owned());
         }
         let name = parsed.name;
         let whatsapp = parsed.whatsapp.and_then(|block| self.whatsapp(file, &name, block));
@@ -253,9 +253,10 @@ impl Compiling {
         let mut texts = Vec::new();
         for (index, (parameter, source)) in sources.into_iter().enumerate() {
             let key = parameter.clone().unwrap_or_else(|| (index + 1).to_string());
-            let text = self.text(file, &format!("whatsapp.parameters.{key}"), format!("{name}/whatsapp/{key}"), source)?;
-            texts.push((parameter, text));
+            let text = self.text(file, &format!("whatsapp.parameters.{key}"), format!("{name}/whatsapp/{key}"), source);
+            texts.push(text.map(|text| (parameter, text)));
         }
+        let texts: Vec<_> = texts.into_iter().collect::<Option<_>>()?;
         match body_parts(source, &texts) {
             Ok(parts) => Some(Body { source: source.to_owned(), parts, parameters: texts }),
             Err(sentence) => {
@@ -338,8 +339,19 @@ mod tests {
             "name = \"c\"\n",
             "name = \"d\"\n[sms]\ntext = \"x\"\nfont = \"bold\"\n",
         ]);
-        let expected = [("0.toml", "sms.text"), ("0.toml", "voice.greeting"), ("1.toml", "name"), ("2.toml", "name"), ("3.toml", ""), ("4.toml", "")];
+        let expected = [("0.toml", "sms.text"), ("0.toml", "voice.greeting"), ("1.toml", "name"), ("2.toml", "name"), ("3.toml", ""), ("4.toml", "sms.font")];
         assert_eq!(faults, expected.map(|(file, key)| pair(file, key)));
+    }
+
+    #[test]
+    fn all_values_of_one_template_that_cannot_be_read_are_told_at_once() {
+        let text = "name = \"a\"\n[whatsapp]\nname = 5\ncategory = \"MARKETING\"\nttl = 30\n[voice]\ngreeting = \"x\"\nafter_keypress = \"sing\"\n";
+        let expected = ["whatsapp.category", "whatsapp.language", "whatsapp.name", "whatsapp.ttl", "voice.after_keypress"];
+        let mut found: Vec<_> = keys(&[text]).into_iter().map(|(_, key)| key).collect();
+        found.sort();
+        let mut expected = expected.map(str::to_owned).to_vec();
+        expected.sort();
+        assert_eq!(found, expected);
     }
 
     #[test]
@@ -361,7 +373,7 @@ mod tests {
             ("category = \"UTILITY\"", "whatsapp.body"),
             ("category = \"AUTHENTICATION\"\nbody = \"x\"", "whatsapp.body"),
             ("category = \"AUTHENTICATION\"\nparameters = [\"{{ code }}\"]", "whatsapp.parameters"),
-            ("category = \"MARKETING\"\nbody = \"x\"", ""),
+            ("category = \"MARKETING\"\nbody = \"x\"", "whatsapp.category"),
         ] {
             assert_eq!(keys(&[&whatsapp(wrong)]), [pair("0.toml", key)], "{wrong}");
         }

@@ -8,7 +8,7 @@ use super::file::{CancelFile, ConditionFile, InputFile, NamedRouteFile, RouteFil
 use super::plan::Plan;
 use super::schema::Writer;
 use super::{Condition, Framing, Input, Inputs, Kind, NamedRoute, Start, TemplateUse, Test};
-use crate::config::{Fault, Severity};
+use crate::config::{Fault, Severity, parse};
 use crate::delivery::{Channel, Lane, OnUnknown, Route, Step, Timestamp, WaitFor};
 use crate::privacy::Class;
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,12 +68,9 @@ impl Inputs {
         let mut found = Vec::new();
         for (file, text) in files {
             let mut faults = Faults { file, found: Vec::new() };
-            match toml::from_str::<RouteFile>(text) {
+            match parse::<RouteFile>(file, text) {
                 Ok(route_file) => compiler.file(&route_file, &mut faults),
-                Err(error) => {
-                    let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-                    faults.refuse(format!("line {line}"), format!("cannot be read: {}.", error.message().trim_end_matches('.').replace('\n', " ")));
-                }
+                Err(bad) => faults.found = bad,
             }
             found.append(&mut faults.found);
         }

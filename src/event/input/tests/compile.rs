@@ -81,11 +81,28 @@ fn words_that_do_not_exist_are_named() {
 }
 
 #[test]
-fn what_cannot_be_read_names_the_line() {
-    refused(PIX, "lane = \"express\"", "lane = ", "line 7", "cannot be read");
-    refused(PIX, "lane = \"express\"", "lane = \"express\"\nlanes = 2", "line 8", "unknown field `lanes`");
-    refused(PIX, "expiry = \"15m\"", "expiry = \"soon\"", "line 31", "cannot be read");
-    refused(PIX, "wait = \"33s\"", "wait = 33", "line 41", "cannot be read");
+fn what_cannot_be_read_names_the_key_and_what_is_no_toml_the_line() {
+    assert_eq!(faults(PIX, "lane = \"express\"", "lane = "), ["error: routes/x.toml: Line 7 is no TOML."]);
+    refused(PIX, "lane = \"express\"", "lane = \"express\"\nlanes = 2", "input.lanes", "no such option");
+    refused(PIX, "expiry = \"15m\"", "expiry = \"soon\"", "route.0.expiry", "span of time");
+    refused(PIX, "wait = \"33s\"", "wait = 33", "route.0.steps.0.wait", "span of time");
+}
+
+#[test]
+fn all_values_of_one_file_that_cannot_be_read_are_told_at_once() {
+    let text = PIX
+        .replacen("lane = \"express\"", "lane = 5\nlanes = 2", 1)
+        .replacen("key_class = \"reference\"", "", 1)
+        .replacen("expiry = \"15m\"", "expiry = \"soon\"", 1)
+        .replacen("wait = \"33s\"", "wait = 33", 1)
+        .replacen("channel = \"sms\"", "channel = 7", 1);
+    let found = compile(&[("routes/x.toml", &text)], &schemas()).map(|_| ()).unwrap_err();
+    let keys: std::collections::BTreeSet<_> = found.iter().map(|fault| fault.key.as_str()).collect();
+    let wanted = ["input.key_class", "input.lane", "input.lanes", "route.0.expiry", "route.0.steps.0.wait", "route.0.steps.1.channel"];
+    assert_eq!(keys, wanted.into_iter().collect(), "{found:#?}");
+    assert_eq!(found.len(), keys.len(), "each once: {found:#?}");
+    let said = found.iter().map(ToString::to_string).collect::<String>();
+    assert!(!said.contains("soon") && !said.contains("33"), "values are never quoted: {said}");
 }
 
 #[test]
@@ -268,7 +285,8 @@ fn all_faults_of_all_files_come_at_once() {
     assert_eq!(
         keys,
         [
-            ("routes/broken.toml", "line 1"),
+            ("routes/broken.toml", "input"),
+            ("routes/broken.toml", "route"),
             ("routes/codes.toml", "input.customer"),
             ("routes/codes.toml", "input.lane"),
             ("routes/codes.toml", "route.0.expiry"),
