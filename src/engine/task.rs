@@ -195,7 +195,10 @@ impl Task {
         let name = &shared.inputs.inputs()[input].name;
         let unique: &[u8] = notification.event_id.as_ref().map_or(id.bytes().as_slice(), |event_id| event_id.as_bytes());
         let event = shared.pepper.hash(&[b"dedup", name.as_bytes(), unique]);
-        if self.window.contains(&event) {
+        let seen = self.window.contains(&event);
+        #[cfg(feature = "mutants")]
+        let seen = seen && !super::seeded_bug::without("dedup");
+        if seen {
             metrics::duplicate(name);
             return Ok(());
         }
@@ -344,7 +347,10 @@ impl Task {
         let Some((bytes, is_stored)) = self.load(&stored::delivery_key(&id))? else { return Ok(false) };
         let mut delivery = Delivery::read(&bytes)?;
         if let Some(offset) = offset {
-            if offset < delivery.receipts_applied {
+            let applied = offset < delivery.receipts_applied;
+            #[cfg(feature = "mutants")]
+            let applied = applied && !super::seeded_bug::without("source_skip");
+            if applied {
                 metrics::replayed();
                 return Ok(true);
             }

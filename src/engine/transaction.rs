@@ -153,6 +153,11 @@ impl Transactor {
         if let Err(error) = self.begin(outputs, positions, group) {
             return self.give_up(&error);
         }
+        #[cfg(feature = "mutants")]
+        if super::seeded_bug::abort_now() {
+            self.flush(); // records that never went out would leave a gap in the producer's sequence: another story
+            return self.abort("a test asked for it".into());
+        }
         match self.commit() {
             Ok(()) => {
                 let took = crate::clock::monotonic().saturating_sub(started);

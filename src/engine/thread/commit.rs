@@ -183,6 +183,10 @@ impl Engine {
     }
 
     pub(super) fn new_producer(&mut self) -> Result<(), EngineError> {
+        #[cfg(feature = "mutants")]
+        if self.transactor.is_some() && crate::engine::seeded_bug::without("recycle") {
+            return Ok(());
+        }
         self.transactor = None;
         let settings = &self.shared.settings;
         let id = format!("{}{}.{}", settings.topics.prefix(), settings.instance, self.number);
