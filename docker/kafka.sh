@@ -9,6 +9,7 @@
 #
 # Environment of `start`:
 #   KAFKA_ADVERTISED="PORT ..."   the client ports to advertise, one a node: where a proxy listens
+#   KAFKA_ADVERTISED_INSIDE="PORT ..."   the same for the ports by which the brokers reach each other
 #   KAFKA_EXTRA="key=value ..."   more broker settings, without spaces in the values
 #   KAFKA_JAVA="option ..."       how Java compiles; without it, for a quick start rather than for speed
 #   KAFKA_SECURE=1                clients need TLS and SCRAM-SHA-512: DIR/tls/ca.pem is the CA, the users are recado, intruder, recado-engine,
@@ -95,11 +96,12 @@ start() {
     for i in $(seq "$n"); do
         eval "broker=\${$((i * 3 - 2))} controller=\${$((i * 3 - 1))} client=\${$((i * 3))}"
         advertised=$(printf '%s' "${KAFKA_ADVERTISED:-}" | cut -d ' ' -f "$i")
+        inside=$(printf '%s' "${KAFKA_ADVERTISED_INSIDE:-}" | cut -d ' ' -f "$i")
         bootstrap=$bootstrap${bootstrap:+,}127.0.0.1:${advertised:-$client}
         properties=$dir/node$i.properties
         printf '%s\n' "node.id=$i" process.roles=broker,controller "controller.quorum.voters=$voters" "log.dirs=$dir/data/$i" \
             "listeners=BROKER://127.0.0.1:$broker,CONTROLLER://127.0.0.1:$controller,CLIENT://127.0.0.1:$client" inter.broker.listener.name=BROKER \
-            "advertised.listeners=BROKER://127.0.0.1:$broker,CLIENT://127.0.0.1:${advertised:-$client}" controller.listener.names=CONTROLLER \
+            "advertised.listeners=BROKER://127.0.0.1:${inside:-$broker},CLIENT://127.0.0.1:${advertised:-$client}" controller.listener.names=CONTROLLER \
             "listener.security.protocol.map=BROKER:PLAINTEXT,CLIENT:$protocol,CONTROLLER:PLAINTEXT" auto.create.topics.enable=false \
             "default.replication.factor=$n" "min.insync.replicas=$isr" "offsets.topic.replication.factor=$n" "transaction.state.log.replication.factor=$n" \
             "transaction.state.log.min.isr=$isr" "share.coordinator.state.topic.replication.factor=$n" "share.coordinator.state.topic.min.isr=$isr" \

@@ -63,11 +63,16 @@ pub fn broker() -> &'static Broker {
 
 /// Starts a broker of its own, with more settings for it.
 pub fn start(settings: &[&str], environment: &[(&str, &str)]) -> Broker {
+    start_nodes(1, settings, environment)
+}
+
+/// The same with several of them; what is said of one is the first's.
+pub fn start_nodes(nodes: usize, settings: &[&str], environment: &[(&str, &str)]) -> Broker {
     let folder = std::env::temp_dir().join(format!("recado-kafka-{}-{}", std::process::id(), free_port()));
     let script = repository().join("docker/kafka.sh");
-    let ports: Vec<String> = (0..3).map(|_| free_port().to_string()).collect();
+    let ports: Vec<String> = (0..3 * nodes).map(|_| free_port().to_string()).collect();
     let mut command = Command::new("sh");
-    command.arg(&script).arg("start").arg("1").arg(&folder).args(&ports).env("KAFKA_EXTRA", settings.join(" ")).envs(environment.iter().copied());
+    command.arg(&script).arg("start").arg(nodes.to_string()).arg(&folder).args(&ports).env("KAFKA_EXTRA", settings.join(" ")).envs(environment.iter().copied());
     let output = command.stderr(Stdio::inherit()).output().expect("sh starts");
     assert!(output.status.success(), "Kafka did not start; its logs are in {}", folder.display());
     // The guard outlives a kill -9 of this process and takes the broker with it.
