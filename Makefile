@@ -55,9 +55,9 @@ check: ## formatting, lints, fences, licences
 	@$(CARGO) test --locked --features demo --test tidy
 	cargo deny --locked check licenses bans sources
 
-rig: deps ## the crash rig, 15 minutes: real processes, kill -9 while events flow, and a judge that knows the ends; KILLS=100 SEED=… PROFILE=together|apart
+rig: deps ## the crash rig, 15 minutes: real processes, kill -9 while events flow, and a judge that knows the ends; KILLS=100 SEED=… PROFILE=together|apart; ROW=8: a delayed EndTxn
 	@docker/kafka.sh libs > /dev/null
-	@$(CARGO) test --locked --features rig --test rig
+	@$(CARGO) test --locked --features rig --test $(if $(ROW),proxy,rig)
 
 rig-mutants: deps ## the rig with a seeded bug each: fails where one is not found
 	@docker/kafka.sh libs > /dev/null

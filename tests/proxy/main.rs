@@ -1,0 +1,232 @@
+//! `make rig ROW=8`: a delayed EndTxn (KAFKA-17754), first with a bare client, then with the engine, whole and with its mitigations switched off. Real processes,
+//! a real Apache Kafka, and a proxy between them that holds one frame back.
+//!
+//! `MITIGATIONS` names those that stay on: `all` (the default, which then also shows that both cases fail with none), `off`, or a list of `recycle`,
+//! `position_record`, `source_skip`, `dedup`. `each` prints what every single one is worth. `PARTS` names parts of `all`: `bare`, `engine`, `blip`, `alone`, `off`, `lost`,
+//! `markers`. A run with a fault is red.
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program of its own: it reads its parameters and the time, and tells what it did"
+)]
+#![allow(clippy::type_complexity, reason = "topics with their settings are listed in place")]
+
+mod bare;
+mod broker;
+mod check;
+mod delayed;
+mod lost;
+mod markers;
+mod proxy;
+mod world;
+#[path = "../kafka/bank.rs"]
+#[allow(dead_code, reason = "shared with the Kafka tests, which use the rest of it")]
+mod bank;
+#[path = "../kafka/support.rs"]
+#[allow(dead_code, reason = "shared with the Kafka tests, which use the rest of it")]
+mod support;
+
+use bare::{Case, INVALID_PRODUCER_EPOCH, Observed};
+use broker::Kafka;
+use delayed::After;
+use lost::Loss;
+use std::process::ExitCode;
+use std::time::Instant;
+
+const MITIGATIONS: [&str; 4] = ["recycle", "position_record", "source_skip", "dedup"];
+const CASES: [Case; 2] = [Case::A, Case::B];
+
+fn main() -> ExitCode {
+    let row = std::env::var("ROW").unwrap_or_else(|_| "8".into());
+    assert_eq!(row, "8", "of the rows of the fault matrix this program knows row 8");
+    let mitigations = std::env::var("MITIGATIONS").unwrap_or_else(|_| "all".into());
+    for name in mitigations.split(',') {
+        assert!(["all", "off", "each"].contains(&name) || MITIGATIONS.contains(&name), "no mitigation is called {name}");
+    }
+    let began = Instant::now();
+    println!("row 8: MITIGATIONS={mitigations}");
+    println!("row 8: recado {}, Apache Kafka 4.3.1 (one node), librdkafka {}", env!("CARGO_PKG_VERSION"), rdkafka::util::get_rdkafka_version().1);
+    let kafka = Kafka::start();
+    let mut row = Row { kafka, runs: 0, red: Vec::new() };
+    row.row_08_delayed_commit_loses_nothing(&mitigations);
+    for fault in &row.red {
+        println!("FAULT {fault}");
+    }
+    println!("row 8: {} runs, {} faults in {} s", row.runs, row.red.len(), began.elapsed().as_secs());
+    if row.red.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        println!("row 8: RED. Once more with: make rig ROW=8 MITIGATIONS={mitigations}");
+        ExitCode::FAILURE
+    }
+}
+
+struct Row {
+    kafka: Kafka,
+    runs: usize,
+    red: Vec<String>,
+}
+
+impl Row {
+    fn row_08_delayed_commit_loses_nothing(&mut self, mitigations: &str) {
+        match mitigations {
+            "all" => {
+                let parts = std::env::var("PARTS").unwrap_or_default();
+                let wanted = |part: &str| parts.is_empty() || parts.split(',').any(|other| other == part);
+                let all: [(&str, fn(&mut Self)); 7] = [
+                    ("bare", Self::bare),
+                    ("engine", |row| row.engine("all")),
+                    ("blip", Self::blip),
+                    ("alone", Self::alone),
+                    ("off", Self::must_fail),
+                    ("lost", Self::lost),
+                    ("markers", Self::markers),
+                ];
+                all.into_iter().filter(|(part, _)| wanted(part)).for_each(|(_, run)| run(self));
+            }
+            "each" => self.table(),
+            other => self.engine(other),
+        }
+    }
+
+    /// The bug itself. Source of what is expected: testing.md §4, observed with librdkafka 2.12.1 and 2.16.0.
+    fn bare(&mut self) {
+        let visible = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let expected = [
+            (Case::A, false, Observed { late: 0, position: Some(2), visible: visible(&[]) }),
+            (Case::B, false, Observed { late: 0, position: Some(1), visible: visible(&["n", "n+1"]) }),
+            (Case::A, true, Observed { late: INVALID_PRODUCER_EPOCH, position: Some(2), visible: visible(&["n+1"]) }),
+            (Case::B, true, Observed { late: INVALID_PRODUCER_EPOCH, position: Some(1), visible: visible(&["n"]) }),
+        ];
+        for (case, renewed, expected) in expected {
+            self.kafka.proxy.forget();
+            let seen = bare::run(&self.kafka, case, renewed);
+            let what = format!("bare client, case {case:?}{}", if renewed { ", a new producer in between" } else { "" });
+            println!("  {what}: late EndTxn answered {}, group position {:?}, visible {:?}; every call succeeded", seen.late, seen.position, seen.visible);
+            self.runs += 1;
+            if seen != expected {
+                self.red.push(format!("{what}: {seen:?} instead of {expected:?}\n{}", self.kafka.proxy.story()));
+            }
+        }
+    }
+
+    fn one(&mut self, case: Case, after: After, mitigations: &str) -> delayed::Verdict {
+        self.blipped(case, after, mitigations, false)
+    }
+
+    fn blipped(&mut self, case: Case, after: After, mitigations: &str, blip: bool) -> delayed::Verdict {
+        self.runs += 1;
+        let began = Instant::now();
+        let verdict = delayed::run(&self.kafka, &format!("row8-{}.", self.runs), case, after, mitigations, blip);
+        let other = if blip { ", another connection lost before" } else { "" };
+        println!(
+            "  engine, mitigations {mitigations}, case {case:?}, {after:?}{other}: late EndTxn answered {}, {} producers recycled, {} positions disagreed, broken: {:?}; {} ms",
+            verdict.late,
+            verdict.recycled,
+            verdict.disagreed,
+            verdict.rules(),
+            began.elapsed().as_millis()
+        );
+        let wanted = delayed::expected_answer(mitigations);
+        if verdict.late != wanted {
+            self.red.push(format!("case {case:?}, {after:?}, {mitigations}: the late EndTxn was answered {}, not {wanted}", verdict.late));
+        }
+        verdict
+    }
+
+    /// The engine with these mitigations on: nothing may be broken.
+    fn engine(&mut self, mitigations: &str) {
+        for (case, after) in pairs() {
+            let verdict = self.one(case, after, mitigations);
+            if mitigations == "all" && after == After::Runs && verdict.recycled == 0 {
+                self.red.push(format!("case {case:?}: the engine did not notice: no producer was recycled"));
+            }
+            self.red.extend(verdict.faults.iter().map(|fault| format!("case {case:?}, {after:?}: {fault}")));
+            print!("{}", verdict.story);
+        }
+    }
+
+    /// The line that gives a lost connection away stands behind others.
+    fn blip(&mut self) {
+        let verdict = self.blipped(Case::B, After::Runs, "all", true);
+        self.red.extend(verdict.faults.iter().map(|fault| format!("case B after a blip: {fault}")));
+        print!("{}", verdict.story);
+    }
+
+    /// Where the late EndTxn is not fenced and the disk is lost, the position record alone must do.
+    fn alone(&mut self) {
+        for case in CASES {
+            let verdict = self.one(case, After::Wiped, "position_record");
+            self.red.extend(verdict.faults.iter().map(|fault| format!("case {case:?}, position record alone: {fault}")));
+            print!("{}", verdict.story);
+        }
+    }
+
+    /// With nothing that protects it both cases must fail, else the proxy did nothing.
+    fn must_fail(&mut self) {
+        for case in CASES {
+            let mut found = false;
+            for after in After::ALL {
+                found |= !self.one(case, after, "off").faults.is_empty();
+            }
+            if !found {
+                self.red.push(format!("case {case:?}: nothing broke with all mitigations off; this test is blind"));
+            }
+        }
+    }
+
+    /// E8: an EndTxn or its answer is lost, once or for good.
+    fn lost(&mut self) {
+        for loss in Loss::ALL {
+            self.runs += 1;
+            let began = Instant::now();
+            let verdict = lost::run(&self.kafka, &format!("row8-{}.", self.runs), loss);
+            let ended = verdict.ended.unwrap_or_else(|| "went on".into());
+            println!(
+                "  engine, {loss:?} lost ({} frames): the process {ended}, {} faults; {} ms",
+                verdict.lost,
+                verdict.faults.len(),
+                began.elapsed().as_millis()
+            );
+            self.red.extend(verdict.faults.iter().map(|fault| format!("{loss:?} lost: {fault}")));
+            print!("{}", verdict.story);
+        }
+    }
+
+    /// E3: the changelog's marker comes after the group's position.
+    fn markers(&mut self) {
+        self.runs += 1;
+        let began = Instant::now();
+        let faults = markers::run(&Kafka::start_nodes(3));
+        println!(
+            "  engine, three brokers, the changelog's commit marker held over a change of owners: {} faults; {} ms",
+            faults.len(),
+            began.elapsed().as_millis()
+        );
+        self.red.extend(faults.iter().map(|fault| format!("marker held: {fault}")));
+    }
+
+    /// What each mitigation is worth alone.
+    fn table(&mut self) {
+        let mut lines =
+            vec!["| on | A runs on | A restarted, disk kept | A killed, disk lost | B aborts N+1 | B killed, disk kept | B killed, disk lost |".to_owned()];
+        lines.push(format!("|{}", "---|".repeat(7)));
+        for on in ["all"].into_iter().chain(MITIGATIONS).chain(["off"]) {
+            let cells = pairs().map(|(case, after)| {
+                let verdict = self.one(case, after, on);
+                if verdict.faults.is_empty() { "holds".to_owned() } else { verdict.rules().into_iter().collect::<Vec<_>>().join(" ") }
+            });
+            lines.push(format!("| {on} | {} |", cells.join(" | ")));
+        }
+        println!("\n{}\n", lines.join("\n"));
+    }
+}
+
+fn pairs() -> [(Case, After); 6] {
+    let mut pairs = [(Case::A, After::Runs); 6];
+    let all = CASES.into_iter().flat_map(|case| After::ALL.map(|after| (case, after)));
+    pairs.iter_mut().zip(all).for_each(|(pair, one)| *pair = one);
+    pairs
+}
