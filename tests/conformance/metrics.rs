@@ -124,7 +124,7 @@ fn dispatcher() {
     dispatch::call_repeated(Channel::Voice, Outcome::Throttled);
     dispatch::attention(Channel::Voice, "page");
     dispatch::breaker("twilio", true);
-    dispatch::template_breaker(Channel::Whatsapp, "pix_recebido", true);
+    dispatch::template_breaker(Channel::WhatsApp, "pix_recebido", true);
     dispatch::read_back(Duration::from_millis(4));
     dispatch::clocks(Some((-3, 4)), false);
     dispatch::partitions(8);

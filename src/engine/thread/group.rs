@@ -34,10 +34,16 @@ impl Engine {
                 false
             }
         };
-        if let Some((code, text)) = self.consumer.client().fatal_error() {
-            return Err(EngineError::Fenced(format!("{code}: {text}")));
-        }
+        self.look_for_fence()?;
         if stray { self.start_over("a record came through the main queue") } else { Ok(()) }
+    }
+
+    /// Whether the group has fenced this member: then it never reads again. Asked each second too, since a poll during a restore may have taken the word of it.
+    pub(super) fn look_for_fence(&self) -> Result<(), EngineError> {
+        match self.consumer.client().fatal_error() {
+            Some((code, text)) => Err(EngineError::Fenced(format!("{code}: {text}"))),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn rebalance(&mut self, wish: Rebalance) -> Result<(), EngineError> {

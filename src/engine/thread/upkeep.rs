@@ -46,6 +46,7 @@ impl Engine {
         if !self.paces.upkeep.due(monotonic) {
             return Ok(());
         }
+        self.look_for_fence()?;
         let own_now = crate::clock::now();
         self.expire(own_now);
         self.report(own_now);
