@@ -23,6 +23,7 @@ use crate::event::records::{self, Returned, StatusRecord};
 use crate::observe::engine as metrics;
 use crate::privacy::{Purpose, Reference, SealError};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// One partition of everything.
 pub struct Task {
@@ -46,6 +47,8 @@ pub struct Task {
     pub(super) reread: BTreeMap<String, i64>,
     /// Cancel inputs that had records up to here when the task opened, and are not read so far yet.
     unread_cancels: BTreeMap<String, i64>,
+    /// When one of them was last read (monotonic).
+    pub(super) cancel_read: Duration,
     /// Attempts without outcome and receipt.
     pub(super) open: BTreeMap<(Channel, Lane), usize>,
     cancels_first: BTreeSet<(Timestamp, Hash)>,
@@ -97,6 +100,7 @@ impl Task {
             meta,
             reread: BTreeMap::new(),
             unread_cancels: BTreeMap::new(),
+            cancel_read: Duration::ZERO,
             open: BTreeMap::new(),
             cancels_first: BTreeSet::new(),
             held: BTreeMap::new(),

@@ -105,7 +105,7 @@ impl Engine {
         self.take_over(&opened.list)?;
         tracing::debug!(thread = self.number, "Reading.");
         self.heard = crate::clock::monotonic();
-        self.cancels_read = self.heard;
+        self.opened = self.heard;
         self.shared.health.set(Cause::Restoring(self.number), None);
         self.shared.health.set(Cause::NotJoined(self.number), None);
         metrics::tasks(self.number, self.tasks.len());

@@ -16,6 +16,7 @@ use crate::privacy::{Reference, ReferenceKind};
 use rdkafka::consumer::Consumer;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 impl Engine {
     pub(super) fn take(&mut self) -> Result<bool, EngineError> {
@@ -95,19 +96,14 @@ impl Engine {
             return Ok(false);
         }
         let mut fired = 0;
-        let patient = self.patient();
-        for task in self.tasks.values_mut().filter(|task| !(patient && task.awaits_cancels())) {
+        let opened = self.opened;
+        for task in self.tasks.values_mut().filter(|task| !awaits_cancels(task, opened)) {
             if let Some(now) = task.now(own_now) {
                 fired += task.fire_due(&self.shared, now, &mut self.guard, TIMERS_A_TURN, &mut self.outputs)?;
             }
         }
         self.decided += fired;
         Ok(fired > 0)
-    }
-
-    /// Whether cancels from before the tasks were opened are still waited for.
-    fn patient(&self) -> bool {
-        crate::clock::monotonic().saturating_sub(self.cancels_read) < CANCELS_BOUND
     }
 
     /// The inputs that wait because too many attempts are open.
@@ -120,11 +116,7 @@ impl Engine {
     /// What the bank withdraws, before timers and requests: a backlog of both must not send what was withdrawn long ago. A full disk stops none of it, or a code
     /// that was used would still fall back.
     pub(super) fn decide_cancels(&mut self) -> Result<bool, EngineError> {
-        let any = self.decide_inputs(crate::clock::now(), |kind| matches!(kind, Kind::Cancel { .. }))?;
-        if any {
-            self.cancels_read = crate::clock::monotonic();
-        }
-        Ok(any)
+        self.decide_inputs(crate::clock::now(), |kind| matches!(kind, Kind::Cancel { .. }))
     }
 
     pub(super) fn decide_requests(&mut self) -> Result<bool, EngineError> {
@@ -155,11 +147,11 @@ impl Engine {
 
     fn decide_input(&mut self, input: usize, partition: Partition, own_now: Timestamp) -> Result<bool, EngineError> {
         let shared = self.shared.clone();
-        let patient = self.patient();
+        let opened = self.opened;
         let Some(task) = self.tasks.get_mut(&partition) else { return Ok(false) };
         let Some(now) = task.now(own_now) else { return Ok(false) };
         let is_cancel = matches!(shared.inputs.inputs()[input].kind, Kind::Cancel { .. });
-        if !is_cancel && task.awaits_cancels() && patient {
+        if !is_cancel && awaits_cancels(task, opened) {
             return Ok(false);
         }
         if self.held_back.get(&(input, partition)).is_some_and(|until| *until > own_now) || (!is_cancel && full(&shared, task, input)) {
@@ -182,6 +174,9 @@ impl Engine {
                     Ok(()) => {}
                     Err(TaskError::Seal(_)) => break,
                     Err(error) => return Err(error.into()),
+                }
+                if is_cancel && task.awaits_cancels() {
+                    task.cancel_read = crate::clock::monotonic();
                 }
                 waiting.pop_front();
                 self.decided += 1;
@@ -218,6 +213,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// Whether cancels from before the task was opened are still waited for. Each task by itself: one that waits in vain must not be kept by another's cancels.
+fn awaits_cancels(task: &Task, opened: Duration) -> bool {
+    task.awaits_cancels() && crate::clock::monotonic().saturating_sub(task.cancel_read.max(opened)) < CANCELS_BOUND
 }
 
 /// Whether too many attempts are open for this input to bring more: beyond the limit on the channel of a route's first step, beyond twice the limit on any.

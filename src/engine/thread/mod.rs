@@ -136,8 +136,8 @@ pub struct Engine {
     asked_at: Option<Timestamp>,
     asked: Duration,
     last_commit: Duration,
-    /// When the tasks began to read, or last read a cancel.
-    cancels_read: Duration,
+    /// When the tasks began to read.
+    opened: Duration,
     last_work: Duration,
     /// When Kafka last answered or acknowledged anything.
     heard: Duration,
@@ -199,7 +199,7 @@ impl Engine {
             asked_at: None,
             asked: now,
             last_commit: now,
-            cancels_read: now,
+            opened: now,
             last_work: now,
             heard: now,
             paces: upkeep::Paces::new(now),
