@@ -97,12 +97,21 @@ impl Drop for Record {
 pub enum Fetched {
     /// A record.
     Record(Record),
+    /// What a reader may see of a partition is read to its end, which lies here: behind a transaction's marker, where one stands last.
+    End {
+        /// Of which topic.
+        topic: String,
+        /// Of which partition.
+        partition: Partition,
+        /// The offset that its next record will have at least.
+        offset: i64,
+    },
     /// A partition cannot be read: its offset is outside the log, or the broker refuses it.
     Fault {
         /// Of which topic.
         topic: String,
         /// Of which partition.
-        partition: i32,
+        partition: Partition,
         /// What librdkafka says.
         error: rdkafka::error::RDKafkaErrorCode,
     },
@@ -153,9 +162,10 @@ impl Queue {
             let error = unsafe { (*record.message).err };
             match error {
                 sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => into.push(Fetched::Record(record)),
-                sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF => {}
-                // SAFETY: as above.
-                error => into.push(Fetched::Fault { topic: record.topic().to_owned(), partition: unsafe { (*record.message).partition }, error: error.into() }),
+                sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
+                    into.push(Fetched::End { topic: record.topic().to_owned(), partition: record.partition(), offset: record.offset() });
+                }
+                error => into.push(Fetched::Fault { topic: record.topic().to_owned(), partition: record.partition(), error: error.into() }),
             }
         }
     }

@@ -163,11 +163,18 @@ impl Task {
         }
     }
 
-    /// The end of a cancel input as it was when the task opened.
+    /// The end of a cancel input as it was when the task opened, or the end of its last record once that is known.
     pub(super) fn cancels_end_at(&mut self, topic: &str, end: i64) {
         if self.positions.0.get(topic).is_some_and(|&next| next < end) {
             self.unread_cancels.insert(topic.to_owned(), end);
+        } else {
+            self.unread_cancels.remove(topic);
         }
+    }
+
+    /// Whether this input has cancels from before the task opened, none of them behind `end`.
+    pub(super) fn awaits_cancels_of(&self, topic: &str, end: i64) -> bool {
+        self.unread_cancels.get(topic).is_some_and(|&until| until <= end)
     }
 
     /// Whether requests and timers should wait, because what was withdrawn before the task opened is not all read.

@@ -34,3 +34,4 @@ mod sharing;
 mod spine;
 mod stories;
 mod support;
+mod transactional_bank;

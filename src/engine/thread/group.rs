@@ -241,6 +241,8 @@ pub(super) fn consumer_config(settings: &Settings, name: &str) -> ClientConfig {
         .set("check.crcs", "true")
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
+        // Says where an input ends that a transaction's marker closes: cancels are waited for up to there.
+        .set("enable.partition.eof", "true")
         // A fetch that comes back at each record costs the broker more than the record: every one of them names all partitions. Measured at 500 notifications a
         // second: the median from record to call falls from 139 ms to 107 ms.
         .set("fetch.wait.max.ms", "10")

@@ -23,12 +23,16 @@ impl Engine {
         let mut fetched = Vec::new();
         self.receipts.take(&mut fetched);
         self.requests.take(&mut fetched);
-        let any = !fetched.is_empty();
+        let mut any = false;
         for fetched in fetched {
             match fetched {
-                Fetched::Record(record) => self.sort(record),
+                Fetched::Record(record) => {
+                    any = true;
+                    self.sort(record);
+                }
+                Fetched::End { topic, partition, offset } => self.end_read(&topic, partition, offset),
                 Fetched::Fault { topic, partition, error } => {
-                    tracing::warn!(topic, partition, %error, "A source cannot be read.");
+                    tracing::warn!(topic, partition = partition.0, %error, "A source cannot be read.");
                     self.start_over("a source cannot be read")?;
                     return Ok(true);
                 }
@@ -51,6 +55,17 @@ impl Engine {
         if record.offset() >= next {
             waiting.push_back(record);
         }
+    }
+
+    /// An input is read to its end. Its last record may lie well before that: markers of transactions and what was aborted are nobody's to read.
+    fn end_read(&mut self, topic: &str, partition: Partition, end: i64) {
+        let Some(task) = self.tasks.get_mut(&partition) else { return };
+        if !task.awaits_cancels_of(topic, end) {
+            return;
+        }
+        let waiting = self.inputs_of.get(topic).and_then(|&input| self.waiting_requests.get(&(input, partition)));
+        let last = waiting.and_then(VecDeque::back).map(|record| record.offset() + 1);
+        task.cancels_end_at(topic, last.unwrap_or(0));
     }
 
     pub(super) fn decide_receipts(&mut self) -> Result<bool, EngineError> {

@@ -51,7 +51,7 @@ const LOOP_BOUND: Duration = Duration::from_secs(60);
 /// What `/readyz` says until each partition has a sample of Kafka time.
 const NO_KAFKA_TIME: &str = "Kafka time is not known for every partition.";
 /// Tasks that were opened send nothing while cancels from before are unread and come in with pauses no longer than this. It is waited for in vain where that input
-/// ends with the marker of a transaction, which no reader sees.
+/// ends in a transaction that the bank leaves open.
 const CANCELS_BOUND: Duration = Duration::from_secs(3);
 /// How long partitions may take to be started.
 const SEEK_BOUND: Duration = Duration::from_secs(10);
