@@ -11,6 +11,7 @@ mod bad_input;
 mod bank;
 mod broker_away;
 mod canary;
+mod demo;
 mod deployment;
 mod disk_full;
 mod disk_lost;
