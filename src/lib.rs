@@ -21,3 +21,4 @@ pub mod config; // files into types, all faults at once
 pub mod app; // roles put together
 pub mod topics; // our topics as data: made, compared, who may touch them
 pub mod cli; // the command line
+mod crash_point; // where a process is told to kill itself, in the crash rig alone

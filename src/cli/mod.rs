@@ -84,6 +84,11 @@ pub fn main() -> ExitCode {
         eprintln!("error: {error:#}");
         return ExitCode::FAILURE;
     }
+    #[cfg(feature = "mutants")]
+    if let Err(error) = crate::crash_point::arm() {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
     run(Cli::parse().command)
 }
 

@@ -8,6 +8,7 @@ use super::rate::Rate;
 use super::settings::{Provider, Settings};
 use super::time::KafkaNow;
 use crate::channel::{Again, Answer, Attention, Breaker, Request, Scope, sms, voice, whatsapp};
+use crate::crash_point::crash_point;
 use crate::delivery::{Channel, Lane, Outcome, Reason, Timestamp};
 use crate::event::records::Dispatch;
 use crate::observe::Health;
@@ -138,7 +139,10 @@ impl Caller {
         drop(in_flight);
         observe::call_took(dispatch.channel, crate::clock::monotonic().saturating_sub(began));
         let (answer, retry_after) = match posted {
-            Posted::Answered { status, body, retry_after } => (answer(dispatch.channel, status, &body), retry_after),
+            Posted::Answered { status, body, retry_after } => {
+                crash_point!("after_response");
+                (answer(dispatch.channel, status, &body), retry_after)
+            }
             Posted::NotSent => (Answer::unreached(), None),
             // The time ran out, or is not known any more: the loop looks at it and says so.
             Posted::TooLate => return Pass::Wait(Final::TOO_LATE, Duration::ZERO),

@@ -5,6 +5,7 @@
 
 use super::settings::{Auth, MinTls, Provider};
 use crate::channel::Request;
+use crate::crash_point::crash_point;
 use crate::privacy::Secret;
 use anyhow::Context;
 use base64::Engine as _;
@@ -68,7 +69,10 @@ impl Post {
     /// Makes one call. `may_leave` is asked when the connection is ready for the body, at most once.
     pub async fn send(&self, request: Request, may_leave: impl Fn() -> bool + Send + Sync + 'static) -> Posted {
         let fate = Arc::new(Fate::default());
-        let body = reqwest::Body::wrap(Guarded { bytes: Some(Bytes::from_owner(request.body)), may_leave, fate: fate.clone() });
+        let body = request.body;
+        #[cfg(feature = "mutants")]
+        let body = LetGo { body, fate: fate.clone() };
+        let body = reqwest::Body::wrap(Guarded { bytes: Some(Bytes::from_owner(body)), may_leave, fate: fate.clone() });
         let sent = self
             .client
             .post(format!("{}{}", self.base_url, request.path_and_query))
@@ -131,6 +135,29 @@ impl Fate {
     }
 }
 
+/// The bytes of a body, for as long as anybody holds them.
+#[cfg(feature = "mutants")]
+struct LetGo {
+    body: Zeroizing<Vec<u8>>,
+    fate: Arc<Fate>,
+}
+
+#[cfg(feature = "mutants")]
+impl AsRef<[u8]> for LetGo {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+#[cfg(feature = "mutants")]
+impl Drop for LetGo {
+    fn drop(&mut self) {
+        // reqwest tells nobody that a request is written. The connection lets the body go when it has: over HTTP/1.1 once the socket (under TLS, the session that
+        // writes through to it) took the last byte; over HTTP/2 once its frame is in the connection's buffer; and too when a connection breaks in between.
+        crash_point!("after_post_before_response", if self.fate.get() == HANDED_OUT);
+    }
+}
+
 /// A body that is handed out in one piece, if at all.
 struct Guarded<F> {
     bytes: Option<Bytes>,
@@ -156,6 +183,9 @@ where
             self.fate.0.store(ASKED_TOO_LATE, Ordering::Release);
             return Poll::Ready(Some(Err(TooLate)));
         }
+        // The connection is made and asks. Over HTTP/1.1 the head lies beside this body in hyper's buffer, and nothing was written to the socket yet; over HTTP/2 the
+        // head's frame may be on its way, without a byte of the body.
+        crash_point!("before_post");
         self.fate.0.store(HANDED_OUT, Ordering::Release);
         Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
@@ -251,6 +281,31 @@ mod tests {
         assert!(matches!(against("https", true, garbage).await.0, Posted::NotSent));
         let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         assert!(matches!(post(format!("http://{nobody}")).send(request(), || true).await, Posted::NotSent));
+    }
+
+    /// A child process that is armed makes the call; the provider, here, sees of it what the points' sentences say.
+    #[cfg(feature = "mutants")]
+    #[tokio::test]
+    async fn a_kill_before_the_post_leaves_no_byte_and_one_after_it_a_whole_request() {
+        const PROVIDER: &str = "POST_TEST_PROVIDER";
+        if let Some(address) = std::env::var_os(PROVIDER) {
+            crate::crash_point::arm().unwrap();
+            post(format!("http://{}", address.display())).send(request(), || true).await;
+            unreachable!("the process is dead by now");
+        }
+        let mut seen = Vec::new();
+        for point in ["before_post", "after_post_before_response"] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let test = "a_kill_before_the_post_leaves_no_byte_and_one_after_it_a_whole_request";
+            let mut command = crate::crash_point::child(module_path!(), test, point, "1");
+            let mut child = command.env(PROVIDER, listener.local_addr().unwrap().to_string()).stdout(std::process::Stdio::null()).spawn().unwrap();
+            // To the end: a killed process has closed its socket.
+            seen.push(String::from_utf8(all(listener.accept().await.unwrap().0).await).unwrap());
+            let ended = child.wait().unwrap();
+            assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ended), Some(libc::SIGKILL), "{point}: {ended:?}");
+        }
+        assert_eq!(seen[0], "");
+        assert!(seen[1].starts_with("POST /x HTTP/1.1\r\n") && seen[1].ends_with("\r\n\r\nTo=1&Body=hello"), "{}", seen[1]);
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use super::ledger::{Final, Ledger, Todo, Work};
 use super::settings::Settings;
 use super::slot::{Slot, Traffic, traffics};
 use super::time::{Clocks, KafkaNow};
+use crate::crash_point::crash_point;
 use crate::delivery::{Attempt, AttemptId, MessageId, Partition, Timestamp};
 use crate::engine::kafka_time::Estimator;
 use crate::event::records::{Dispatch, JournalEntry, JournalKind, Returned, encode_journal, encode_returned, journal_key};
@@ -242,6 +243,7 @@ impl Tenure {
                 let work =
                     Work { attempt_id: id, traffic: slot.traffic(), lease_end: dispatch.lease_end, not_after: dispatch.not_after, expiry: dispatch.expiry };
                 if self.ledger.taken(slot, offset, appended, work) {
+                    crash_point!("before_intent");
                     self.held.insert(id, Held { dispatch: Arc::from(dispatch), _place: place });
                 }
             }
@@ -337,6 +339,8 @@ impl Tenure {
 
     fn call(&self, id: AttemptId) {
         let Some(held) = self.held.get(&id) else { return };
+        // Read back, so acknowledged by all replicas.
+        crash_point!("after_intent");
         let attempt = self.shared.caller.clone().attempt(held.dispatch.clone(), self.now.clone(), self.leave.clone());
         let heard = self.heard.clone();
         tokio::spawn(async move {
@@ -348,6 +352,7 @@ impl Tenure {
     /// Makes the outcome durable, however often it takes; what is not when the tenure ends is *unknown* to the next.
     fn report(&self, id: AttemptId, end: Final) {
         let Some(held) = self.held.get(&id) else { return };
+        crash_point!("before_accept");
         let channel = held.dispatch.channel;
         let (shared, heard, gone) = (self.shared.clone(), self.heard.clone(), self.gone.clone());
         let returned = Returned::Outcome { attempt_id: id, outcome: end.outcome, reason: end.reason, code: end.code, provider_id: end.provider_id };

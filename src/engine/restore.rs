@@ -12,6 +12,7 @@ use super::task::{Task, TaskError};
 use super::thread::Shared;
 use super::topic_id::topic_id;
 use super::watchdog::Watch;
+use crate::crash_point::crash_point;
 use crate::delivery::{Partition, Timestamp};
 use crate::event::input::{Kind, Start};
 use crate::observe::engine as metrics;
@@ -289,6 +290,8 @@ impl Reader {
         let mut since_beat = crate::clock::monotonic();
         let mut left: Vec<Partition> = list.elements().iter().filter_map(|element| Partition::from_kafka(element.partition())).collect();
         let mut read = 0u64;
+        #[cfg(feature = "mutants")]
+        let mut half = Some(unread(stores, ends) / 2);
         while !left.is_empty() {
             let now = crate::clock::monotonic();
             if now.saturating_sub(since_beat) > Duration::from_millis(500) {
@@ -316,6 +319,7 @@ impl Reader {
                 Some(Err(error)) if retriable(&error) => tracing::warn!(%error, "The changelog cannot be read now; trying on."),
                 Some(Err(error)) => return Err(RestoreError::Kafka { doing: "reading the changelog", error }),
             }
+            crash_point!("mid_restore", if half.take_if(|half| unread(stores, ends) <= *half).is_some());
             // Positions pass over commit markers, records do not: the end is reached by position.
             let positions = self.consumer.position().map_err(kafka("reading the changelog"))?;
             for element in positions.elements() {
@@ -333,6 +337,12 @@ impl Reader {
         tracing::info!(records = read, partitions = list.count(), "Replayed the changelog.");
         Ok(())
     }
+}
+
+/// How many offsets of the changelogs are still to be replayed.
+#[cfg(feature = "mutants")]
+fn unread(stores: &BTreeMap<Partition, (PartitionStore, Meta)>, ends: &BTreeMap<Partition, i64>) -> i64 {
+    stores.iter().map(|(partition, (_, meta))| (ends.get(partition).copied().unwrap_or(0) - meta.changelog_position).max(0)).sum()
 }
 
 /// Start and end of a log. A leader that has just moved, or a topic that was just made, is worth more than one question.

@@ -14,6 +14,7 @@ use super::storm;
 use super::thread::Shared;
 use super::timers::{Group, Timer, Timers};
 use super::transaction::Output;
+use crate::crash_point::crash_point;
 use crate::delivery::{
     self, AttemptId, Channel, Decision, Event, Hold, Lane, MessageId, Partition, Reason, Receipt, Request, SourcePosition, State, Status, StatusWord,
     TimerKind, Timestamp,
@@ -543,6 +544,7 @@ impl Task {
                 let Some(timer) = self.timers.first_due(group) else { break };
                 let Some(hold) = self.released(&shared.settings, group, &timer, now, guard) else { break };
                 self.timers.fire(group);
+                crash_point!("on_timer_fire");
                 if timer.kind == TimerKind::Wait {
                     guard.ran_out(timer.traffic.0, now, 1);
                 }

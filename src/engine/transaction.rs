@@ -6,6 +6,7 @@
 
 use super::settings::Settings;
 use super::watchdog::Watch;
+use crate::crash_point::crash_point;
 use rdkafka::ClientConfig;
 use rdkafka::bindings as sys;
 use rdkafka::client::ClientContext;
@@ -175,11 +176,27 @@ impl Transactor {
             let _guard = self.watch.enter("begin_transaction");
             self.producer.begin_transaction()?;
         }
-        for output in outputs {
+        let (first, rest) = outputs.split_at(outputs.len().div_ceil(2));
+        for output in first {
             self.produce(output)?;
         }
+        // What was handed over may still lie in the client's queue; in the pass that kills it goes out first.
+        crash_point!("mid_txn", if !rest.is_empty(), after self.flush());
+        for output in rest {
+            self.produce(output)?;
+        }
+        // So with the acknowledgement of the records, which nobody else waits for before the positions.
+        crash_point!("after_changelog_ack", after self.flush());
         let _guard = self.watch.enter("send_offsets_to_transaction");
         self.producer.send_offsets_to_transaction(positions, group, self.timeout)
+    }
+
+    /// All of a transaction but its end, with everything acknowledged: what a process leaves that dies before it could commit.
+    #[cfg(feature = "mutants")]
+    pub fn leave_open(&self, outputs: &[Output], positions: &TopicPartitionList, group: &ConsumerGroupMetadata) -> Result<(), KafkaError> {
+        self.begin(outputs, positions, group)?;
+        self.flush();
+        Ok(())
     }
 
     fn produce(&self, output: &Output) -> Result<(), KafkaError> {
@@ -210,6 +227,7 @@ impl Transactor {
     fn commit(&self) -> Result<(), End> {
         let _guard = self.watch.enter("commit_transaction");
         self.flush();
+        crash_point!("before_endtxn");
         loop {
             // SAFETY: the producer is live; the error, when there is one, is ours and freed in `TxnError::take`.
             let error = unsafe { sys::rd_kafka_commit_transaction(self.producer.client().native_ptr(), -1) };

@@ -7,6 +7,7 @@ use super::Settings;
 use super::verdict::Refusal;
 use crate::channel::Report;
 use crate::clock;
+use crate::crash_point::crash_point;
 use crate::delivery::{Channel, Receipt, Timestamp};
 use crate::event::dead_letter::{self, Content, Value};
 use crate::event::records::{Returned, encode_returned};
@@ -70,6 +71,8 @@ impl Returns {
         if partitions == 0 {
             return Err(Refusal::KafkaAway);
         }
+        // Who calls has checked the signature.
+        crash_point!("webhook_before_produce", if !reports.is_empty());
         let mut under_way = Vec::with_capacity(reports.len());
         for report in reports {
             let home = report.attempt_id.message_id.partition();
@@ -83,6 +86,7 @@ impl Returns {
         for delivery in join_all(under_way).await {
             newest = newest.max(Some(acknowledged(delivery)?.unwrap_or_else(clock::wall)));
         }
+        crash_point!("webhook_after_ack_before_200", if newest.is_some());
         for report in reports {
             metrics::receipt(channel, report.receipt);
         }

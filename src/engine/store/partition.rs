@@ -1,6 +1,7 @@
 //! One partition's store: states by key, and the position that belongs to them.
 
 use super::{Meta, Open, POSITION_KEY, StoreError};
+use crate::crash_point::crash_point;
 use rocksdb::{BoundColumnFamily, FlushOptions, ReadOptions, WriteBatch, WriteOptions};
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ impl PartitionStore {
                 None => batch.delete_cf(&family, key),
             }
         }
+        crash_point!("mid_apply", if !batch.is_empty());
         batch.put_cf(&family, POSITION_KEY, meta.write());
         let mut options = WriteOptions::default();
         options.disable_wal(true);

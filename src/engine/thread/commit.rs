@@ -3,6 +3,7 @@
 //! Easily got wrong: any trouble has the same cure as a restart. The old producer is given up before anything else, so that nothing it left can land later.
 
 use super::{Engine, EngineError, kafka};
+use crate::crash_point::crash_point;
 use crate::delivery::Partition;
 use crate::engine::stored::POSITION_KEY;
 use crate::engine::task::TaskError;
@@ -64,6 +65,7 @@ impl Engine {
         match transactor.run(&self.outputs, &positions, &group) {
             End::Committed { took } => {
                 metrics::committed(took, self.decided, self.outputs.len());
+                crash_point!("after_endtxn");
                 self.apply(&written)
             }
             End::Aborted { why, refused } => {
@@ -75,6 +77,18 @@ impl Engine {
             End::Unknown(why) => self.start_over(&why),
             End::Fenced(why) => Err(EngineError::Fenced(why)),
         }
+    }
+
+    /// Begins the transaction that would be committed now, positions alone if there is nothing else, and leaves it open.
+    #[cfg(feature = "mutants")]
+    pub(super) fn leave_transaction_open(&mut self) -> Result<(), EngineError> {
+        let touched: Vec<Partition> = self.tasks.keys().copied().collect();
+        self.state_records(&touched);
+        let positions = self.changed_positions(&touched)?;
+        if let (Some(group), Some(transactor)) = (self.consumer.group_metadata(), &self.transactor) {
+            transactor.leave_open(&self.outputs, &positions, &group).map_err(kafka("leaving a transaction open"))?;
+        }
+        Ok(())
     }
 
     /// Adds the state records of the touched tasks behind their outputs: deliveries and cancel index, then deduplication blocks, then position records.

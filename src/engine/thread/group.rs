@@ -3,6 +3,7 @@
 //! Easily got wrong: a forward that is set before librdkafka has started a partition is overwritten by that start; `take_over` has the order that holds.
 
 use super::{Engine, EngineError, NO_KAFKA_TIME, SEEK_BOUND, Shared, kafka};
+use crate::crash_point::crash_point;
 use crate::delivery::Partition;
 use crate::engine::membership::{Membership, Rebalance};
 use crate::engine::restore::{self, Source};
@@ -50,6 +51,9 @@ impl Engine {
         match wish {
             Rebalance::Revoked => {
                 tracing::info!(thread = self.number, partitions = self.tasks.len(), "Partitions revoked.");
+                // The callback has only noted the wish. Kafka's transaction is open no longer than one call of `Transactor::run`: in the pass that kills, the one
+                // that the next line would commit is begun and left open.
+                crash_point!("on_revoke", if !self.tasks.is_empty(), after self.leave_transaction_open()?);
                 self.commit()?;
                 self.close_tasks();
                 self.consumer.unassign().map_err(kafka("giving partitions back"))?;

@@ -3,6 +3,7 @@
 //! Easily got wrong: a record leaves its queue only when it is decided, so one that cannot be sealed now stays where it is, and so does all behind it.
 
 use super::{CANCELS_BOUND, Engine, EngineError, HELD_BACK, REQUESTS_A_TURN, Shared, TIMERS_A_TURN, WAITING_MAX};
+use crate::crash_point::crash_point;
 use crate::delivery::{Partition, SourcePosition, Timestamp};
 use crate::engine::fetch::{Fetched, Record};
 use crate::engine::task::{At, Task, TaskError};
@@ -38,6 +39,7 @@ impl Engine {
                 }
             }
         }
+        crash_point!("after_poll", if any);
         Ok(any)
     }
 
