@@ -36,6 +36,8 @@ const ENDS_EVERY: Duration = Duration::from_millis(500);
 const PULSE: Duration = Duration::from_secs(120);
 /// How long taking partitions asks an absent Kafka again: below `max.poll.interval.ms`.
 const TAKE_MAX: Duration = Duration::from_secs(45);
+/// Between two questions that got no answer: a client without a connection refuses them at once.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a question may take that can do without an answer.
 const LEARN_MAX: Duration = Duration::from_secs(1);
 /// One question to a broker.
@@ -260,7 +262,10 @@ impl Intake {
                 Ok(positions) => break positions,
                 Err(_) if self.stop.stopped() => return Ok(()),
                 Err(error) if crate::clock::now().since(asked) >= TAKE_MAX => return Err(error),
-                Err(error) => tracing::warn!(%error, "Kafka does not say where reading begins; asking again."),
+                Err(error) => {
+                    tracing::warn!(%error, "Kafka does not say where reading begins; asking again.");
+                    std::thread::sleep(ASK_AGAIN);
+                }
             }
         };
         let mut start = TopicPartitionList::new();
