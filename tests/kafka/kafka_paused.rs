@@ -2,10 +2,12 @@
 
 use crate::bank;
 use crate::process::{More, Stage, Watched};
-use crate::stories::{assert_all_delivered_once, ends, stories};
+use crate::stories::{assert_all_delivered_once, ends, stories, words};
 use crate::support::{self, Reader, Writer};
 use rdkafka::ClientConfig;
+use recado::event::records::StatusRecord;
 use recado::simulator;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,6 +16,9 @@ use std::time::{Duration, Instant};
 const PACE: Duration = Duration::from_millis(5);
 /// Longer than the session of 10 s; shorter than the 30 s after which the watchdog ends a process that stands in a call.
 const PAUSE: Duration = Duration::from_secs(14);
+
+/// On machines that build and test at once.
+const ENDED_WITHIN: Duration = Duration::from_secs(90);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn kafka_stands_still_beyond_the_session_and_every_message_ends_once() {
@@ -43,8 +48,8 @@ async fn kafka_stands_still_beyond_the_session_and_every_message_ends_once() {
         }
         (writer, count)
     });
-    let mut told = Reader::of(client(), &[(&format!("{}status", stage.prefix), 2)]);
-    told.until("the first", ends(10));
+    let reader = || Reader::of(client(), &[(&format!("{}status", stage.prefix), 2)]);
+    reader().until("the first", ends(10));
     let since = Instant::now();
     broker.signal("STOP");
     stop.store(true, Ordering::Relaxed);
@@ -56,17 +61,27 @@ async fn kafka_stands_still_beyond_the_session_and_every_message_ends_once() {
     tokio::time::sleep(PAUSE.saturating_sub(since.elapsed())).await;
     broker.signal("CONT");
     writer.flush();
-    let mut all_ended = ends(count);
-    told.until("every end", |read| {
+    // A new reader: one that lives through the pause may read nothing more for good, when the controller has taken the broker's leaderships away meanwhile
+    // (librdkafka's issue 5430). Recado's own consumers are assigned anew.
+    let mut told = reader();
+    let (mut all_ended, deadline) = (ends(count), Instant::now() + ENDED_WITHIN);
+    while !all_ended(&told.read) {
         // Mostly they go on in the same process. A member whose join was repeated into the pause is fenced by itself when Kafka goes on, and on a busy machine a
         // call may stand longer than the watchdog allows: then the process ends, by design, and is started again.
         front.again();
         engine.again();
-        all_ended(read)
-    });
+        if Instant::now() > deadline {
+            let (engine, front) = (engine.instance.asked("/readyz").await, front.instance.asked("/readyz").await);
+            panic!("after {ENDED_WITHIN:?}:\n{}engine: {engine:?}\nfront: {front:?}", open(&stories(&told.read), count));
+        }
+        let next = told.next();
+        told.read.extend(next);
+    }
     let log = engine.log();
-    // An abort that does not go through costs 10 s, and leaves the transaction open for everybody who reads committed records.
-    assert!(!log.contains("on abort"), "{log}");
+    // An abort that does not go through costs 10 s, and leaves the transaction open for everybody who reads committed records. One that comes after the coordinator's
+    // own is refused at once.
+    let hopeless = log.lines().find(|line| line.contains("on abort") && !line.contains("invalid state"));
+    assert_eq!(hopeless, None);
     engine.back().await;
     front.back().await;
     engine.instance.stop();
@@ -74,4 +89,11 @@ async fn kafka_stands_still_beyond_the_session_and_every_message_ends_once() {
     let stories = stories(&told.read);
     assert_eq!(stories.len(), count);
     assert_all_delivered_once(&stories, &stage.calls());
+}
+
+/// Those of so many events that have not ended, with what was told of them.
+fn open(stories: &BTreeMap<String, Vec<StatusRecord>>, count: usize) -> String {
+    let told = |event: &str| stories.get(event).map(|story| words(story)).unwrap_or_default();
+    let all = (0..count).map(|number| format!("e-{number}")).filter(|event| !told(event).iter().any(|word| word.terminal()));
+    all.fold(String::new(), |text, event| format!("{text}{event} {:?}\n", told(&event)))
 }

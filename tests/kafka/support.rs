@@ -195,7 +195,7 @@ impl Writer {
 
     /// Waits until everything is acknowledged.
     pub fn flush(&self) {
-        self.0.flush(Duration::from_secs(30)).expect("the broker acknowledges");
+        self.0.flush(Duration::from_secs(90)).expect("the broker acknowledges");
     }
 }
 
