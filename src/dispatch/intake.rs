@@ -9,6 +9,7 @@ use super::stop::Stop;
 use super::tenure::{Handle, Heard, Marks, Place, Shared, Tenure};
 use crate::delivery::{Partition, Timestamp};
 use crate::engine::end_offsets::EndOffsets;
+use crate::engine::membership::Outside;
 use crate::event::records::decode_dispatch;
 use crate::observe::dispatch as observe;
 use crate::observe::health::Cause;
@@ -94,6 +95,7 @@ pub struct Intake {
     committed: BTreeMap<Partition, Marks>,
     /// An assignment was taken, which may be empty.
     joined: bool,
+    outside: Outside,
     ends_asked: Option<Timestamp>,
     answered: Timestamp,
 }
@@ -144,6 +146,7 @@ impl Intake {
             paused: BTreeSet::new(),
             committed: BTreeMap::new(),
             joined: false,
+            outside: Outside::default(),
             ends_asked: None,
             answered: crate::clock::now(),
         })
@@ -195,6 +198,11 @@ impl Intake {
                 // Fenced: by another process of this name, or by its own join that was repeated into a broker that stood still. It would never read again.
                 if let Some((code, reason)) = self.consumer.client().fatal_error() {
                     anyhow::bail!("the dispatcher's consumer cannot go on: {code}: {reason}");
+                }
+                let (consumer, journal) = (&self.consumer, self.shared.settings.journal());
+                let answers = || consumer.fetch_metadata(Some(&journal), LEARN_MAX).is_ok();
+                if self.outside.too_long(self.joined, crate::clock::monotonic(), answers) {
+                    anyhow::bail!("the group has not taken the dispatcher back, though Kafka answers");
                 }
             }
             if now >= ends_due {

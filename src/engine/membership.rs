@@ -11,6 +11,13 @@ use rdkafka::types::RDKafkaRespErr;
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How long a member waits to be taken back into its group while Kafka answers. The group itself waits for its slowest member for a minute
+/// (`max.poll.interval.ms`).
+const OUTSIDE_MAX: Duration = Duration::from_secs(120);
+/// How often Kafka is asked meanwhile whether it answers.
+const OUTSIDE_ASK: Duration = Duration::from_secs(10);
 
 /// What the group wants of this member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,5 +73,61 @@ impl ConsumerContext for Membership {
             _ => Rebalance::Revoked,
         };
         self.wanted.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push_back(wish);
+    }
+}
+
+/// Watches a member that its group has left out. Seen once with librdkafka 2.12.1, after a broker that stood still: the client never joined again, and said
+/// nothing. Whoever waits longer than anybody needs ends the process, and a new one joins.
+#[derive(Default)]
+pub struct Outside {
+    since: Option<Duration>,
+    asked: Option<Duration>,
+}
+
+impl Outside {
+    /// Whether it has lasted too long. `answers` asks Kafka: while that is away, nothing follows from being outside.
+    pub fn too_long(&mut self, joined: bool, now: Duration, answers: impl FnOnce() -> bool) -> bool {
+        if joined {
+            *self = Self::default();
+            return false;
+        }
+        if self.asked.is_none_or(|asked| now.saturating_sub(asked) >= OUTSIDE_ASK) {
+            self.asked = Some(now);
+            self.since = if answers() { self.since.or(Some(now)) } else { None };
+        }
+        self.since.is_some_and(|since| now.saturating_sub(since) >= OUTSIDE_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks each second over these seconds; returns the first at which it has lasted too long.
+    fn first(outside: &mut Outside, seconds: std::ops::Range<u64>, joined: bool, answers: bool) -> Option<u64> {
+        seconds.into_iter().find(|&second| outside.too_long(joined, Duration::from_secs(second), || answers))
+    }
+
+    #[test]
+    fn a_member_that_is_left_out_ends_after_two_minutes_in_which_kafka_answers() {
+        let mut outside = Outside::default();
+        assert_eq!(first(&mut outside, 0..1_000, false, false), None, "Kafka is away");
+        assert_eq!(first(&mut outside, 1_000..1_100, false, true), None);
+        assert_eq!(first(&mut outside, 1_100..1_101, true, true), None, "taken back");
+        assert_eq!(first(&mut outside, 1_101..1_210, false, true), None, "it counts anew");
+        assert_eq!(first(&mut outside, 1_210..1_221, false, false), None, "and again when Kafka was away meanwhile");
+        assert_eq!(first(&mut outside, 1_221..2_000, false, true), Some(1_341));
+    }
+
+    #[test]
+    fn kafka_is_asked_each_ten_seconds_and_only_from_outside() {
+        let (mut outside, mut asked) = (Outside::default(), Vec::new());
+        for second in 0..30 {
+            outside.too_long(second < 5, Duration::from_secs(second), || {
+                asked.push(second);
+                true
+            });
+        }
+        assert_eq!(asked, [5, 15, 25]);
     }
 }

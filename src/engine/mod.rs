@@ -15,7 +15,7 @@ mod dedup;
 mod fetch;
 mod gate;
 mod hello;
-mod membership;
+pub(crate) mod membership;
 mod overlay;
 mod poison;
 mod restore;

@@ -47,6 +47,14 @@ impl Engine {
         }
     }
 
+    /// Whether the group has left this member out for too long.
+    pub(super) fn look_for_group(&mut self) -> Result<(), EngineError> {
+        let (consumer, receipts) = (&self.consumer, &self.shared.settings.topics.receipts);
+        let answers = || consumer.fetch_metadata(Some(receipts), PARTITIONS_TIMEOUT).is_ok();
+        let joined = !self.shared.health.has(Cause::NotJoined(self.number));
+        if self.outside.too_long(joined, crate::clock::monotonic(), answers) { Err(EngineError::Outside) } else { Ok(()) }
+    }
+
     pub(super) fn rebalance(&mut self, wish: Rebalance) -> Result<(), EngineError> {
         match wish {
             Rebalance::Revoked => {

@@ -13,7 +13,7 @@ use crate::delivery::{Partition, Timestamp};
 use crate::engine::end_offsets::EndOffsets;
 use crate::engine::fetch::{Queue, Record};
 use crate::engine::hello::Hello;
-use crate::engine::membership::Membership;
+use crate::engine::membership::{Membership, Outside};
 use crate::engine::restore::{RestoreError, Source};
 use crate::engine::settings::Settings;
 use crate::engine::store::Store;
@@ -82,6 +82,9 @@ pub enum EngineError {
     /// Another process with this instance's name took over; this one is the older.
     #[error("another process has taken over this instance's name ({0}); the older one ends")]
     Fenced(String),
+    /// The group has left this member out for longer than anybody needs: a new process joins anew.
+    #[error("the group has not taken this engine thread back, though Kafka answers")]
+    Outside,
     /// Tasks could not be opened.
     #[error(transparent)]
     Restore(#[from] RestoreError),
@@ -142,6 +145,7 @@ pub struct Engine {
     /// When Kafka last answered or acknowledged anything.
     heard: Duration,
     paces: upkeep::Paces,
+    outside: Outside,
     disagreed: bool,
     /// The disk is nearly full: nothing new is taken.
     disk_full: bool,
@@ -203,6 +207,7 @@ impl Engine {
             last_work: now,
             heard: now,
             paces: upkeep::Paces::new(now),
+            outside: Outside::default(),
             disagreed: false,
             disk_full: false,
             careful: 0,

@@ -48,6 +48,7 @@ impl Engine {
             return Ok(());
         }
         self.look_for_fence()?;
+        self.look_for_group()?;
         let own_now = crate::clock::now();
         self.expire(own_now);
         self.report(own_now);
