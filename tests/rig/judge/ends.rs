@@ -1,0 +1,115 @@
+//! I1: each event of the bank is one message with one end, the one that the seed says or one that a fault allows; what is no record is a dead letter.
+
+use super::messages::Message;
+use super::{CLEAR_MS, Court};
+use crate::faults::Kill;
+use crate::plan::{Kind, Planned};
+use recado::delivery::{Channel, MessageId, Outcome, StatusWord};
+use recado::event::records::Returned;
+use recado::simulator::Line;
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Court<'_> {
+    /// I1: each event is one message, and no message is without an event.
+    pub(super) fn events(&mut self, all: &BTreeMap<MessageId, Message<'_>>) {
+        let mut found: BTreeMap<usize, Vec<MessageId>> = BTreeMap::new();
+        for (id, message) in all {
+            match message.event {
+                Some(event) => found.entry(event).or_default().push(*id),
+                None => self.fault("I1 spurious message", Some(*id), "It belongs to no event of the bank."),
+            }
+        }
+        let evidence = self.evidence;
+        for (index, event) in evidence.plan.events.iter().enumerate() {
+            let ids = found.get(&index).map_or(&[][..], Vec::as_slice);
+            self.counts.one("events");
+            match (event.kind, ids) {
+                (Kind::Broken, []) => {}
+                (Kind::Broken, ids) => self.fault("I1 spurious message", ids.first().copied(), "A broken record became a message."),
+                (_, [_]) => {}
+                (_, []) => self.fault("I1 lost event", None, format!("{} ({:?}, {}) has no message.", event.event_id, event.kind, event.story.name)),
+                (_, ids) => self.fault("I1 doubled event", ids.first().copied(), format!("{} became {} messages.", event.event_id, ids.len())),
+            }
+        }
+        let broken: BTreeSet<(String, i32, i64)> = evidence
+            .written
+            .iter()
+            .filter(|written| evidence.plan.events[written.event].kind == Kind::Broken)
+            .map(|written| (written.topic.to_owned(), written.partition, written.offset))
+            .collect();
+        let mut dead = BTreeSet::new();
+        for (topic, partition, offset, reason) in &evidence.dead {
+            let topic = topic.split_once("in.").map_or(topic.as_str(), |(_, name)| name).to_owned();
+            if reason == "poison" || !broken.contains(&(topic.clone(), *partition, *offset)) {
+                self.fault("I1 spurious dead letter", None, format!("{topic}-{partition} offset {offset}: {reason}"));
+            }
+            if !dead.insert((topic.clone(), *partition, *offset)) {
+                self.fault("I1 doubled dead letter", None, format!("{topic}-{partition} offset {offset}"));
+            }
+        }
+        for (topic, partition, offset) in broken.difference(&dead) {
+            self.fault("I1 lost dead letter", None, format!("{topic}-{partition} offset {offset}"));
+        }
+        self.counts.add("dead letters", dead.len());
+    }
+
+    /// I1: the end is the one that the seed says, or one that the fault allows.
+    pub(super) fn end(&mut self, id: MessageId, message: &Message<'_>, event: &Planned) {
+        let Some(terminal) = message.terminal() else { return };
+        let word = terminal.what.status.word;
+        let from = message.event.and_then(|index| self.evidence.written.iter().find(|written| written.event == index)).map_or(0, |written| written.at);
+        let to = terminal.what.decided.millis();
+        let clear = |kill: &Kill| kill.ready.is_some_and(|ready| ready + CLEAR_MS < from) || kill.at - CLEAR_MS > to;
+        let calm = self.evidence.kills.iter().all(clear);
+        self.counts.one(match word {
+            StatusWord::Delivered => "ended delivered",
+            StatusWord::Failed => "ended failed",
+            StatusWord::Expired => "ended expired",
+            StatusWord::Cancelled => "ended cancelled",
+            _ => "ended unconfirmed",
+        });
+        if terminal.what.status.double_delivered {
+            self.counts.one("double_delivered");
+        }
+        if calm {
+            self.counts.one("lives clear of every fault");
+        }
+        let said = |outcome| message.returned.iter().any(|row| matches!(&row.what, Returned::Outcome { outcome: other, .. } if *other == outcome));
+        let lost = message.lines.iter().any(|line| matches!(line, Line::Lost { .. }));
+        let allowed = word == event.story.end
+            || match word {
+                // A call in flight at the kill: nobody knows. What it was to say is said by the journal above.
+                StatusWord::Unconfirmed => !calm && (said(Outcome::Unknown) || lost),
+                // The cancel comes in while the engine is away, and the fallback is due before it is read.
+                StatusWord::Delivered => !calm && (event.story.end == StatusWord::Cancelled || said(Outcome::TooLate)),
+                // The customer got the code elsewhere, or gave up; the bank withdraws what is late.
+                StatusWord::Cancelled => !calm && event.used_after.is_some(),
+                // A fault delayed the code until too little of its life was left for the next step.
+                StatusWord::Expired if !calm && too_little_life(message, event, to) => true,
+                // Our own delay, until nothing could be sent any more.
+                StatusWord::Expired | StatusWord::Failed => !calm && (said(Outcome::TooLate) || said(Outcome::Unavailable)),
+                _ => false,
+            };
+        if !allowed {
+            let (calm, end) = (if calm { "clear of every fault" } else { "near a fault" }, event.story.end.word());
+            self.fault(
+                "I1 wrong end",
+                Some(id),
+                format!("{} {:?} ({}): {} instead of {end}, {calm}.", event.event_id, event.kind, event.story.name, word.word()),
+            );
+        }
+        if word == StatusWord::Unconfirmed && event.story.end != word {
+            self.counts.one("unconfirmed by a fault");
+        }
+    }
+}
+
+/// Whether the step after the last dispatched one, or a copy of that one, could not begin at `at` for want of life.
+fn too_little_life(message: &Message<'_>, event: &Planned, at: i64) -> bool {
+    let Some(last) = message.dispatches.iter().max_by_key(|row| row.what.attempt_id.attempt) else { return false };
+    let next = match last.what.channel {
+        Channel::WhatsApp => Channel::Sms,
+        Channel::Sms | Channel::Voice => Channel::Voice,
+    };
+    at + event.kind.life_min(next) > last.what.expiry.millis()
+}

@@ -1,0 +1,110 @@
+//! The evidence by message: what the provider, the topics and the bank each know of one notification.
+
+use crate::evidence::{Evidence, Row};
+use crate::plan::Kind;
+use recado::delivery::{Attempt, AttemptId, MessageId, Outcome};
+use recado::event::records::{Dispatch, JournalEntry, JournalKind, Returned, StatusRecord};
+use recado::simulator::{CallLine, Line};
+use std::collections::BTreeMap;
+
+/// All that belongs to one message.
+#[derive(Default)]
+pub struct Message<'e> {
+    pub event: Option<usize>,
+    pub statuses: Vec<&'e Row<StatusRecord>>,
+    pub dispatches: Vec<&'e Row<Dispatch>>,
+    pub journal: Vec<&'e Row<JournalEntry>>,
+    pub returned: Vec<&'e Row<Returned>>,
+    pub lines: Vec<&'e Line>,
+}
+
+/// The evidence by message.
+pub fn messages(evidence: &Evidence) -> BTreeMap<MessageId, Message<'_>> {
+    let mut all: BTreeMap<MessageId, Message<'_>> = BTreeMap::new();
+    let events: BTreeMap<&str, usize> = evidence.plan.events.iter().enumerate().map(|(index, event)| (event.event_id.as_str(), index)).collect();
+    for row in &evidence.statuses {
+        let message = all.entry(row.what.message_id).or_default();
+        if let Some(event) = row.what.event_id.as_deref().and_then(|id| events.get(id)) {
+            message.event = Some(*event);
+        }
+        message.statuses.push(row);
+    }
+    for row in &evidence.dispatches {
+        all.entry(row.what.attempt_id.message_id).or_default().dispatches.push(row);
+    }
+    for row in evidence.journal.iter().filter(|row| row.what.kind != JournalKind::Hello) {
+        all.entry(row.what.attempt_id.message_id).or_default().journal.push(row);
+    }
+    for row in &evidence.returned {
+        if let Returned::Outcome { attempt_id, .. } | Returned::Receipt { attempt_id, .. } = &row.what {
+            all.entry(attempt_id.message_id).or_default().returned.push(row);
+        }
+    }
+    for line in &evidence.lines {
+        if let Some(id) = attempt_of(line) {
+            all.entry(id.message_id).or_default().lines.push(line);
+        }
+    }
+    // What the simulator's strays pretended to be about is nobody's.
+    all.remove(&MessageId::from_bytes([0; 16]));
+    all
+}
+
+/// The attempt that a line of the send log names.
+pub fn attempt_of(line: &Line) -> Option<AttemptId> {
+    let text = match line {
+        Line::Call(call) => &call.attempt_id,
+        Line::Refused { attempt_id, .. } | Line::Webhook { attempt_id, .. } | Line::Lost { attempt_id, .. } | Line::Spoken { attempt_id, .. } => attempt_id,
+    };
+    AttemptId::parse(text.as_deref()?)
+}
+
+impl<'e> Message<'e> {
+    pub(super) fn calls(&self) -> impl Iterator<Item = (Attempt, &'e CallLine)> {
+        self.lines.iter().filter_map(|line| if let Line::Call(call) = line { Some((attempt_of(line)?.attempt, call)) } else { None })
+    }
+
+    /// The calls that went out, or may have.
+    pub(super) fn sends(&self) -> impl Iterator<Item = (Attempt, &'e CallLine)> {
+        self.calls().filter(|(_, call)| !refused(call))
+    }
+
+    pub(super) fn outcomes(&self, attempt: Attempt) -> impl Iterator<Item = (Outcome, &'e Row<Returned>)> {
+        self.returned.iter().filter_map(move |row| match &row.what {
+            Returned::Outcome { attempt_id, outcome, .. } if attempt_id.attempt == attempt => Some((*outcome, *row)),
+            _ => None,
+        })
+    }
+
+    /// Receipts that prove the message on the phone, as the provider heard them acknowledged: when, for which attempt.
+    pub(super) fn acknowledged(&self) -> impl Iterator<Item = (i64, AttemptId)> {
+        self.lines.iter().filter_map(|line| match line {
+            Line::Webhook { time_ms, receipt, .. } if matches!(receipt.as_str(), "delivered" | "read" | "keypress") => Some((*time_ms, attempt_of(line)?)),
+            _ => None,
+        })
+    }
+
+    /// The earliest instant at which the wait of this attempt can end: the provider's answer, or, where nobody is known to have heard it, the call itself, plus the
+    /// route's wait.
+    pub(super) fn deadline(&self, attempt: Attempt, kind: Kind) -> Option<i64> {
+        let wait = *kind.waits().get(usize::from(attempt.step) - 1)?;
+        let (_, call) = self.sends().find(|(other, _)| *other == attempt)?;
+        let accepted = self.outcomes(attempt).any(|(outcome, _)| outcome == Outcome::Accepted);
+        let receipt_first = self.lines.iter().any(|line| matches!(line, Line::Webhook { time_ms, .. } if *time_ms < call.answer_ms));
+        Some(wait + if accepted && !receipt_first { call.answer_ms } else { call.time_ms })
+    }
+
+    pub(super) fn terminal(&self) -> Option<&'e Row<StatusRecord>> {
+        self.statuses.iter().copied().rfind(|row| row.what.live && row.what.status.word.terminal())
+    }
+}
+
+/// A documented refusal: no send, and the same attempt may come again.
+fn refused(call: &CallLine) -> bool {
+    !call.counts && (call.answer == "error" || call.status == 429)
+}
+
+/// Whether the script itself leaves the fate of this call open.
+pub(super) fn unknown_by_script(call: &CallLine) -> bool {
+    matches!(call.answer.as_str(), "lost" | "hang" | "garbage") || (call.answer == "bare" && call.status >= 500)
+}

@@ -1,0 +1,90 @@
+//! The judge: seed, send log and status together. Enters the evidence; leaves every fault that it finds, and counts of what it judged.
+//!
+//! Easily got wrong: what Recado says of itself is never the measure where the provider's log or the seed knows it. Its outcomes and its journal only say which
+//! of several ends a fault allows.
+
+mod calls;
+mod ends;
+mod fallbacks;
+mod history;
+mod messages;
+mod statuses;
+mod whole;
+
+pub use history::{by_channel, history};
+
+use crate::evidence::Evidence;
+use messages::{Message, messages};
+use recado::delivery::MessageId;
+use std::collections::BTreeMap;
+
+/// A life that comes no nearer to a fault than this is judged by the seed alone. Source: testing.md §2.4, I1.
+const CLEAR_MS: i64 = 5_000;
+/// Two readings of one clock by two processes, each cut to whole ms.
+const CUT_MS: i64 = 2;
+
+/// What is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fault {
+    /// The invariant of testing.md §2.4, and a word for the anomaly.
+    pub rule: &'static str,
+    pub message: Option<MessageId>,
+    pub sentence: String,
+}
+
+/// What was judged: calm proves nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Counts(pub BTreeMap<&'static str, usize>);
+
+impl Counts {
+    fn add(&mut self, what: &'static str, count: usize) {
+        *self.0.entry(what).or_default() += count;
+    }
+
+    fn one(&mut self, what: &'static str) {
+        self.add(what, 1);
+    }
+}
+
+/// Judges everything.
+pub fn judge(evidence: &Evidence) -> (Vec<Fault>, Counts) {
+    let mut court = Court { evidence, faults: Vec::new(), counts: Counts::default() };
+    let all = messages(evidence);
+    court.events(&all);
+    for (id, message) in &all {
+        court.message(*id, message);
+    }
+    court.whole();
+    let Court { mut faults, mut counts, .. } = court;
+    faults.sort();
+    faults.dedup();
+    counts.add("kills", evidence.kills.len());
+    counts.add("kills that left a transaction open", evidence.kills.iter().filter(|kill| kill.open_transactions > 0).count());
+    counts.add("kills before it was ready", evidence.kills.iter().filter(|kill| !kill.was_ready).count());
+    (faults, counts)
+}
+
+struct Court<'e> {
+    evidence: &'e Evidence,
+    faults: Vec<Fault>,
+    counts: Counts,
+}
+
+impl Court<'_> {
+    fn fault(&mut self, rule: &'static str, message: Option<MessageId>, sentence: impl Into<String>) {
+        self.faults.push(Fault { rule, message, sentence: sentence.into() });
+    }
+
+    fn message(&mut self, id: MessageId, message: &Message<'_>) {
+        self.statuses(id, message);
+        self.calls(id, message);
+        self.attempts(id, message);
+        let Some(event) = message.event.map(|event| &self.evidence.plan.events[event]) else { return };
+        self.recipients(id, message, event);
+        self.lives(id, message, event);
+        self.fallbacks(id, message, event);
+        self.copies(id, message, event);
+        self.end(id, message, event);
+        self.receipts(id, message);
+    }
+}

@@ -1,0 +1,60 @@
+//! What belongs to no message: the reader during the faults, open transactions, instances that ended, the bound of *unconfirmed*, what the run met.
+
+use super::{CUT_MS, Court};
+use crate::faults::Kill;
+use recado::delivery::AttemptId;
+use recado::event::records::JournalKind;
+use std::collections::BTreeMap;
+
+impl Court<'_> {
+    /// All of it.
+    pub(super) fn whole(&mut self) {
+        let evidence = self.evidence;
+        for (place, bytes) in &evidence.seen {
+            if evidence.lies.get(place) != Some(bytes) {
+                self.fault("aborted read", None, format!("The status at {place:?} was seen during the faults and does not lie there now."));
+            }
+        }
+        let unseen = evidence.lies.keys().filter(|place| !evidence.seen.contains_key(place)).count();
+        if unseen > 0 {
+            self.fault("unseen", None, format!("{unseen} statuses were never seen by the reader that ran all the time."));
+        }
+        if evidence.unstable > 0 {
+            self.fault("I12 open transaction", None, format!("{} partitions have an open transaction after quiescence.", evidence.unstable));
+        }
+        for ended in &evidence.ended {
+            self.fault("ended by itself", None, ended.clone());
+        }
+        let open = self.open_at_kills();
+        let unconfirmed = self.counts.0.get("unconfirmed by a fault").copied().unwrap_or(0);
+        self.counts.add("calls in flight at the kills", open);
+        let timed_out = self.counts.0.get("outcomes unknown by the call's time-out").copied().unwrap_or(0);
+        if unconfirmed > open + timed_out {
+            self.fault("I1 too many unconfirmed", None, format!("{unconfirmed} by faults, but only {open} calls were in flight at the kills."));
+        }
+        for kill in &evidence.kills {
+            self.counts.add("kills of an engine", usize::from(kill.roles.contains("engine")));
+            self.counts.add("kills of a dispatcher", usize::from(kill.roles.contains("dispatcher")));
+            self.counts.add("kills of a gateway", usize::from(kill.roles.contains("gateway")));
+        }
+    }
+
+    fn open_at_kills(&self) -> usize {
+        let mut attempts: BTreeMap<AttemptId, (i64, i64)> = BTreeMap::new();
+        for row in &self.evidence.journal {
+            match row.what.kind {
+                JournalKind::Intent => {
+                    let (intent, _) = attempts.entry(row.what.attempt_id).or_insert((i64::MAX, i64::MAX));
+                    *intent = (*intent).min(row.at);
+                }
+                JournalKind::Done => {
+                    let (_, done) = attempts.entry(row.what.attempt_id).or_insert((i64::MAX, i64::MAX));
+                    *done = (*done).min(row.at);
+                }
+                JournalKind::Refused | JournalKind::Hello => {}
+            }
+        }
+        let dispatchers: Vec<&Kill> = self.evidence.kills.iter().filter(|kill| kill.roles.contains("dispatcher")).collect();
+        attempts.values().filter(|(intent, done)| dispatchers.iter().any(|kill| *intent <= kill.gone + CUT_MS && *done >= kill.at - CUT_MS)).count()
+    }
+}
