@@ -1,16 +1,14 @@
 //! What must be true afterwards, whatever a late EndTxn did: no event lost, no gap in `seq`, nothing said twice but with the same id and `seq`, and state that equals
 //! its changelog. The bank's records and the topics are asked, never Recado's own word.
 
+use crate::fold::{self, Fold};
 use crate::support;
 use crate::world::{World, calls};
 use rdkafka::message::{Message, OwnedMessage};
-use recado::delivery::{MessageId, Partition, StatusWord};
+use recado::delivery::{MessageId, StatusWord};
 use recado::engine::store::{Options, Store};
 use recado::event::records::{self, StatusRecord};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// The kinds of keys that store and changelog share.
-const KINDS: [u8; 3] = *b"sxd";
 
 /// Every fault, its rule first. Each event must have ended `delivered`; the engine must have been stopped in order.
 pub fn faults(world: &World<'_>) -> BTreeSet<String> {
@@ -78,34 +76,12 @@ fn stream(event: &str, own: &[&StatusRecord]) -> BTreeSet<String> {
 /// I10, I11, I12: the store is the fold of the committed changelog, reaches to the inputs' end, and nothing is left open.
 fn state(world: &World<'_>) -> BTreeSet<String> {
     let mut faults = BTreeSet::new();
-    let mut fold: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-    for message in world.kafka.dump(&[world.topics.state.to_string()]) {
-        let key = message.key().unwrap_or_default().to_vec();
-        match message.payload() {
-            Some(value) => fold.insert(key, value.to_vec()),
-            None => fold.remove(&key),
-        };
-    }
+    let whole = fold::fold(Fold::new(), &world.kafka.dump(&[world.topics.state.to_string()]), 0);
     let (folder, instance) = world.store();
     let stores = Store::open(&folder, instance, &Options::default()).unwrap();
-    let store = stores.partition(Partition(0)).unwrap();
-    let mut held = BTreeMap::new();
-    for kind in KINDS {
-        store.scan(kind, &mut |key, value| drop(held.insert(key.to_vec(), value.to_vec()))).unwrap();
-    }
-    let position = fold.remove(b"p".as_slice()).and_then(|record| positions(&record));
-    for key in fold.keys().chain(held.keys()).filter(|key| fold.get(*key) != held.get(*key)) {
-        let what = if fold.contains_key(key) && held.contains_key(key) {
-            "differs"
-        } else if held.contains_key(key) {
-            "is in the store alone"
-        } else {
-            "is in the changelog alone"
-        };
-        faults.insert(format!("I10 state: {} {what}", hex::encode(key)));
-    }
-    let meta = store.meta().unwrap();
-    let stored = meta.map(|meta| meta.next_offsets);
+    let (meta, held) = fold::content(&stores, 0).unzip();
+    faults.extend(fold::differences(&whole, &held.unwrap_or_default()).iter().map(|difference| format!("I10 state: {difference}")));
+    let (stored, position) = (meta.map(|meta| meta.next_offsets), fold::position(&whole));
     if stored != position {
         faults.insert(format!("I11 positions: the store says {stored:?}, the changelog {position:?}"));
     }
@@ -121,20 +97,6 @@ fn state(world: &World<'_>) -> BTreeSet<String> {
         }
     }
     faults
-}
-
-/// The position record: version 1, then for each topic its length in four bytes, its name, the next offset in eight; all big-endian.
-fn positions(record: &[u8]) -> Option<BTreeMap<String, i64>> {
-    let mut rest = record.strip_prefix(&[1])?;
-    let mut positions = BTreeMap::new();
-    while !rest.is_empty() {
-        let (length, tail) = rest.split_first_chunk::<4>()?;
-        let (topic, tail) = tail.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-        let (offset, tail) = tail.split_first_chunk::<8>()?;
-        positions.insert(String::from_utf8(topic.to_vec()).ok()?, i64::from_be_bytes(*offset));
-        rest = tail;
-    }
-    Some(positions)
 }
 
 /// One message's records, for a person.

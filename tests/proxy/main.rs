@@ -24,6 +24,8 @@ mod world;
 #[path = "../kafka/bank.rs"]
 #[allow(dead_code, reason = "shared with the Kafka tests, which use the rest of it")]
 mod bank;
+#[path = "../kafka/fold.rs"]
+mod fold;
 #[path = "../kafka/support.rs"]
 #[allow(dead_code, reason = "shared with the Kafka tests, which use the rest of it")]
 mod support;

@@ -20,6 +20,8 @@ mod deployment;
 mod dice;
 mod evidence;
 mod faults;
+#[path = "../kafka/fold.rs"]
+mod fold;
 mod judge;
 mod plan;
 mod stage;

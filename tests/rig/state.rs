@@ -1,22 +1,15 @@
-//! State from the changelog alone against the live stores, byte for byte: a fold of its own, not the engine's restore.
+//! State from the changelog alone against the live stores, byte for byte.
 //!
 //! Easily got wrong: a partition that moved leaves an older store behind. After an orderly stop the store that reaches furthest is the live one; after a kill every
 //! store, brought up from its own position, must equal the whole.
 
 use crate::evidence::dump;
+use crate::fold::{self, Fold, KINDS};
 use crate::stage::{PARTITIONS, Stage};
-use crate::support;
 use rdkafka::message::{Message, OwnedMessage};
 use recado::delivery::Partition;
 use recado::engine::store::{Meta, Options, Store};
 use std::collections::BTreeMap;
-
-/// Keys and values of one partition, the position record among them.
-type Fold = BTreeMap<Vec<u8>, Vec<u8>>;
-
-/// The kinds that store and changelog share.
-const KINDS: [u8; 3] = *b"sxd";
-const POSITION: &[u8] = b"p";
 
 /// How many keys of each kind were compared, and what differs.
 #[derive(Default)]
@@ -32,7 +25,7 @@ pub fn live(stage: &Stage) -> Compared {
     let changelog = changelog(stage);
     let stores = stores(stage);
     for partition in 0..PARTITIONS {
-        let whole = fold(Fold::new(), &changelog[&partition], 0);
+        let whole = fold::fold(Fold::new(), &changelog[&partition], 0);
         let owner = stores
             .iter()
             .filter_map(|(name, store)| content(store, partition).map(|(meta, held)| (meta.changelog_position, name, meta, held)))
@@ -53,9 +46,9 @@ pub fn after_kill(stage: &Stage) -> Compared {
     for (name, store) in stores(stage) {
         for partition in 0..PARTITIONS {
             let Some((meta, held)) = content(&store, partition) else { continue };
-            let whole = fold(Fold::new(), &changelog[&partition], 0);
-            let brought_up = fold(held, &changelog[&partition], meta.changelog_position);
-            let replayed = Meta { next_offsets: positions(&brought_up).unwrap_or(meta.next_offsets.clone()), ..meta };
+            let whole = fold::fold(Fold::new(), &changelog[&partition], 0);
+            let brought_up = fold::fold(held, &changelog[&partition], meta.changelog_position);
+            let replayed = Meta { next_offsets: fold::position(&brought_up).unwrap_or(meta.next_offsets.clone()), ..meta };
             compared.compare(&format!("partition {partition} in the killed store of {name}"), &whole, &brought_up, &replayed);
         }
     }
@@ -66,23 +59,10 @@ impl Compared {
     fn compare(&mut self, what: &str, whole: &Fold, held: &Fold, meta: &Meta) {
         self.stores += 1;
         for kind in KINDS {
-            let of = |fold: &Fold| fold.iter().filter(|(key, _)| key[0] == kind).map(|(key, value)| (key.clone(), value.clone())).collect::<Fold>();
-            let (whole, held) = (of(whole), of(held));
-            *self.keys.entry(char::from(kind)).or_default() += whole.len();
-            for (key, value) in &whole {
-                match held.get(key) {
-                    None => self.differences.push(format!("{what}: {} is missing", hex::encode(key))),
-                    Some(other) if other != value => {
-                        self.differences.push(format!("{what}: {} differs: {} instead of {}", hex::encode(key), hex::encode(other), hex::encode(value)))
-                    }
-                    Some(_) => {}
-                }
-            }
-            for key in held.keys().filter(|key| !whole.contains_key(*key)) {
-                self.differences.push(format!("{what}: {} is there, but not in the changelog", hex::encode(key)));
-            }
+            *self.keys.entry(char::from(kind)).or_default() += whole.keys().filter(|key| key[0] == kind).count();
         }
-        match positions(whole) {
+        self.differences.extend(fold::differences(whole, held).iter().map(|difference| format!("{what}: {difference}")));
+        match fold::position(whole) {
             Some(recorded) if recorded == meta.next_offsets => *self.keys.entry('p').or_default() += recorded.len(),
             recorded => self.differences.push(format!("{what}: positions {:?} instead of {recorded:?}", meta.next_offsets)),
         }
@@ -97,31 +77,6 @@ fn changelog(stage: &Stage) -> BTreeMap<u16, Vec<OwnedMessage>> {
     by_partition
 }
 
-fn fold(mut fold: Fold, changelog: &[OwnedMessage], from: i64) -> Fold {
-    for message in changelog.iter().filter(|message| message.offset() >= from) {
-        let key = message.key().unwrap_or_default().to_vec();
-        match message.payload() {
-            Some(_) => fold.insert(key, support::value(message).to_vec()),
-            None => fold.remove(&key),
-        };
-    }
-    fold
-}
-
-/// The position record: version 1, then for each topic its length in four bytes, its name, the next offset in eight; all big-endian.
-fn positions(fold: &Fold) -> Option<BTreeMap<String, i64>> {
-    let mut rest = fold.get(POSITION)?.strip_prefix(&[1])?;
-    let mut positions = BTreeMap::new();
-    while !rest.is_empty() {
-        let (length, tail) = rest.split_first_chunk::<4>()?;
-        let (topic, tail) = tail.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-        let (offset, tail) = tail.split_first_chunk::<8>()?;
-        positions.insert(String::from_utf8(topic.to_vec()).ok()?, i64::from_be_bytes(*offset));
-        rest = tail;
-    }
-    Some(positions)
-}
-
 fn stores(stage: &Stage) -> Vec<(&'static str, Store)> {
     let engines = stage.instances.iter().filter(|instance| instance.has("engine"));
     engines
@@ -132,15 +87,7 @@ fn stores(stage: &Stage) -> Vec<(&'static str, Store)> {
         .collect()
 }
 
+/// A store is not asked for what it never had: that would make it.
 fn content(store: &Store, partition: u16) -> Option<(Meta, Fold)> {
-    if !store.partitions(PARTITIONS).contains(&Partition(partition)) {
-        return None;
-    }
-    let store = store.partition(Partition(partition)).unwrap();
-    let meta = store.meta().unwrap()?;
-    let mut fold = Fold::new();
-    for kind in KINDS {
-        store.scan(kind, &mut |key, value| drop(fold.insert(key.to_vec(), value.to_vec()))).unwrap();
-    }
-    Some((meta, fold))
+    store.partitions(PARTITIONS).contains(&Partition(partition)).then(|| fold::content(store, partition))?
 }
