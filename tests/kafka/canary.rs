@@ -1,11 +1,12 @@
 //! A code that went through every step is found nowhere: not in RocksDB, Kafka's segments, logs or the environment, in no spelling. What is planted is found.
 
 use crate::bank;
+use crate::leaks::{self, Search};
 use crate::process::{More, Stage};
 use crate::rig::words;
 use crate::support::{self, Writer};
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use base64::engine::general_purpose::STANDARD;
 use recado::delivery::StatusWord;
 use recado::simulator::{self, Channel, Line, Phone};
 use std::fs;
@@ -60,7 +61,7 @@ async fn a_code_that_went_through_every_step_is_found_nowhere_and_a_leak_would_b
     assert!(log.iter().any(|line| matches!(line, Line::Spoken { .. })), "the code was spoken after the keypress");
     let inputs = segments(&stage.broker_data(), |topic| topic == challenges);
     assert!(inputs.iter().any(|file| !found_in("input", &fs::read(file).unwrap()).is_empty()), "the bank's own record holds it");
-    let tables = files(&state(&stage)).into_iter().filter(|file| file.extension().is_some_and(|ending| ending == "sst"));
+    let tables = leaks::files(&state(&stage)).into_iter().filter(|file| file.extension().is_some_and(|ending| ending == "sst"));
     assert!(tables.into_iter().any(|file| fs::read(file).unwrap().windows(4).any(|part| part == b"code")), "states are on the disk, uncompressed");
     planted_leaks_are_found(&stage, &writer, &config);
 }
@@ -122,22 +123,15 @@ fn search(stage: &Stage) -> Vec<String> {
 
 /// The files alone: those of the instance, and the segments and snapshots of every topic but the bank's own inputs.
 fn search_files(stage: &Stage) -> Vec<String> {
-    let inputs = format!("/{}", stage.input(""));
-    // An index holds positions and nothing else; each is kept at 10 MB while it is written.
-    let tells = |file: &PathBuf| !file.extension().is_some_and(|ending| ending == "index" || ending == "timeindex");
-    let segments = files(&stage.broker_data()).into_iter().filter(tells).filter(|file| !file.to_str().unwrap().contains(&inputs));
-    search_instance(stage).into_iter().chain(places(segments)).collect()
+    let inputs = stage.input("");
+    let tell = |file: &PathBuf| leaks::tells(file) && !leaks::of_topic(file, |topic| topic.starts_with(&inputs));
+    let segments = leaks::files(&stage.broker_data()).into_iter().filter(tell);
+    search_instance(stage).into_iter().chain(canary().in_files(segments)).collect()
 }
 
 /// State, keys, configuration and log of the instance. The send log is the provider's.
 fn search_instance(stage: &Stage) -> Vec<String> {
-    places(files(stage.folder.path()).into_iter().filter(|file| file.file_name().is_some_and(|name| name != "send.log")))
-}
-
-fn places(files: impl Iterator<Item = PathBuf>) -> Vec<String> {
-    let spellings = spellings();
-    // A file may go while we look: Kafka's and RocksDB's own housekeeping.
-    files.filter_map(|file| Some((fs::read(&file).ok()?, file))).flat_map(|(bytes, file)| found(&spellings, &file.display().to_string(), &bytes)).collect()
+    canary().in_files(leaks::files(stage.folder.path()).into_iter().filter(|file| file.file_name().is_some_and(|name| name != "send.log")))
 }
 
 fn state(stage: &Stage) -> PathBuf {
@@ -145,61 +139,17 @@ fn state(stage: &Stage) -> PathBuf {
 }
 
 fn segments(data: &Path, topic: impl Fn(&str) -> bool) -> Vec<PathBuf> {
-    let of = |file: &PathBuf| {
-        let folder = file.parent().and_then(Path::file_name).unwrap().to_str().unwrap().to_owned();
-        file.extension().is_some_and(|ending| ending == "log") && folder.rsplit_once('-').is_some_and(|(name, _)| topic(name))
-    };
-    files(data).into_iter().filter(of).collect()
+    let of = |file: &PathBuf| file.extension().is_some_and(|ending| ending == "log") && leaks::of_topic(file, &topic);
+    leaks::files(data).into_iter().filter(of).collect()
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    entries.flatten().flat_map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { vec![entry.path()] }).collect()
+fn canary() -> Search {
+    Search::of([("", CANARY)])
 }
 
 /// The spellings that these bytes hold, each with the place.
 fn found_in(place: &str, bytes: &[u8]) -> Vec<String> {
-    found(&spellings(), place, bytes)
-}
-
-fn found(spellings: &[(String, Vec<u8>)], place: &str, bytes: &[u8]) -> Vec<String> {
-    spellings.iter().filter(|(_, spelling)| holds(bytes, spelling)).map(|(word, _)| format!("{place}: {word}")).collect()
-}
-
-fn holds(bytes: &[u8], spelling: &[u8]) -> bool {
-    let first = spelling[0];
-    let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|byte| *byte == first) {
-        rest = &rest[at..];
-        if rest.starts_with(spelling) {
-            return true;
-        }
-        rest = &rest[1..];
-    }
-    false
-}
-
-/// Clear, UTF-16, hex, base64 in its three phases (the characters that do not hang on what stands around it), and spelled out.
-fn spellings() -> Vec<(String, Vec<u8>)> {
-    let mut all: Vec<(String, Vec<u8>)> = vec![
-        ("clear".into(), CANARY.into()),
-        ("UTF-16, little end first".into(), CANARY.encode_utf16().flat_map(u16::to_le_bytes).collect()),
-        ("UTF-16, big end first".into(), CANARY.encode_utf16().flat_map(u16::to_be_bytes).collect()),
-        ("hex".into(), hex::encode(CANARY).into()),
-        ("HEX".into(), hex::encode_upper(CANARY).into()),
-    ];
-    for between in [" ", ", ", ". "] {
-        let spelled = CANARY.chars().map(String::from).collect::<Vec<_>>().join(between);
-        all.push((format!("spelled with {between:?}"), spelled.into()));
-    }
-    for phase in 0..3 {
-        for (alphabet, engine) in [("standard", &STANDARD), ("URL", &URL_SAFE)] {
-            let encoded = engine.encode([&vec![0; phase], CANARY.as_bytes()].concat());
-            let (from, to) = ((phase * 8).div_ceil(6), (phase + CANARY.len()) * 8 / 6);
-            all.push((format!("base64 {alphabet}, phase {phase}"), encoded.as_bytes()[from..to].into()));
-        }
-    }
-    all
+    canary().in_bytes(place, bytes)
 }
 
 fn wait_for(what: &str, mut there: impl FnMut() -> bool) {

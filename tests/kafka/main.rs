@@ -20,6 +20,7 @@ mod foreign;
 mod grow;
 mod java;
 mod kafka_paused;
+mod leaks;
 #[allow(dead_code, reason = "tests/conformance and tests/registry use the rest")]
 #[path = "../clients/parts.rs"]
 mod parts;
