@@ -1,5 +1,6 @@
 //! What a run left behind: every topic read to its end, the send log, the crash log; and what a reader of statuses saw while the faults went on.
 
+use crate::avro;
 use crate::bank::Written;
 use crate::faults::Kill;
 use crate::plan::Plan;
@@ -11,7 +12,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message, OwnedMessage};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use recado::delivery::{Channel, Lane};
-use recado::event::records::{self, Dispatch, JournalEntry, Returned, StatusRecord};
+use recado::event::records::{Dispatch, JournalEntry, Returned, StatusRecord};
 use recado::simulator::Line;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -84,10 +85,10 @@ impl Evidence {
             written,
             kills,
             lines: stage.send_log(),
-            statuses: rows(&status, |bytes| records::decode_status(bytes).unwrap()),
-            dispatches: rows(&dump(&calls, true), |bytes| records::decode_dispatch(bytes).unwrap()),
-            journal: rows(&dump(&[stage.topic("dispatch-journal")], false), |bytes| records::decode_journal(bytes).unwrap()),
-            returned: rows(&dump(&[stage.topic("receipts")], false), |bytes| records::decode_returned(bytes).unwrap()),
+            statuses: rows(&status, avro::status),
+            dispatches: rows(&dump(&calls, true), avro::dispatch),
+            journal: rows(&dump(&[stage.topic("dispatch-journal")], false), avro::journal),
+            returned: rows(&dump(&[stage.topic("receipts")], false), avro::returned),
             dead,
             seen,
             lies,
@@ -176,7 +177,7 @@ impl Watcher {
                 match consumer.poll(Duration::from_millis(100)) {
                     Some(Ok(message)) => {
                         let bytes = message.payload().unwrap_or_default();
-                        let status = records::decode_status(bytes).unwrap();
+                        let status = avro::status(bytes);
                         if status.status.word.terminal()
                             && let Some(event) = status.event_id
                         {

@@ -12,6 +12,7 @@
 )]
 #![allow(clippy::type_complexity, reason = "topics with their settings are listed in place")]
 
+mod avro;
 mod bank;
 mod broken;
 #[path = "../kafka/deployment.rs"]
