@@ -11,6 +11,9 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+/// What the customers of bills are called: the name of nobody, which occurs nowhere by chance.
+pub const NAME: &str = "Verabela";
+
 /// A record that the bank wrote.
 #[derive(Clone, Debug)]
 pub struct Written {
@@ -107,7 +110,7 @@ fn record(schemas: &Schemas, event: &Planned, at: i64) -> Vec<u8> {
             vec![
                 ("invoice_id", id),
                 ("customer_id", customer),
-                ("customer_name", some(text("Vera"))),
+                ("customer_name", some(text(NAME))),
                 ("phone", phone),
                 ("amount", amount),
                 ("due_date", Value::Date(i32::try_from(at / 86_400_000).unwrap() + 10)),

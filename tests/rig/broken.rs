@@ -1,8 +1,9 @@
 //! The judge judged: copies of the evidence, each broken in one way, and the rule that must be found broken. A judge that was never seen to fail counts for nothing.
 
+use crate::bank::NAME;
 use crate::evidence::Evidence;
 use crate::judge::{self, Fault};
-use crate::plan::Kind;
+use crate::plan::{CANARY, Kind};
 use recado::delivery::{AttemptId, Outcome, Reason, StatusWord};
 use recado::event::records::{JournalKind, Returned};
 use recado::simulator::Line;
@@ -140,6 +141,24 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         let Some((attempt_id, called)) = by_timer.filter_map(|id| Some((id, called(&id)?))).next() else { return false };
         let (channel, receipt) = (recado::simulator::Channel::Whatsapp, "delivered".into());
         evidence.lines.push(Line::Webhook { time_ms: called + 1_000, channel, attempt_id: Some(attempt_id.to_string()), receipt, code: 0 });
+        true
+    }),
+    ("I7 canary at rest", |evidence| {
+        // As a log would have it, and a table of the store.
+        let planted = evidence.canaries.folder().join("planted.sst");
+        std::fs::write(&planted, format!("{{\"message\":\"{}\"}}", hex::encode(format!("{CANARY}000000")))).unwrap();
+        evidence.canaries.instances();
+        std::fs::remove_file(planted).unwrap();
+        true
+    }),
+    ("I7 canary at rest", |evidence| {
+        // In a compressed batch: what was planted in a topic when all else was read, if the search found it.
+        let planted = std::mem::take(&mut evidence.canaries.planted);
+        evidence.canaries.found.extend(planted);
+        true
+    }),
+    ("I7 canary at rest", |evidence| {
+        evidence.canaries.bytes("an environment", format!("HOME=/\0NAME={NAME}\0").as_bytes());
         true
     }),
     ("I8 early", |evidence| {

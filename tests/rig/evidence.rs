@@ -2,6 +2,7 @@
 
 use crate::avro;
 use crate::bank::Written;
+use crate::canaries::{Canaries, Environment};
 use crate::faults::Kill;
 use crate::plan::Plan;
 use crate::stage::{INPUTS, PARTITIONS, Stage};
@@ -9,7 +10,7 @@ use crate::support;
 use rdkafka::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Headers, Message, OwnedMessage};
+use rdkafka::message::{BorrowedMessage, Headers, Message, OwnedMessage};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use recado::delivery::{Channel, Lane};
 use recado::event::records::{Dispatch, JournalEntry, Returned, StatusRecord};
@@ -51,13 +52,14 @@ pub struct Evidence {
     pub lies: Seen,
     /// Partitions whose last transaction never ended.
     pub unstable: usize,
+    pub canaries: Canaries,
     /// Instances that ended without having been killed.
     pub ended: Vec<String>,
 }
 
 impl Evidence {
     /// Reads everything. Nothing may write any more.
-    pub fn gather(plan: &Plan, written: Vec<Written>, kills: Vec<Kill>, seen: Seen, stage: &Stage) -> Self {
+    pub fn gather(plan: &Plan, written: Vec<Written>, kills: Vec<Kill>, seen: Seen, environments: &[Environment], stage: &Stage) -> Self {
         let traffics = || Channel::ALL.into_iter().flat_map(|channel| Lane::ALL.map(|lane| (channel, lane)));
         let of_traffic =
             |word: &str, (channel, lane): (Channel, Lane)| stage.topic(&format!("{word}.{}{}", channel.word(), if lane == Lane::Bulk { ".bulk" } else { "" }));
@@ -78,8 +80,12 @@ impl Evidence {
                 (header(message, "__streams.errors.topic"), partition, number("__streams.errors.offset"), header(message, "recado.reason"))
             })
             .collect();
-        let ours = ["status", "state", "receipts", "dead-letters", "dispatch-journal"].map(|name| stage.topic(name));
-        let all: Vec<String> = ours.into_iter().chain(calls.iter().cloned()).chain(INPUTS.map(|name| format!("{}in.{name}", stage.prefix))).collect();
+        let ours: Vec<String> = ["status", "state", "receipts", "dead-letters", "dispatch-journal"]
+            .map(|name| stage.topic(name))
+            .into_iter()
+            .chain(calls.iter().cloned())
+            .collect();
+        let all: Vec<String> = ours.iter().cloned().chain(INPUTS.map(|name| format!("{}in.{name}", stage.prefix))).collect();
         Self {
             plan: plan.clone(),
             written,
@@ -93,6 +99,7 @@ impl Evidence {
             seen,
             lies,
             unstable: crate::faults::unstable(&all),
+            canaries: Canaries::look(plan, stage, environments, &ours),
             ended: stage.ended.clone(),
         }
     }
@@ -114,6 +121,14 @@ fn rows<T>(messages: &[OwnedMessage], decode: impl Fn(&[u8]) -> T) -> Vec<Row<T>
 
 /// All records of these topics, in the order of partition and offset.
 pub fn dump(topics: &[String], committed: bool) -> Vec<OwnedMessage> {
+    let mut read = Vec::new();
+    each(topics, committed, |message| read.push(message.detach()));
+    read.sort_by(|one, other| (one.topic(), one.partition(), one.offset()).cmp(&(other.topic(), other.partition(), other.offset())));
+    read
+}
+
+/// Shows all records of these topics, each once.
+pub fn each(topics: &[String], committed: bool, mut show: impl FnMut(&BorrowedMessage<'_>)) {
     let consumer = reader(committed);
     let mut list = TopicPartitionList::new();
     for topic in topics {
@@ -123,18 +138,18 @@ pub fn dump(topics: &[String], committed: bool) -> Vec<OwnedMessage> {
     }
     consumer.assign(&list).unwrap();
     let mut left = list.count();
-    let mut read = Vec::new();
-    let deadline = Instant::now() + Duration::from_secs(120);
+    let mut deadline = Instant::now() + Duration::from_secs(120);
     while left > 0 {
         match consumer.poll(Duration::from_millis(200)) {
-            Some(Ok(message)) => read.push(message.detach()),
+            Some(Ok(message)) => {
+                show(&message);
+                deadline = Instant::now() + Duration::from_secs(120);
+            }
             Some(Err(KafkaError::PartitionEOF(_))) => left -= 1,
             Some(Err(error)) => panic!("{topics:?} cannot be read: {error}"),
-            None => assert!(Instant::now() < deadline, "{topics:?} could not be read to their ends in 120 s"),
+            None => assert!(Instant::now() < deadline, "{topics:?} could not be read to their ends: nothing came for 120 s"),
         }
     }
-    read.sort_by(|one, other| (one.topic(), one.partition(), one.offset()).cmp(&(other.topic(), other.partition(), other.offset())));
-    read
 }
 
 /// The end of a partition is an event here, and no error worth a line.

@@ -15,6 +15,7 @@
 mod avro;
 mod bank;
 mod broken;
+mod canaries;
 #[path = "../kafka/deployment.rs"]
 #[allow(dead_code, reason = "shared with the Kafka tests, which use the rest of it")]
 mod deployment;
@@ -24,6 +25,8 @@ mod faults;
 #[path = "../kafka/fold.rs"]
 mod fold;
 mod judge;
+#[path = "../kafka/leaks.rs"]
+mod leaks;
 mod plan;
 mod stage;
 mod state;
@@ -128,6 +131,7 @@ async fn half(profile: Profile, kills: usize, seed: u64, folder: &Path, bug: boo
         healed.as_secs()
     );
     let mut red = Vec::new();
+    let environments = canaries::environments(&stage);
     for index in 0..stage.instances.len() {
         stage.kill(index);
     }
@@ -142,7 +146,7 @@ async fn half(profile: Profile, kills: usize, seed: u64, folder: &Path, bug: boo
     red.extend(tell_state("state after an orderly stop", &state::live(&stage)));
     stage.stop_simulator();
     let seen = watcher.stop();
-    let evidence = Evidence::gather(&plan, written, crashes, seen, &stage);
+    let evidence = Evidence::gather(&plan, written, crashes, seen, &environments, &stage);
     let (faults, counts) = judge::judge(&evidence);
     let mut line = String::new();
     for (what, count) in &counts.0 {

@@ -194,6 +194,10 @@ impl Instance {
         self.process.is_some()
     }
 
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
     pub fn has(&self, role: &str) -> bool {
         self.roles.contains(role)
     }

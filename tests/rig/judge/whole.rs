@@ -2,9 +2,11 @@
 
 use super::{CUT_MS, Court};
 use crate::faults::Kill;
+use crate::plan::{CANARY, Kind};
 use recado::delivery::AttemptId;
 use recado::event::records::JournalKind;
-use std::collections::BTreeMap;
+use recado::simulator::Line;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Court<'_> {
     /// All of it.
@@ -22,6 +24,7 @@ impl Court<'_> {
         if evidence.unstable > 0 {
             self.fault("I12 open transaction", None, format!("{} partitions have an open transaction after quiescence.", evidence.unstable));
         }
+        self.canaries();
         for ended in &evidence.ended {
             self.fault("ended by itself", None, ended.clone());
         }
@@ -36,6 +39,29 @@ impl Court<'_> {
             self.counts.add("kills of an engine", usize::from(kill.roles.contains("engine")));
             self.counts.add("kills of a dispatcher", usize::from(kill.roles.contains("dispatcher")));
             self.counts.add("kills of a gateway", usize::from(kill.roles.contains("gateway")));
+        }
+    }
+
+    /// I7: nothing that must not rest in clear was found.
+    fn canaries(&mut self) {
+        let canaries = &self.evidence.canaries;
+        let looked = [
+            ("files searched for canaries", canaries.files),
+            ("records searched for canaries", canaries.records),
+            ("stored values searched for canaries", canaries.values),
+            ("environments searched for canaries", canaries.environments),
+        ];
+        for (what, count) in looked {
+            self.counts.add(what, count);
+        }
+        let events = self.evidence.plan.events.iter();
+        let codes: BTreeSet<&str> =
+            events.filter(|event| event.kind == Kind::Code && event.code.starts_with(CANARY)).map(|event| event.phone.as_str()).collect();
+        let called = |line: &&Line| matches!(line, Line::Call(call) if call.counts && codes.contains(call.to.as_str()));
+        let sent = self.evidence.lines.iter().filter(called).count();
+        self.counts.add("calls with a canary", sent);
+        for found in &canaries.found {
+            self.fault("I7 canary at rest", None, found.clone());
         }
     }
 
