@@ -1,12 +1,16 @@
 //! The judge judged: copies of the evidence, each broken in one way, and the rule that must be found broken. A judge that was never seen to fail counts for nothing.
 
 use crate::bank::NAME;
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, Row};
 use crate::judge::{self, Fault};
 use crate::plan::{CANARY, Kind};
-use recado::delivery::{AttemptId, Outcome, Reason, StatusWord};
+use crate::quiet::KAFKAS;
+use crate::segments::Log;
+use recado::delivery::{AttemptId, MessageId, Outcome, Reason, Receipt, StatusWord};
 use recado::event::records::{JournalKind, Returned};
 use recado::simulator::Line;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 type Breaking = fn(&mut Evidence) -> bool;
 
@@ -33,7 +37,7 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         let mut more = evidence.statuses[at].clone();
         let mut bytes = *more.what.message_id.bytes();
         bytes[15] ^= 1;
-        more.what.message_id = recado::delivery::MessageId::from_bytes(bytes);
+        more.what.message_id = MessageId::from_bytes(bytes);
         evidence.statuses.push(more);
         true
     }),
@@ -82,7 +86,7 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         at.map(|at| evidence.lines.remove(at)).is_some()
     }),
     ("I3 unknown without a cause", |evidence| {
-        let calm = |row: &crate::evidence::Row<_>| evidence.kills.iter().all(|kill| (kill.at - row.at).abs() > 3_000);
+        let calm = |row: &Row<_>| evidence.kills.iter().all(|kill| (kill.at - row.at).abs() > 3_000);
         let at = evidence.returned.iter().position(|row| matches!(row.what, Returned::Outcome { outcome: Outcome::Accepted, .. }) && calm(row));
         let Some(at) = at else { return false };
         if let Returned::Outcome { outcome, .. } = &mut evidence.returned[at].what {
@@ -106,9 +110,8 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         call.map(|call| call.time_ms += 60_000).is_some()
     }),
     ("I5 begun with too little life", |evidence| {
-        let codes: std::collections::BTreeSet<_> =
-            evidence.plan.events.iter().filter(|event| event.kind == Kind::Code).map(|event| event.event_id.as_str()).collect();
-        let is_code = |row: &&crate::evidence::Row<recado::event::records::StatusRecord>| {
+        let codes: BTreeSet<_> = evidence.plan.events.iter().filter(|event| event.kind == Kind::Code).map(|event| event.event_id.as_str()).collect();
+        let is_code = |row: &&Row<recado::event::records::StatusRecord>| {
             row.what.live && row.what.status.word == StatusWord::Requested && row.what.event_id.as_deref().is_some_and(|id| codes.contains(id))
         };
         let Some((id, decided)) = evidence.statuses.iter().find(is_code).map(|row| (row.what.message_id, row.what.decided)) else { return false };
@@ -170,7 +173,9 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         any
     }),
     ("I13 acknowledged receipt is missing", |evidence| {
-        let at = evidence.returned.iter().position(|row| matches!(&row.what, Returned::Receipt { attempt_id, receipt: recado::delivery::Receipt::Delivered, .. } if attempt_id.message_id.bytes() != &[0; 16]));
+        let at = evidence.returned.iter().position(
+            |row| matches!(&row.what, Returned::Receipt { attempt_id, receipt: Receipt::Delivered, .. } if attempt_id.message_id.bytes() != &[0; 16]),
+        );
         let Some(Returned::Receipt { attempt_id, .. }) = at.map(|at| evidence.returned[at].what.clone()) else { return false };
         evidence.returned.retain(|row| !matches!(&row.what, Returned::Receipt { attempt_id: other, .. } if *other == attempt_id));
         true
@@ -190,15 +195,80 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         place.and_then(|place| evidence.lies.remove(&place)).is_some()
     }),
     ("unseen", |evidence| evidence.seen.pop_first().is_some()),
-    ("I12 open transaction", |evidence| {
-        evidence.unstable = 1;
-        true
-    }),
     ("I1 spurious message", |evidence| {
         let Some(row) = evidence.statuses.iter().find(|row| row.what.event_id.is_some()) else { return false };
         let event = row.what.event_id.clone();
         let planned = evidence.plan.events.iter_mut().find(|planned| Some(&planned.event_id) == event.as_ref());
         planned.map(|planned| planned.kind = Kind::Broken).is_some()
+    }),
+    ("I12 open transaction", |evidence| evidence.quiet.ends.values_mut().next_back().map(|(_, high)| *high += 1).is_some()),
+    ("I12 open transaction", |evidence| {
+        evidence.quiet.transactions.push(("recado.a.0".into(), "Ongoing".into()));
+        true
+    }),
+    ("I12 open transaction", |evidence| {
+        evidence.quiet.hanging.push("status 0 4711".into());
+        true
+    }),
+    ("I12 open transaction", |evidence| {
+        Arc::make_mut(&mut evidence.logs).values_mut().for_each(Log::forget_the_last_end);
+        true
+    }),
+    ("I12 not looked at", |evidence| {
+        evidence.quiet.ends.retain(|(topic, _), _| topic != KAFKAS[0]);
+        true
+    }),
+    ("I5 dispatched after the end", |evidence| {
+        evidence.dispatches.iter_mut().for_each(|row| row.at += 600_000);
+        true
+    }),
+    ("I5 end without a commit", |evidence| {
+        Arc::make_mut(&mut evidence.logs).values_mut().for_each(|log| *log = Log::default());
+        true
+    }),
+    ("I5 dispatch without a commit", |evidence| {
+        let logs = Arc::make_mut(&mut evidence.logs).iter_mut().filter(|((topic, _), _)| topic.contains("dispatch."));
+        logs.for_each(|(_, log)| *log = Log::default());
+        true
+    }),
+    ("I11 position went back", |evidence| {
+        let partition = evidence.positions.last().map(|row| row.partition);
+        let first = evidence.positions.iter().find(|row| Some(row.partition) == partition).cloned();
+        evidence.positions.extend(first);
+        true
+    }),
+    ("I11 group and state differ", |evidence| evidence.quiet.engine.values_mut().next().map(|position| *position -= 1).is_some()),
+    ("E1 outputs of an input", |evidence| {
+        // Without outputs: jumped over.
+        let id = evidence.statuses.iter().find(|row| row.what.source.is_some()).map(|row| row.what.message_id);
+        evidence.statuses.iter_mut().filter(|row| Some(row.what.message_id) == id).for_each(|row| row.what.source = None);
+        id.is_some()
+    }),
+    ("E1 outputs of an input", |evidence| {
+        // Of what is not yet passed.
+        evidence.positions.clear();
+        true
+    }),
+    ("E1 outputs of an input", |evidence| {
+        // Twice.
+        let Some(mut more) = evidence.statuses.iter().find(|row| row.what.source.is_some()).cloned() else { return false };
+        let mut bytes = *more.what.message_id.bytes();
+        bytes[14] ^= 1;
+        more.what.message_id = MessageId::from_bytes(bytes);
+        evidence.statuses.push(more);
+        true
+    }),
+    ("E1 outputs of nothing", |evidence| {
+        let source = evidence.statuses.iter_mut().find_map(|row| row.what.source.as_mut());
+        source.map(|source| source.offset += 1_000_000).is_some()
+    }),
+    ("E4 written by a zombie", |evidence| {
+        Arc::make_mut(&mut evidence.logs).values_mut().for_each(Log::write_as_a_zombie);
+        true
+    }),
+    ("E9 position past an unfinished attempt", |evidence| {
+        evidence.journal.retain(|row| row.what.kind != JournalKind::Done);
+        true
     }),
 ];
 

@@ -1,11 +1,15 @@
-//! What a run left behind: every topic read to its end, the send log, the crash log; and what a reader of statuses saw while the faults went on.
+//! What a run left behind: every topic read to its end, the log of its transactions, the send log, the crash log; and what a reader of statuses saw while the faults
+//! went on.
 
 use crate::avro;
 use crate::bank::Written;
 use crate::canaries::{Canaries, Environment};
 use crate::faults::Kill;
+use crate::fold;
 use crate::plan::Plan;
-use crate::stage::{INPUTS, PARTITIONS, Stage};
+use crate::quiet::Quiet;
+use crate::segments::Log;
+use crate::stage::{PARTITIONS, Stage};
 use crate::support;
 use rdkafka::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -26,7 +30,7 @@ pub struct Row<T> {
     pub topic: Arc<str>,
     pub partition: i32,
     pub offset: i64,
-    /// Its timestamp, ms since 1970: of the append, but for statuses.
+    /// Its timestamp, ms since 1970: of the append, but for statuses and state.
     pub at: i64,
     pub what: T,
 }
@@ -45,13 +49,16 @@ pub struct Evidence {
     pub dispatches: Vec<Row<Dispatch>>,
     pub journal: Vec<Row<JournalEntry>>,
     pub returned: Vec<Row<Returned>>,
+    /// The position records of the changelog, in the order of its log.
+    pub positions: Vec<Row<BTreeMap<String, i64>>>,
+    /// The logs of the topics that are written in transactions, by topic and partition.
+    pub logs: Arc<BTreeMap<(Arc<str>, i32), Log>>,
     /// Topic, partition and offset of the record that each dead letter stands for.
     pub dead: Vec<(String, i32, i64, String)>,
     /// Statuses as they were seen during the faults, and as they lie there now.
     pub seen: Seen,
     pub lies: Seen,
-    /// Partitions whose last transaction never ended.
-    pub unstable: usize,
+    pub quiet: Quiet,
     pub canaries: Canaries,
     /// Instances that ended without having been killed.
     pub ended: Vec<String>,
@@ -80,12 +87,9 @@ impl Evidence {
                 (header(message, "__streams.errors.topic"), partition, number("__streams.errors.offset"), header(message, "recado.reason"))
             })
             .collect();
-        let ours: Vec<String> = ["status", "state", "receipts", "dead-letters", "dispatch-journal"]
-            .map(|name| stage.topic(name))
-            .into_iter()
-            .chain(calls.iter().cloned())
-            .collect();
-        let all: Vec<String> = ours.iter().cloned().chain(INPUTS.map(|name| format!("{}in.{name}", stage.prefix))).collect();
+        let positions: Vec<OwnedMessage> = dump(&[stage.topic("state")], true).into_iter().filter(|message| message.key() == Some(fold::POSITION)).collect();
+        let transactional = ["state", "status", "dead-letters"].map(|name| stage.topic(name)).into_iter().chain(calls.iter().cloned());
+        let ours: Vec<String> = transactional.clone().chain(["receipts", "dispatch-journal"].map(|name| stage.topic(name))).collect();
         Self {
             plan: plan.clone(),
             written,
@@ -95,14 +99,27 @@ impl Evidence {
             dispatches: rows(&dump(&calls, true), avro::dispatch),
             journal: rows(&dump(&[stage.topic("dispatch-journal")], false), avro::journal),
             returned: rows(&dump(&[stage.topic("receipts")], false), avro::returned),
+            positions: rows(&positions, |bytes| fold::positions(bytes).expect("a position record can be read")),
+            logs: Arc::new(logs(transactional)),
             dead,
             seen,
             lies,
-            unstable: crate::faults::unstable(&all),
+            quiet: Quiet::ask(stage, &calls),
             canaries: Canaries::look(plan, stage, environments, &ours),
             ended: stage.ended.clone(),
         }
     }
+
+    /// The log that a row lies in.
+    pub fn log<T>(&self, row: &Row<T>) -> &Log {
+        &self.logs[&(row.topic.clone(), row.partition)]
+    }
+}
+
+fn logs(topics: impl Iterator<Item = String>) -> BTreeMap<(Arc<str>, i32), Log> {
+    let data = support::broker().folder.join("data");
+    let partitions = topics.flat_map(|topic| (0..i32::from(PARTITIONS)).map(move |partition| (Arc::<str>::from(&*topic), partition)));
+    partitions.map(|(topic, partition)| ((topic.clone(), partition), Log::read(&data, &topic, partition))).collect()
 }
 
 fn rows<T>(messages: &[OwnedMessage], decode: impl Fn(&[u8]) -> T) -> Vec<Row<T>> {
@@ -153,19 +170,19 @@ pub fn each(topics: &[String], committed: bool, mut show: impl FnMut(&BorrowedMe
 }
 
 /// The end of a partition is an event here, and no error worth a line.
-struct Quiet;
+struct Silent;
 
-impl ClientContext for Quiet {
+impl ClientContext for Silent {
     fn error(&self, _: KafkaError, _: &str) {}
 }
 
-impl ConsumerContext for Quiet {}
+impl ConsumerContext for Silent {}
 
-fn reader(committed: bool) -> BaseConsumer<Quiet> {
+fn reader(committed: bool) -> BaseConsumer<Silent> {
     let level = if committed { "read_committed" } else { "read_uncommitted" };
     let mut config = support::client();
     config.set("group.id", "rig-reader").set("enable.auto.commit", "false").set("isolation.level", level).set("auto.offset.reset", "earliest");
-    config.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "50").create_with_context(Quiet).unwrap()
+    config.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "50").create_with_context(Silent).unwrap()
 }
 
 /// Reads committed statuses while the faults go on; what it has seen is evidence.

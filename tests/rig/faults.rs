@@ -129,13 +129,3 @@ impl Ends {
         topics.iter().flat_map(|topic| (0..PARTITIONS).map(move |partition| (topic, partition))).filter(|(topic, partition)| open(topic, *partition)).count()
     }
 }
-
-/// How many partitions of these topics still have a transaction open, or a hole at their end: 0 after quiescence.
-pub fn unstable(topics: &[String]) -> usize {
-    let ends = Ends::new();
-    let end = |consumer: &BaseConsumer, topic: &str, partition: u16| {
-        consumer.fetch_watermarks(topic, i32::from(partition), Duration::from_secs(5)).map(|(_, high)| high).unwrap()
-    };
-    let unstable = |topic: &str, partition| end(&ends.committed, topic, partition) != end(&ends.all, topic, partition);
-    topics.iter().flat_map(|topic| (0..PARTITIONS).map(move |partition| (topic, partition))).filter(|(topic, partition)| unstable(topic, *partition)).count()
-}

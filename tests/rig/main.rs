@@ -28,6 +28,8 @@ mod judge;
 #[path = "../kafka/leaks.rs"]
 mod leaks;
 mod plan;
+mod quiet;
+mod segments;
 mod stage;
 mod state;
 #[path = "../kafka/support.rs"]

@@ -54,6 +54,30 @@ impl Court<'_> {
         }
     }
 
+    /// I5: nothing is dispatched in a transaction that was committed after the one of the end. What was committed before it and left after it is counted apart.
+    pub(super) fn after_the_end(&mut self, id: MessageId, message: &Message<'_>) {
+        let Some(terminal) = message.terminal() else { return };
+        let Some(end) = self.evidence.log(terminal).committed(terminal.offset) else {
+            self.fault("I5 end without a commit", Some(id), format!("No committed transaction has the status at offset {}.", terminal.offset));
+            return;
+        };
+        for row in &message.dispatches {
+            let attempt = row.what.attempt_id.attempt;
+            let Some(own) = self.evidence.log(row).committed(row.offset) else {
+                self.fault("I5 dispatch without a commit", Some(id), format!("No committed transaction has the dispatch of {attempt}."));
+                continue;
+            };
+            self.counts.one("dispatches held against the commit of the end");
+            // One transaction has an end in each partition, some ms apart. Of one producer what is appended after an end belongs to a later transaction.
+            let after = if own.producer == end.producer { row.at > end.at } else { own.at > end.at };
+            if after {
+                self.fault("I5 dispatched after the end", Some(id), format!("{attempt} was committed {} ms after the terminal status.", own.at - end.at));
+            }
+            let left = message.sends().filter(|(other, call)| *other == attempt && call.time_ms > end.at).count();
+            self.counts.add("sends after the end whose dispatch was committed before it", left);
+        }
+    }
+
     /// Each attempt has one dispatch, one status and an outcome; each *unknown* has a cause.
     pub(super) fn attempts(&mut self, id: MessageId, message: &Message<'_>) {
         let mut dispatched = BTreeSet::new();

@@ -8,6 +8,7 @@ mod ends;
 mod fallbacks;
 mod history;
 mod messages;
+mod positions;
 mod statuses;
 mod whole;
 
@@ -54,6 +55,7 @@ pub fn judge(evidence: &Evidence) -> (Vec<Fault>, Counts) {
     for (id, message) in &all {
         court.message(*id, message);
     }
+    court.positions(&all);
     court.whole();
     let Court { mut faults, mut counts, .. } = court;
     faults.sort();
@@ -79,6 +81,7 @@ impl Court<'_> {
         self.statuses(id, message);
         self.calls(id, message);
         self.attempts(id, message);
+        self.after_the_end(id, message);
         let Some(event) = message.event.map(|event| &self.evidence.plan.events[event]) else { return };
         self.recipients(id, message, event);
         self.lives(id, message, event);

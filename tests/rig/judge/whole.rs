@@ -3,6 +3,7 @@
 use super::{CUT_MS, Court};
 use crate::faults::Kill;
 use crate::plan::{CANARY, Kind};
+use crate::quiet::KAFKAS;
 use recado::delivery::AttemptId;
 use recado::event::records::JournalKind;
 use recado::simulator::Line;
@@ -21,9 +22,7 @@ impl Court<'_> {
         if unseen > 0 {
             self.fault("unseen", None, format!("{unseen} statuses were never seen by the reader that ran all the time."));
         }
-        if evidence.unstable > 0 {
-            self.fault("I12 open transaction", None, format!("{} partitions have an open transaction after quiescence.", evidence.unstable));
-        }
+        self.quiet();
         self.canaries();
         for ended in &evidence.ended {
             self.fault("ended by itself", None, ended.clone());
@@ -39,6 +38,36 @@ impl Court<'_> {
             self.counts.add("kills of an engine", usize::from(kill.roles.contains("engine")));
             self.counts.add("kills of a dispatcher", usize::from(kill.roles.contains("dispatcher")));
             self.counts.add("kills of a gateway", usize::from(kill.roles.contains("gateway")));
+        }
+    }
+
+    /// I12: no transaction is open, by the ends of every partition, by Kafka's own tool, and by the logs on the disk.
+    fn quiet(&mut self) {
+        let evidence = self.evidence;
+        for ((topic, partition), (stable, high)) in &evidence.quiet.ends {
+            self.counts.one("partitions whose ends were compared");
+            if stable != high {
+                self.fault("I12 open transaction", None, format!("{topic}-{partition}: readers are held at {stable}, it ends at {high}."));
+            }
+        }
+        for topic in KAFKAS {
+            if !evidence.quiet.ends.keys().any(|(name, _)| name == topic) {
+                self.fault("I12 not looked at", None, format!("{topic} is not among the topics."));
+            }
+        }
+        for (id, state) in &evidence.quiet.transactions {
+            self.counts.one("transactional ids asked for");
+            if !matches!(state.as_str(), "Empty" | "CompleteCommit" | "CompleteAbort") {
+                self.fault("I12 open transaction", None, format!("The last one of {id} is {state}."));
+            }
+        }
+        for hanging in &evidence.quiet.hanging {
+            self.fault("I12 open transaction", None, format!("Kafka's tool takes for hanging: {hanging}"));
+        }
+        for ((topic, partition), log) in evidence.logs.iter() {
+            for producer in log.open() {
+                self.fault("I12 open transaction", None, format!("{topic}-{partition}: what producer {producer} began has no end."));
+            }
         }
     }
 
