@@ -6,11 +6,12 @@ use crate::judge::{self, Fault};
 use crate::plan::{CANARY, Kind};
 use crate::quiet::KAFKAS;
 use crate::segments::Log;
-use recado::delivery::{AttemptId, MessageId, Outcome, Reason, Receipt, StatusWord};
+use recado::delivery::{Attempt, AttemptId, Hold, MessageId, Outcome, Reason, Receipt, StatusWord};
 use recado::event::records::{JournalKind, Returned};
 use recado::simulator::Line;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 type Breaking = fn(&mut Evidence) -> bool;
 
@@ -51,6 +52,7 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         evidence.dead.push(("in.pix.transactions".into(), 0, 0, "poison".into()));
         true
     }),
+    ("I1 wrong dead letter", |evidence| evidence.dead.first_mut().map(|(_, _, _, reason)| *reason = "poison".into()).is_some()),
     ("I4 gap in seq", |evidence| {
         let at = evidence.statuses.iter().position(|row| row.what.live && row.what.status.word == StatusWord::Requested);
         at.map(|at| evidence.statuses.remove(at)).is_some()
@@ -129,6 +131,10 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         });
         call.map(|call| call.text = Some("R$ 0,01".into())).is_some()
     }),
+    ("I6 wrong code spoken", |evidence| {
+        let said = evidence.lines.iter_mut().filter_map(|line| if let Line::Spoken { text, .. } = line { Some(text) } else { None });
+        said.map(|text| *text = Some("Seu código é: 0 0 0 0".into())).count() > 0
+    }),
     ("I2 fallback for an acknowledged receipt", |evidence| {
         let by_timer = evidence.dispatches.iter().filter_map(|row| {
             let why = row.what.why.filter(|why| why.reason == Reason::Timer)?;
@@ -144,24 +150,6 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         let Some((attempt_id, called)) = by_timer.filter_map(|id| Some((id, called(&id)?))).next() else { return false };
         let (channel, receipt) = (recado::simulator::Channel::Whatsapp, "delivered".into());
         evidence.lines.push(Line::Webhook { time_ms: called + 1_000, channel, attempt_id: Some(attempt_id.to_string()), receipt, code: 0 });
-        true
-    }),
-    ("I7 canary at rest", |evidence| {
-        // As a log would have it, and a table of the store.
-        let planted = evidence.canaries.folder().join("planted.sst");
-        std::fs::write(&planted, format!("{{\"message\":\"{}\"}}", hex::encode(format!("{CANARY}000000")))).unwrap();
-        evidence.canaries.instances();
-        std::fs::remove_file(planted).unwrap();
-        true
-    }),
-    ("I7 canary at rest", |evidence| {
-        // In a compressed batch: what was planted in a topic when all else was read, if the search found it.
-        let planted = std::mem::take(&mut evidence.canaries.planted);
-        evidence.canaries.found.extend(planted);
-        true
-    }),
-    ("I7 canary at rest", |evidence| {
-        evidence.canaries.bytes("an environment", format!("HOME=/\0NAME={NAME}\0").as_bytes());
         true
     }),
     ("I8 early", |evidence| {
@@ -195,12 +183,6 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         place.and_then(|place| evidence.lies.remove(&place)).is_some()
     }),
     ("unseen", |evidence| evidence.seen.pop_first().is_some()),
-    ("I1 spurious message", |evidence| {
-        let Some(row) = evidence.statuses.iter().find(|row| row.what.event_id.is_some()) else { return false };
-        let event = row.what.event_id.clone();
-        let planned = evidence.plan.events.iter_mut().find(|planned| Some(&planned.event_id) == event.as_ref());
-        planned.map(|planned| planned.kind = Kind::Broken).is_some()
-    }),
     ("I12 open transaction", |evidence| evidence.quiet.ends.values_mut().next_back().map(|(_, high)| *high += 1).is_some()),
     ("I12 open transaction", |evidence| {
         evidence.quiet.transactions.push(("recado.a.0".into(), "Ongoing".into()));
@@ -218,6 +200,88 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         evidence.quiet.ends.retain(|(topic, _), _| topic != KAFKAS[0]);
         true
     }),
+    ("I2 fallback after a receipt", |evidence| {
+        let Some((from, _)) = failure(evidence) else { return false };
+        let at = evidence.returned.iter().position(|row| names(row, from)).unwrap();
+        let mut row = evidence.returned[at].clone();
+        row.offset -= 1;
+        row.what = Returned::Receipt { attempt_id: from, receipt: Receipt::Delivered, reason: Reason::None, code: 0, provider_time: None };
+        evidence.returned.insert(at, row);
+        true
+    }),
+    ("I2 fallback without a cause", |evidence| {
+        let Some((from, _)) = failure(evidence) else { return false };
+        evidence.returned.retain(|row| !names(row, from));
+        true
+    }),
+    ("I2 wrong topic", |evidence| {
+        let Some(first) = evidence.dispatches.iter().find(|row| row.what.why.is_none()).map(|row| row.topic.clone()) else { return false };
+        let retry = evidence.dispatches.iter_mut().find(|row| row.what.why.is_some());
+        retry.map(|row| row.topic = first).is_some()
+    }),
+    ("I3 too late before not_after", |evidence| {
+        let first = evidence.kills.iter().map(|kill| kill.at).min().unwrap_or(i64::MAX);
+        let early = evidence.journal.iter_mut().find(|row| row.what.kind == JournalKind::Intent && row.at < first - 10_000);
+        let Some(row) = early else { return false };
+        row.what.kind = JournalKind::Refused;
+        let id = row.what.attempt_id;
+        say(evidence, id, Outcome::TooLate)
+    }),
+    ("I3 called, though refused", |evidence| {
+        let row = evidence.journal.iter_mut().find(|row| row.what.kind == JournalKind::Intent);
+        row.map(|row| row.what.kind = JournalKind::Refused).is_some()
+    }),
+    ("I3 called, and said to be too late", |evidence| {
+        let accepted = evidence.returned.iter().find_map(|row| match row.what {
+            Returned::Outcome { attempt_id, outcome: Outcome::Accepted, .. } => Some(attempt_id),
+            _ => None,
+        });
+        accepted.is_some_and(|id| say(evidence, id, Outcome::TooLate))
+    }),
+    ("I3 outcome without a claim", |evidence| {
+        evidence.journal.retain(|row| row.what.kind != JournalKind::Intent);
+        true
+    }),
+    ("I3 steps called", |evidence| {
+        let first = evidence.kills.iter().map(|kill| kill.at).min().unwrap_or(i64::MAX);
+        let one: BTreeSet<&str> = evidence.plan.events.iter().filter(|event| event.story.steps == [1, 1]).map(|event| event.phone.as_str()).collect();
+        let call = evidence.lines.iter().find_map(|line| match line {
+            Line::Call(call) if call.counts && one.contains(call.to.as_str()) && call.time_ms < first - 12_000 => Some(call.clone()),
+            _ => None,
+        });
+        let Some(mut call) = call else { return false };
+        call.attempt_id = call.attempt_id.map(|id| format!("{}-2-1", &id[..32]));
+        evidence.lines.push(Line::Call(call));
+        true
+    }),
+    ("I3 too many unknown", |evidence| {
+        for row in &mut evidence.returned {
+            if let Returned::Outcome { outcome, .. } = &mut row.what {
+                *outcome = Outcome::Unknown;
+            }
+        }
+        true
+    }),
+    ("I4 the later of equal seq is not followed", |evidence| {
+        let Some(at) = evidence.statuses.iter().position(|row| row.what.live && row.what.status.word == StatusWord::Requested) else { return false };
+        let mut more = evidence.statuses[at].clone();
+        more.what.status.word = StatusWord::Fallback;
+        more.what.status.attempt = Some(Attempt { step: 2, n: 7 });
+        evidence.statuses.insert(at + 1, more);
+        true
+    }),
+    ("I4 the earlier of equal seq is followed", |evidence| {
+        let Some(at) = evidence.statuses.iter().position(|row| row.what.live && row.what.status.word == StatusWord::Fallback) else { return false };
+        let mut more = evidence.statuses[at].clone();
+        more.what.status.word = StatusWord::Sent;
+        evidence.statuses.insert(at + 1, more);
+        true
+    }),
+    ("I4 attempts out of order", |evidence| {
+        let at = evidence.statuses.iter().position(|row| row.what.live && row.what.status.word == StatusWord::Fallback);
+        at.map(|at| evidence.statuses[at].what.status.attempt = Some(Attempt::FIRST)).is_some()
+    }),
+    ("I4 away from home", |evidence| evidence.statuses.iter_mut().find(|row| row.what.live).map(|row| row.partition = (row.partition + 1) % 2).is_some()),
     ("I5 dispatched after the end", |evidence| {
         evidence.dispatches.iter_mut().for_each(|row| row.at += 600_000);
         true
@@ -229,6 +293,42 @@ const BREAKINGS: &[(&str, Breaking)] = &[
     ("I5 dispatch without a commit", |evidence| {
         let logs = Arc::make_mut(&mut evidence.logs).iter_mut().filter(|((topic, _), _)| topic.contains("dispatch."));
         logs.for_each(|(_, log)| *log = Log::default());
+        true
+    }),
+    ("I5 sent after the expiry", |evidence| {
+        let call = evidence.lines.iter_mut().find_map(|line| if let Line::Call(call) = line { Some(call) } else { None });
+        call.map(|call| call.time_ms += 30 * 86_400_000).is_some()
+    }),
+    ("I5 expiry beyond the bank's", |evidence| {
+        evidence.dispatches.iter_mut().for_each(|row| row.what.expiry = row.what.expiry.plus(Duration::from_secs(600)));
+        true
+    }),
+    ("I7 canary at rest", |evidence| {
+        // As a log would have it, and a table of the store.
+        let planted = evidence.canaries.folder().join("planted.sst");
+        std::fs::write(&planted, format!("{{\"message\":\"{}\"}}", hex::encode(format!("{CANARY}000000")))).unwrap();
+        evidence.canaries.instances();
+        std::fs::remove_file(planted).unwrap();
+        true
+    }),
+    ("I7 canary at rest", |evidence| {
+        // In a compressed batch: what was planted in a topic when all else was read, if the search found it.
+        let planted = std::mem::take(&mut evidence.canaries.planted);
+        evidence.canaries.found.extend(planted);
+        true
+    }),
+    ("I7 canary at rest", |evidence| {
+        evidence.canaries.bytes("an environment", format!("HOME=/\0NAME={NAME}\0").as_bytes());
+        true
+    }),
+    ("I8 late", |evidence| {
+        evidence.dispatches.iter_mut().filter(|row| row.what.why.is_some_and(|why| why.reason == Reason::Timer)).for_each(|row| row.at += 1_500);
+        true
+    }),
+    ("I8 held without a cause", |evidence| {
+        for why in evidence.dispatches.iter_mut().filter_map(|row| row.what.why.as_mut()) {
+            why.hold = Hold::Storm;
+        }
         true
     }),
     ("I11 position went back", |evidence| {
@@ -266,11 +366,63 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         Arc::make_mut(&mut evidence.logs).values_mut().for_each(Log::write_as_a_zombie);
         true
     }),
+    ("E9 never done", |evidence| {
+        let at = evidence.journal.iter().position(|row| row.what.kind == JournalKind::Done);
+        let id = at.map(|at| evidence.journal[at].what.attempt_id);
+        evidence.journal.retain(|row| row.what.kind != JournalKind::Done || Some(row.what.attempt_id) != id);
+        id.is_some()
+    }),
     ("E9 position past an unfinished attempt", |evidence| {
         evidence.journal.retain(|row| row.what.kind != JournalKind::Done);
         true
     }),
+    ("I13 receipt of nobody", |evidence| {
+        let receipt = |row: &&Row<Returned>| matches!(&row.what, Returned::Receipt { attempt_id, .. } if attempt_id.message_id.bytes() != &[0; 16]);
+        let Some(mut row) = evidence.returned.iter().find(receipt).cloned() else { return false };
+        if let Returned::Receipt { attempt_id, .. } = &mut row.what {
+            attempt_id.attempt.n += 7;
+        }
+        evidence.returned.push(row);
+        true
+    }),
+    ("I13 receipt of nobody", |evidence| {
+        // Of what strangers sent there is no more than they sent.
+        let stray = |line: &Line| matches!(line, Line::Webhook { attempt_id: Some(id), .. } if id.starts_with(&"0".repeat(32)));
+        let before = evidence.lines.len();
+        evidence.lines.retain(|line| !stray(line));
+        evidence.lines.len() < before
+    }),
+    ("I1 spurious message", |evidence| {
+        let Some(row) = evidence.statuses.iter().find(|row| row.what.event_id.is_some()) else { return false };
+        let event = row.what.event_id.clone();
+        let planned = evidence.plan.events.iter_mut().find(|planned| Some(&planned.event_id) == event.as_ref());
+        planned.map(|planned| planned.kind = Kind::Broken).is_some()
+    }),
 ];
+
+/// The attempt before a fallback by a failure, and that fallback's place among the dispatches.
+fn failure(evidence: &Evidence) -> Option<(AttemptId, usize)> {
+    evidence.dispatches.iter().enumerate().find_map(|(at, row)| {
+        let why = row.what.why.filter(|why| matches!(why.reason, Reason::Failed | Reason::Provider))?;
+        Some((AttemptId { message_id: row.what.attempt_id.message_id, attempt: why.from }, at))
+    })
+}
+
+/// Whether a returned record names this attempt.
+fn names(row: &Row<Returned>, id: AttemptId) -> bool {
+    matches!(&row.what, Returned::Outcome { attempt_id, .. } | Returned::Receipt { attempt_id, .. } if *attempt_id == id)
+}
+
+/// Changes what was said to have become of an attempt.
+fn say(evidence: &mut Evidence, id: AttemptId, word: Outcome) -> bool {
+    let mut any = false;
+    for row in evidence.returned.iter_mut().filter(|row| names(row, id)) {
+        if let Returned::Outcome { outcome, .. } = &mut row.what {
+            (*outcome, any) = (word, true);
+        }
+    }
+    any
+}
 
 /// Breaks the evidence in each way; returns how many ways were found out, and those that were not.
 pub fn judge_the_judge(evidence: &Evidence, green: &[Fault]) -> (usize, Vec<String>) {

@@ -42,6 +42,8 @@ pub type Seen = BTreeMap<(i32, i64), Vec<u8>>;
 #[derive(Clone)]
 pub struct Evidence {
     pub plan: Plan,
+    /// Whether commits follow each other so quickly that a timer which is not held fires within its second.
+    pub prompt: bool,
     pub written: Vec<Written>,
     pub kills: Vec<Kill>,
     pub lines: Vec<Line>,
@@ -92,6 +94,7 @@ impl Evidence {
         let ours: Vec<String> = transactional.clone().chain(["receipts", "dispatch-journal"].map(|name| stage.topic(name))).collect();
         Self {
             plan: plan.clone(),
+            prompt: true,
             written,
             kills,
             lines: stage.send_log(),

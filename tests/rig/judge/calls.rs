@@ -1,19 +1,17 @@
-//! I3, I5, I6: what was called, how often, until when, for whom; and what was said to have become of it.
+//! I3, I5: what was called, how often, until when, and on whose word.
 
-use super::messages::{Message, unknown_by_script};
-use super::{CUT_MS, Court};
-use crate::faults::Kill;
-use crate::plan::{CALL_TIMEOUT_MS, Kind, Planned};
-use recado::delivery::{Attempt, MessageId, Outcome, Reason, StatusWord};
-use recado::event::records::JournalKind;
-use recado::simulator::{self, Line};
+use super::messages::Message;
+use super::statuses::begins;
+use super::{CUT_MS, Court, PROVIDER_MS};
+use crate::evidence::Row;
+use crate::plan::{Kind, Planned};
+use recado::delivery::{Attempt, MessageId, Outcome, Reason};
+use recado::event::records::StatusRecord;
+use recado::simulator::Line;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How much later than its sending a provider on a busy machine may take up a call. A guess.
-const PROVIDER_MS: i64 = 1_000;
-
 impl Court<'_> {
-    /// I3, I5: at most one call for each attempt, exactly one where it was accepted, none without a dispatch, none past its lease.
+    /// I3, I5: at most one call for each attempt, exactly one where it was accepted, none without a dispatch, none past its `not_after`.
     pub(super) fn calls(&mut self, id: MessageId, message: &Message<'_>) {
         let mut sends: BTreeMap<Attempt, usize> = BTreeMap::new();
         for (attempt, _) in message.sends() {
@@ -30,17 +28,24 @@ impl Court<'_> {
                 self.fault("I3 call without a dispatch", Some(id), format!("{attempt} was called, but no committed record asks for it."));
                 continue;
             };
+            self.counts.one("calls held against not_after and expiry");
             // It left before `not_after`; when the provider takes it up is the provider's affair, but for a bound.
-            let (limit, not_after) = (row.what.lease_end.min(row.what.expiry).millis() + PROVIDER_MS, row.what.not_after.timestamp().millis());
-            self.counts.add("calls that the provider took up after not_after", usize::from(call.time_ms > not_after));
-            if call.time_ms > limit {
-                self.fault("I5 called too late", Some(id), format!("{attempt} was called {} ms after its lease.", call.time_ms - limit + PROVIDER_MS));
+            let late = call.time_ms - row.what.not_after.timestamp().millis();
+            self.counts.add("calls that the provider took up after not_after", usize::from(late > 0));
+            if late > PROVIDER_MS {
+                self.fault("I5 called too late", Some(id), format!("{attempt} was called {late} ms after its not_after."));
+            }
+            if call.time_ms > row.what.expiry.millis() {
+                self.fault("I5 sent after the expiry", Some(id), format!("{attempt} was called {} ms after it.", call.time_ms - row.what.expiry.millis()));
             }
         }
         for row in &message.dispatches {
             let attempt = row.what.attempt_id.attempt;
-            if message.outcomes(attempt).any(|(outcome, _)| outcome == Outcome::Accepted) && !sends.contains_key(&attempt) {
-                self.fault("I3 accepted without a call", Some(id), format!("{attempt} is said to be accepted, but the provider never saw it."));
+            if message.outcomes(attempt).any(|(outcome, _)| outcome == Outcome::Accepted) {
+                self.counts.one("attempts accepted");
+                if !sends.contains_key(&attempt) {
+                    self.fault("I3 accepted without a call", Some(id), format!("{attempt} is said to be accepted, but the provider never saw it."));
+                }
             }
         }
         for line in &message.lines {
@@ -50,6 +55,26 @@ impl Court<'_> {
                 }
                 Line::Lost { .. } => self.counts.one("webhooks given up"),
                 Line::Call(_) | Line::Webhook { .. } | Line::Spoken { .. } => {}
+            }
+        }
+    }
+
+    /// I3: copies on one step at most one, and only where the route asks for it.
+    pub(super) fn copies(&mut self, id: MessageId, message: &Message<'_>, event: &Planned) {
+        let mut by_step: BTreeMap<u8, BTreeSet<Attempt>> = BTreeMap::new();
+        for (attempt, _) in message.sends() {
+            by_step.entry(attempt.step).or_default().insert(attempt);
+        }
+        for (step, attempts) in by_step {
+            let copies = attempts.len() - 1;
+            self.counts.add("copies sent", copies);
+            let asked = message.dispatches.iter().filter(|row| {
+                row.what.attempt_id.attempt.step == step && row.what.why.is_some_and(|why| matches!(why.reason, Reason::Resend | Reason::Unknown))
+            });
+            let last = usize::from(step) == event.kind.waits().len();
+            let allowed = usize::from(event.kind.resends() && last && asked.count() > 0);
+            if copies > allowed {
+                self.fault("I3 copies", Some(id), format!("{} sends on step {step}: {attempts:?}", attempts.len()));
             }
         }
     }
@@ -78,97 +103,30 @@ impl Court<'_> {
         }
     }
 
-    /// Each attempt has one dispatch, one status and an outcome; each *unknown* has a cause.
-    pub(super) fn attempts(&mut self, id: MessageId, message: &Message<'_>) {
-        let mut dispatched = BTreeSet::new();
+    /// I5: no attempt of a code is begun with too little of its life left, and its life is the one that the bank gave it.
+    pub(super) fn lives(&mut self, id: MessageId, message: &Message<'_>, event: &Planned) {
+        if event.kind != Kind::Code {
+            return;
+        }
+        let ends = self.written(message).map_or(0, |written| written.at) + i64::try_from(event.expires_after.as_millis()).unwrap();
         for row in &message.dispatches {
-            if !dispatched.insert(row.what.attempt_id.attempt) {
-                self.fault("I1 doubled dispatch", Some(id), format!("{} is dispatched twice.", row.what.attempt_id.attempt));
+            let attempt = row.what.attempt_id.attempt;
+            if row.what.expiry.millis() > ends {
+                self.fault("I5 expiry beyond the bank's", Some(id), format!("{attempt} may leave {} ms longer.", row.what.expiry.millis() - ends));
+            }
+            let begun = |status: &&&Row<StatusRecord>| {
+                let status = &status.what;
+                status.live && status.status.attempt == Some(attempt) && begins(status.status.word)
+            };
+            let Some(begun) = message.statuses.iter().find(begun) else { continue };
+            let left = row.what.expiry.millis() - begun.what.decided.millis();
+            self.counts.one("lives of codes compared");
+            if left < event.kind.life_min(row.what.channel) {
+                self.fault("I5 begun with too little life", Some(id), format!("{attempt} on {} began with {left} ms left.", row.what.channel.word()));
             }
         }
-        let begins = |word| matches!(word, StatusWord::Requested | StatusWord::Fallback | StatusWord::Retried);
-        let told: BTreeSet<Attempt> =
-            message.statuses.iter().filter(|row| row.what.live && begins(row.what.status.word)).filter_map(|row| row.what.status.attempt).collect();
-        if told != dispatched {
-            self.fault("I1 status and dispatch differ", Some(id), format!("told {told:?}, dispatched {dispatched:?}"));
-        }
-        for attempt in &dispatched {
-            let outcomes: Vec<Outcome> = message.outcomes(*attempt).map(|(outcome, _)| outcome).collect();
-            if outcomes.is_empty() {
-                self.fault("I3 dispatch without an outcome", Some(id), format!("Nobody said what became of {attempt}."));
-            }
-            self.counts.add("outcomes too_late", outcomes.iter().filter(|outcome| **outcome == Outcome::TooLate).count());
-            if outcomes.iter().all(|outcome| *outcome == Outcome::Unknown) && !outcomes.is_empty() {
-                self.counts.one("outcomes unknown");
-                let scripted = message.sends().any(|(other, call)| other == *attempt && unknown_by_script(call));
-                if scripted {
-                    self.counts.one("outcomes unknown by script");
-                } else if self.in_flight_at_a_kill(message, *attempt) {
-                    self.counts.one("outcomes unknown by a kill");
-                } else if self.timed_out(message, *attempt) {
-                    self.counts.one("outcomes unknown by the call's time-out");
-                } else {
-                    self.fault("I3 unknown without a cause", Some(id), format!("{attempt} was not in flight when a dispatcher was killed."));
-                }
-            }
+        for (attempt, call) in message.sends().filter(|(_, call)| call.time_ms > ends + CUT_MS) {
+            self.fault("I5 sent after the expiry", Some(id), format!("{attempt} was called {} ms after the code had ended.", call.time_ms - ends));
         }
     }
-
-    /// Whether its call took as long as a call may: a machine that is too busy to hear the answer.
-    fn timed_out(&self, message: &Message<'_>, attempt: Attempt) -> bool {
-        let intent = message.journal.iter().find(|row| row.what.attempt_id.attempt == attempt && row.what.kind == JournalKind::Intent);
-        let said = message.outcomes(attempt).map(|(_, row)| row.at).min();
-        intent.zip(said).is_some_and(|(intent, said)| said - intent.at >= CALL_TIMEOUT_MS - CUT_MS)
-    }
-
-    /// Whether the attempt's intent was open when a dispatcher was killed.
-    fn in_flight_at_a_kill(&self, message: &Message<'_>, attempt: Attempt) -> bool {
-        let of =
-            |kind: JournalKind| message.journal.iter().filter(move |row| row.what.attempt_id.attempt == attempt && row.what.kind == kind).map(|row| row.at);
-        let (intent, done) = (of(JournalKind::Intent).min(), of(JournalKind::Done).min());
-        let open = |kill: &Kill| intent.is_some_and(|intent| intent <= kill.gone + CUT_MS) && done.is_none_or(|done| done >= kill.at - CUT_MS);
-        self.evidence.kills.iter().any(|kill| kill.roles.contains("dispatcher") && open(kill))
-    }
-
-    /// I6: the recipient of each call is that of the event, and what is unique of the event stands in the text.
-    pub(super) fn recipients(&mut self, id: MessageId, message: &Message<'_>, event: &Planned) {
-        for (attempt, call) in message.calls() {
-            if call.to != event.phone {
-                self.fault("I6 wrong recipient", Some(id), format!("{attempt} went to another phone than the event's."));
-            }
-            let unique = if event.kind == Kind::Code { event.code.clone() } else { reais(event.centavos) };
-            let text = call.text.as_deref().unwrap_or_default();
-            if call.channel != simulator::Channel::Voice && !text.contains(&unique) {
-                self.fault("I6 wrong text", Some(id), format!("{attempt}: {unique:?} does not stand in {text:?}."));
-            }
-            self.counts.one("recipients compared");
-        }
-    }
-
-    /// I3: copies on one step at most one, and only where the route asks for it.
-    pub(super) fn copies(&mut self, id: MessageId, message: &Message<'_>, event: &Planned) {
-        let mut by_step: BTreeMap<u8, BTreeSet<Attempt>> = BTreeMap::new();
-        for (attempt, _) in message.sends() {
-            by_step.entry(attempt.step).or_default().insert(attempt);
-        }
-        for (step, attempts) in by_step {
-            let copies = attempts.len() - 1;
-            self.counts.add("copies sent", copies);
-            let asked = message.dispatches.iter().filter(|row| {
-                row.what.attempt_id.attempt.step == step && row.what.why.is_some_and(|why| matches!(why.reason, Reason::Resend | Reason::Unknown))
-            });
-            let last = usize::from(step) == event.kind.waits().len();
-            let allowed = usize::from(event.kind.resends() && last && asked.count() > 0);
-            if copies > allowed {
-                self.fault("I3 copies", Some(id), format!("{} sends on step {step}: {attempts:?}", attempts.len()));
-            }
-        }
-    }
-}
-
-/// As Brazil writes it.
-fn reais(centavos: i64) -> String {
-    let whole = (centavos / 100).to_string();
-    let grouped: Vec<&str> = whole.as_bytes().rchunks(3).rev().map(|part| std::str::from_utf8(part).unwrap()).collect();
-    format!("R$ {},{:02}", grouped.join("."), centavos % 100)
 }

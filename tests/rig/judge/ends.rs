@@ -1,13 +1,15 @@
 //! I1: each event of the bank is one message with one end, the one that the seed says or one that a fault allows; what is no record is a dead letter.
 
+use super::Court;
 use super::messages::Message;
-use super::{CLEAR_MS, Court};
-use crate::faults::Kill;
 use crate::plan::{Kind, Planned};
 use recado::delivery::{Channel, MessageId, Outcome, StatusWord};
 use recado::event::records::Returned;
 use recado::simulator::Line;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Why a broken record of the generator is a dead letter: it ends before its schema does.
+const BROKEN: &str = "truncated";
 
 impl Court<'_> {
     /// I1: each event is one message, and no message is without an event.
@@ -40,8 +42,11 @@ impl Court<'_> {
         let mut dead = BTreeSet::new();
         for (topic, partition, offset, reason) in &evidence.dead {
             let topic = topic.split_once("in.").map_or(topic.as_str(), |(_, name)| name).to_owned();
-            if reason == "poison" || !broken.contains(&(topic.clone(), *partition, *offset)) {
+            if !broken.contains(&(topic.clone(), *partition, *offset)) {
                 self.fault("I1 spurious dead letter", None, format!("{topic}-{partition} offset {offset}: {reason}"));
+            }
+            if reason != BROKEN {
+                self.fault("I1 wrong dead letter", None, format!("{topic}-{partition} offset {offset}: {reason} instead of {BROKEN}"));
             }
             if !dead.insert((topic.clone(), *partition, *offset)) {
                 self.fault("I1 doubled dead letter", None, format!("{topic}-{partition} offset {offset}"));
@@ -57,10 +62,9 @@ impl Court<'_> {
     pub(super) fn end(&mut self, id: MessageId, message: &Message<'_>, event: &Planned) {
         let Some(terminal) = message.terminal() else { return };
         let word = terminal.what.status.word;
-        let from = message.event.and_then(|index| self.evidence.written.iter().find(|written| written.event == index)).map_or(0, |written| written.at);
+        let from = self.written(message).map_or(0, |written| written.at);
         let to = terminal.what.decided.millis();
-        let clear = |kill: &Kill| kill.ready.is_some_and(|ready| ready + CLEAR_MS < from) || kill.at - CLEAR_MS > to;
-        let calm = self.evidence.kills.iter().all(clear);
+        let calm = self.calm(from, to);
         self.counts.one(match word {
             StatusWord::Delivered => "ended delivered",
             StatusWord::Failed => "ended failed",
@@ -73,6 +77,7 @@ impl Court<'_> {
         }
         if calm {
             self.counts.one("lives clear of every fault");
+            self.steps(id, message, event);
         }
         let said = |outcome| message.returned.iter().any(|row| matches!(&row.what, Returned::Outcome { outcome: other, .. } if *other == outcome));
         let lost = message.lines.iter().any(|line| matches!(line, Line::Lost { .. }));
@@ -100,6 +105,16 @@ impl Court<'_> {
         }
         if word == StatusWord::Unconfirmed && event.story.end != word {
             self.counts.one("unconfirmed by a fault");
+        }
+    }
+
+    /// I3: the steps that were called are those that the seed says; the others had no call.
+    fn steps(&mut self, id: MessageId, message: &Message<'_>, event: &Planned) {
+        let called: BTreeSet<u8> = message.calls().map(|(attempt, _)| attempt.step).collect();
+        let [least, most] = event.story.steps.map(usize::from);
+        self.counts.one("steps called held against the seed");
+        if !(least..=most).contains(&called.len()) || called.iter().zip(1..).any(|(step, at)| *step != at) {
+            self.fault("I3 steps called", Some(id), format!("{:?} ({}): {called:?} instead of {least} to {most} of them.", event.kind, event.story.name));
         }
     }
 }

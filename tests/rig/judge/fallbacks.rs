@@ -1,44 +1,30 @@
-//! I2, I8, I13: what came back, and what was begun because it did not.
+//! I2, I8: what was begun because something did not come back in time, and whether it had.
 
-use super::messages::{Message, attempt_of};
+use super::messages::Message;
 use super::{CUT_MS, Court};
 use crate::evidence::Row;
-use crate::plan::{Kind, Planned};
-use recado::delivery::{Attempt, MessageId, Reason, Receipt, Status, StatusWord};
-use recado::event::records::{Returned, StatusRecord};
-use recado::simulator::{self, Line};
+use crate::plan::Planned;
+use recado::delivery::{Attempt, Hold, MessageId, Outcome, Reason, Receipt, StatusWord, Why};
+use recado::event::records::{Dispatch, Returned};
+
+/// A timer that is not held fires within this. Source: design.md §11, promise 4.
+const FIRE_WITHIN_MS: i64 = 1_000;
 
 impl Court<'_> {
-    /// I5: no attempt of a code is begun with too little of its life left.
-    pub(super) fn lives(&mut self, id: MessageId, message: &Message<'_>, event: &Planned) {
-        if event.kind != Kind::Code {
-            return;
-        }
-        for row in &message.dispatches {
-            let attempt = row.what.attempt_id.attempt;
-            let begun = |status: &&&Row<StatusRecord>| {
-                let Status { word, attempt: of, .. } = status.what.status;
-                status.what.live && of == Some(attempt) && matches!(word, StatusWord::Requested | StatusWord::Fallback | StatusWord::Retried)
-            };
-            let Some(begun) = message.statuses.iter().find(begun) else { continue };
-            let left = row.what.expiry.millis() - begun.what.decided.millis();
-            self.counts.one("lives of codes compared");
-            if left < event.kind.life_min(row.what.channel) {
-                self.fault("I5 begun with too little life", Some(id), format!("{attempt} on {} began with {left} ms left.", row.what.channel.word()));
-            }
-        }
-    }
-
-    /// I2, I8: no fallback by a timer before its deadline, and none where a receipt was acknowledged before it.
+    /// I2, I8: no fallback by a timer before its deadline, none much after it, and none where a receipt was acknowledged before it. All of `recado.retry.*`.
     pub(super) fn fallbacks(&mut self, id: MessageId, message: &Message<'_>, event: &Planned) {
         for row in &message.dispatches {
+            self.topic(id, row);
             let Some(why) = row.what.why else { continue };
             self.counts.one("later attempts");
-            if !matches!(why.reason, Reason::Timer | Reason::Unknown | Reason::Resend | Reason::GatewaySilent | Reason::DispatcherSilent | Reason::Storm) {
-                continue;
+            let what = format!("{} {}", row.what.channel.word(), row.what.attempt_id.attempt);
+            if matches!(why.reason, Reason::Timer | Reason::Unknown | Reason::Resend | Reason::GatewaySilent | Reason::DispatcherSilent | Reason::Storm) {
+                self.counts.one("fallbacks by a timer judged");
+                self.waited(id, message, event, why.from, row.at, &what);
+                self.punctual(id, message, event, why, row.at, &what);
+            } else {
+                self.caused(id, message, why.from, &what);
             }
-            self.counts.one("fallbacks by a timer judged");
-            self.waited(id, message, event, why.from, row.at, &format!("{} {}", row.what.channel.word(), row.what.attempt_id.attempt));
         }
         if let Some(terminal) = message.terminal()
             && terminal.what.status.word == StatusWord::Unconfirmed
@@ -48,42 +34,82 @@ impl Court<'_> {
         }
     }
 
+    /// Attempt 1/1 lies in a dispatch topic, every later one in a retry topic, with its cause.
+    fn topic(&mut self, id: MessageId, row: &Row<Dispatch>) {
+        let first = row.what.attempt_id.attempt == Attempt::FIRST;
+        let word = if first { "dispatch." } else { "retry." };
+        let name = row.topic.rsplit_once(word).map(|(_, rest)| rest.strip_suffix(".bulk").unwrap_or(rest));
+        if name != Some(row.what.channel.word()) || row.what.why.is_none() != first {
+            self.fault("I2 wrong topic", Some(id), format!("{} on {} lies in {}.", row.what.attempt_id.attempt, row.what.channel.word(), row.topic));
+        }
+    }
+
+    /// I8 below, I2: nothing before the deadline that follows from the provider's answer, and nothing where a receipt came before it: as the provider heard it
+    /// acknowledged, and as it lies in the receipts topic, which is a little earlier.
     fn waited(&mut self, id: MessageId, message: &Message<'_>, event: &Planned, from: Attempt, at: i64, what: &str) {
         let Some(deadline) = message.deadline(from, event.kind) else { return };
+        self.counts.one("timers judged below: never early");
         if at < deadline - CUT_MS {
             self.fault("I8 early", Some(id), format!("{what} came {} ms before the wait of {from} could end.", deadline - at));
         }
-        if let Some((acknowledged, by)) = message.acknowledged().find(|(acknowledged, _)| *acknowledged < deadline - CUT_MS) {
-            let ahead = deadline - acknowledged;
-            self.fault(
-                "I2 fallback for an acknowledged receipt",
-                Some(id),
-                format!("{what}: the receipt of {} was acknowledged {ahead} ms ahead.", by.attempt),
-            );
+        let appended = message.arrived().map(|(row, attempt)| (row.at, attempt));
+        for (came, by, how) in message.acknowledged().map(|(at, id)| (at, id.attempt, "acknowledged")).chain(appended.map(|(at, by)| (at, by, "appended"))) {
+            if came < deadline - CUT_MS {
+                self.fault("I2 fallback for an acknowledged receipt", Some(id), format!("{what}: the receipt of {by} was {how} {} ms ahead.", deadline - came));
+            }
         }
+        self.counts.add("receipts held against a deadline that ran out", message.acknowledged().count());
         if message.acknowledged().any(|(acknowledged, _)| (acknowledged - deadline).abs() <= 200) {
             self.counts.one("receipts within 200 ms of a deadline that ran out");
         }
     }
 
-    /// I13: what a webhook was acknowledged for is in the receipts topic.
-    pub(super) fn receipts(&mut self, id: MessageId, message: &Message<'_>) {
-        for line in &message.lines {
-            let Line::Webhook { channel, receipt, .. } = line else { continue };
-            let expected = match (channel, receipt.as_str()) {
-                (simulator::Channel::Whatsapp | simulator::Channel::Sms, "sent") => Receipt::Sent,
-                (_, "delivered" | "keypress") => Receipt::Delivered,
-                (_, "read") => Receipt::Read,
-                (_, "failed" | "busy" | "no-answer") => Receipt::Failed,
-                _ => continue,
-            };
-            self.counts.one("receipts acknowledged");
-            let Some(attempt_id) = attempt_of(line) else { continue };
-            let there =
-                |row: &Row<Returned>| matches!(&row.what, Returned::Receipt { attempt_id: other, receipt, .. } if *other == attempt_id && *receipt == expected);
-            if !message.returned.iter().any(|row| there(row)) {
-                self.fault("I13 acknowledged receipt is missing", Some(id), format!("{receipt} of {}", attempt_id.attempt));
-            }
+    /// I2: what a failure began was not delivered before: of the two records, the failure comes first.
+    fn caused(&mut self, id: MessageId, message: &Message<'_>, from: Attempt, what: &str) {
+        let causes = message.returned.iter().filter(|row| match &row.what {
+            Returned::Outcome { attempt_id, outcome, .. } => attempt_id.attempt == from && !matches!(outcome, Outcome::Accepted | Outcome::Unknown),
+            Returned::Receipt { attempt_id, receipt, .. } => attempt_id.attempt == from && *receipt == Receipt::Failed,
+            _ => false,
+        });
+        self.counts.one("fallbacks by a failure judged");
+        let Some(cause) = causes.map(|row| row.offset).min() else {
+            self.fault("I2 fallback without a cause", Some(id), format!("{what}: nothing failed of {from}."));
+            return;
+        };
+        if let Some((row, attempt)) = message.arrived().find(|(row, _)| row.offset < cause) {
+            let sentence = format!("{what}: the receipt of {attempt} lies {} records before the failure of {from}.", cause - row.offset);
+            self.fault("I2 fallback after a receipt", Some(id), sentence);
+        }
+    }
+
+    /// I8 above: where no fault was near, a timer that nobody holds fires within a second of the provider's answer and the route's wait.
+    fn punctual(&mut self, id: MessageId, message: &Message<'_>, event: &Planned, why: Why, at: i64, what: &str) {
+        let Some((_, call)) = message.sends().find(|(attempt, _)| *attempt == why.from) else { return };
+        if !self.evidence.prompt {
+            self.counts.one("timers not judged above: commits are long");
+            return;
+        }
+        if !self.calm(call.time_ms, at) {
+            self.counts.one("timers not judged above: a fault was near");
+            return;
+        }
+        if why.hold != Hold::No {
+            self.fault("I8 held without a cause", Some(id), format!("{what}: {:?}", why.hold));
+        }
+        if message.outcomes(why.from).all(|(outcome, _)| outcome != Outcome::Accepted) {
+            self.counts.one("timers not judged above: nobody knows when the provider answered");
+            return;
+        }
+        let Some(wait) = event.kind.waits().get(usize::from(why.from.step) - 1) else { return };
+        let late = at - call.answer_ms - wait;
+        self.counts.one("timers judged above: within a second");
+        self.counts.one(match late {
+            ..=250 => "of them within 250 ms",
+            251..=500 => "of them within 500 ms",
+            _ => "of them later than 500 ms",
+        });
+        if late > FIRE_WITHIN_MS {
+            self.fault("I8 late", Some(id), format!("{what} came {late} ms after the wait of {} had ended.", why.from));
         }
     }
 }

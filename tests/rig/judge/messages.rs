@@ -2,7 +2,7 @@
 
 use crate::evidence::{Evidence, Row};
 use crate::plan::Kind;
-use recado::delivery::{Attempt, AttemptId, MessageId, Outcome};
+use recado::delivery::{Attempt, AttemptId, MessageId, Outcome, Receipt};
 use recado::event::records::{Dispatch, JournalEntry, JournalKind, Returned, StatusRecord};
 use recado::simulator::{CallLine, Line};
 use std::collections::BTreeMap;
@@ -84,11 +84,22 @@ impl<'e> Message<'e> {
         })
     }
 
+    /// The same as they lie in the receipts topic.
+    pub(super) fn arrived(&self) -> impl Iterator<Item = (&'e Row<Returned>, Attempt)> {
+        self.returned.iter().filter_map(|row| match &row.what {
+            Returned::Receipt { attempt_id, receipt: Receipt::Delivered | Receipt::Read, .. } => Some((*row, attempt_id.attempt)),
+            _ => None,
+        })
+    }
+
     /// The earliest instant at which the wait of this attempt can end: the provider's answer, or, where nobody is known to have heard it, the call itself, plus the
     /// route's wait.
     pub(super) fn deadline(&self, attempt: Attempt, kind: Kind) -> Option<i64> {
         let wait = *kind.waits().get(usize::from(attempt.step) - 1)?;
-        let (_, call) = self.sends().find(|(other, _)| *other == attempt)?;
+        let Some((_, call)) = self.sends().find(|(other, _)| *other == attempt) else {
+            // Nobody called: its outcome, from which the wait counts, cannot be older than the dispatch.
+            return self.dispatches.iter().find(|row| row.what.attempt_id.attempt == attempt).map(|row| row.at + wait);
+        };
         let accepted = self.outcomes(attempt).any(|(outcome, _)| outcome == Outcome::Accepted);
         let receipt_first = self.lines.iter().any(|line| matches!(line, Line::Webhook { time_ms, .. } if *time_ms < call.answer_ms));
         Some(wait + if accepted && !receipt_first { call.answer_ms } else { call.time_ms })

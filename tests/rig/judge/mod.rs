@@ -8,12 +8,16 @@ mod ends;
 mod fallbacks;
 mod history;
 mod messages;
+mod outcomes;
 mod positions;
+mod receipts;
+mod recipients;
 mod statuses;
 mod whole;
 
 pub use history::{by_channel, history};
 
+use crate::bank::{What, Written};
 use crate::evidence::Evidence;
 use messages::{Message, messages};
 use recado::delivery::MessageId;
@@ -23,6 +27,8 @@ use std::collections::BTreeMap;
 const CLEAR_MS: i64 = 5_000;
 /// Two readings of one clock by two processes, each cut to whole ms.
 const CUT_MS: i64 = 2;
+/// How much later than its sending a provider on a busy machine may take up a call. A guess.
+pub const PROVIDER_MS: i64 = 1_000;
 
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,12 +55,13 @@ impl Counts {
 
 /// Judges everything.
 pub fn judge(evidence: &Evidence) -> (Vec<Fault>, Counts) {
-    let mut court = Court { evidence, faults: Vec::new(), counts: Counts::default() };
+    let mut court = Court::new(evidence);
     let all = messages(evidence);
     court.events(&all);
     for (id, message) in &all {
         court.message(*id, message);
     }
+    court.strays();
     court.positions(&all);
     court.whole();
     let Court { mut faults, mut counts, .. } = court;
@@ -68,13 +75,42 @@ pub fn judge(evidence: &Evidence) -> (Vec<Fault>, Counts) {
 
 struct Court<'e> {
     evidence: &'e Evidence,
+    /// The bank's own record of each event.
+    written: BTreeMap<usize, &'e Written>,
+    /// Stretches that a fault touches, each with what lies too near to it, in their order and apart from each other.
+    faulty: Vec<(i64, i64)>,
     faults: Vec<Fault>,
     counts: Counts,
 }
 
-impl Court<'_> {
+impl<'e> Court<'e> {
+    fn new(evidence: &'e Evidence) -> Self {
+        let written = evidence.written.iter().filter(|written| written.what == What::Event).map(|written| (written.event, written)).collect();
+        let mut near: Vec<(i64, i64)> = evidence.kills.iter().map(|kill| (kill.at - CLEAR_MS, kill.ready.map_or(i64::MAX, |ready| ready + CLEAR_MS))).collect();
+        near.sort_unstable();
+        let mut faulty: Vec<(i64, i64)> = Vec::new();
+        for (from, to) in near {
+            match faulty.last_mut() {
+                Some((_, end)) if from <= *end => *end = to.max(*end),
+                _ => faulty.push((from, to)),
+            }
+        }
+        Self { evidence, written, faulty, faults: Vec::new(), counts: Counts::default() }
+    }
+
     fn fault(&mut self, rule: &'static str, message: Option<MessageId>, sentence: impl Into<String>) {
         self.faults.push(Fault { rule, message, sentence: sentence.into() });
+    }
+
+    /// Whether no fault came near this stretch.
+    fn calm(&self, from: i64, to: i64) -> bool {
+        let next = self.faulty.partition_point(|(_, end)| *end < from);
+        self.faulty.get(next).is_none_or(|(begin, _)| *begin > to)
+    }
+
+    /// The bank's own record of the message's event.
+    fn written(&self, message: &Message<'_>) -> Option<&'e Written> {
+        self.written.get(&message.event?).copied()
     }
 
     fn message(&mut self, id: MessageId, message: &Message<'_>) {

@@ -31,6 +31,10 @@ impl Court<'_> {
         let unconfirmed = self.counts.0.get("unconfirmed by a fault").copied().unwrap_or(0);
         self.counts.add("calls in flight at the kills", open);
         let timed_out = self.counts.0.get("outcomes unknown by the call's time-out").copied().unwrap_or(0);
+        let unknown = self.counts.0.get("outcomes unknown").copied().unwrap_or(0) - self.counts.0.get("outcomes unknown by script").copied().unwrap_or(0);
+        if unknown > open + timed_out {
+            self.fault("I3 too many unknown", None, format!("{unknown} by faults, but only {open} intents were open at the kills."));
+        }
         if unconfirmed > open + timed_out {
             self.fault("I1 too many unconfirmed", None, format!("{unconfirmed} by faults, but only {open} calls were in flight at the kills."));
         }
@@ -109,7 +113,12 @@ impl Court<'_> {
                 JournalKind::Refused | JournalKind::Hello => {}
             }
         }
-        let dispatchers: Vec<&Kill> = self.evidence.kills.iter().filter(|kill| kill.roles.contains("dispatcher")).collect();
-        attempts.values().filter(|(intent, done)| dispatchers.iter().any(|kill| *intent <= kill.gone + CUT_MS && *done >= kill.at - CUT_MS)).count()
+        let mut kills: Vec<&Kill> = self.evidence.kills.iter().filter(|kill| kill.roles.contains("dispatcher")).collect();
+        kills.sort_by_key(|kill| kill.gone);
+        let open = |(intent, done): &&(i64, i64)| {
+            let next = kills.partition_point(|kill| kill.gone + CUT_MS < *intent);
+            kills.get(next).is_some_and(|kill| *done >= kill.at - CUT_MS)
+        };
+        attempts.values().filter(open).count()
     }
 }
