@@ -74,10 +74,11 @@ fn main() -> ExitCode {
         counts.into_iter().for_each(|(what, count)| *sums.entry(what).or_default() += count);
     }
     if bug.is_none() {
-        let missing = met(&sums, kills);
+        let missing = [met(&sums, kills), judge::enough(met_of(&sums), kills)].concat();
         missing.iter().for_each(|fault| println!("FAULT {}: {}", fault.rule, fault.sentence));
         red.extend(missing);
     }
+    print!("\nWhat was judged:\n{}", judge::table(met_of(&sums)));
     println!("rig: {} faults in {} s", red.len(), began.elapsed().as_secs());
     if red.is_empty() && std::env::var("KEEP").is_err() {
         std::fs::remove_dir_all(&folder).unwrap();
@@ -197,6 +198,10 @@ fn tell_state(what: &str, compared: &state::Compared) -> Vec<Fault> {
         }
     }
     faults
+}
+
+fn met_of(counts: &BTreeMap<&'static str, usize>) -> impl Fn(&str) -> usize {
+    |what| counts.get(what).copied().unwrap_or(0)
 }
 
 /// What the run must have met: calm proves nothing. Short runs are not asked for what needs luck.

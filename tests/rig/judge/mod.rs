@@ -12,10 +12,12 @@ mod outcomes;
 mod positions;
 mod receipts;
 mod recipients;
+mod rules;
 mod statuses;
 mod whole;
 
 pub use history::{by_channel, history};
+pub use rules::{enough, table};
 
 use crate::bank::{What, Written};
 use crate::evidence::Evidence;

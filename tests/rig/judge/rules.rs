@@ -1,0 +1,140 @@
+//! Which invariant and which rule of the engine was judged by what, and by how much of it: testing.md §1.4 and §2.4. What a run of this kind cannot judge says so.
+
+use super::Fault;
+use super::fallbacks::fires_min;
+
+/// A rule, what judges it, and what of it was counted. Nothing counted: judged elsewhere, and the words say where.
+struct Rule {
+    name: &'static str,
+    by: &'static str,
+    counted: &'static [&'static str],
+}
+
+const RULES: &[Rule] = &[
+    Rule { name: "I1", by: "one end for each event, the seed's where no fault was near", counted: &["events", "lives clear of every fault", "dead letters"] },
+    Rule {
+        name: "I2",
+        by: "receipts acknowledged or appended before a deadline, against recado.retry.*",
+        counted: &["later attempts", "fallbacks by a timer judged", "fallbacks by a failure judged", "receipts within 200 ms of a deadline that ran out"],
+    },
+    Rule {
+        name: "I3",
+        by: "the send log against dispatches, claims and outcomes",
+        counted: &[
+            "attempts called",
+            "attempts accepted",
+            "attempts with an intent",
+            "attempts without an intent",
+            "copies sent",
+            "steps called held against the seed",
+            "outcomes unknown",
+        ],
+    },
+    Rule { name: "I4", by: "seq of every message", counted: &["statuses", "statuses said again with the same seq"] },
+    Rule {
+        name: "I5",
+        by: "the ends of transactions on the brokers' disks, the send log against not_after and expiry",
+        counted: &[
+            "dispatches held against the commit of the end",
+            "sends after the end whose dispatch was committed before it",
+            "calls held against not_after and expiry",
+            "lives of codes compared",
+        ],
+    },
+    Rule { name: "I6", by: "recipient and text of each call against the seed", counted: &["recipients compared", "codes spoken"] },
+    Rule {
+        name: "I7",
+        by: "codes of 15 characters, a name and numbers, in all spellings, raw and decoded; no core dump is made here",
+        counted: &[
+            "calls with a canary",
+            "files searched for canaries",
+            "records searched for canaries",
+            "stored values searched for canaries",
+            "environments searched for canaries",
+        ],
+    },
+    Rule {
+        name: "I8",
+        by: "append time of the fallback against the provider's answer and the route's wait",
+        counted: &[
+            "timers judged below: never early",
+            "timers judged above: within a second",
+            "of them within 250 ms",
+            "of them within 500 ms",
+            "of them later than 500 ms",
+        ],
+    },
+    Rule { name: "I9", by: "comes with the buttons", counted: &[] },
+    Rule { name: "I10", by: "a fold of the changelog against every store, after kill -9 of all and after an orderly stop: the lines above", counted: &[] },
+    Rule {
+        name: "I11",
+        by: "position records in the order of the changelog, the group's positions after an orderly stop",
+        counted: &["position records", "positions of the group"],
+    },
+    Rule {
+        name: "I12",
+        by: "both ends of every partition, Kafka's own tool, the logs on the disk",
+        counted: &["partitions whose ends were compared", "transactional ids asked for"],
+    },
+    Rule {
+        name: "I13",
+        by: "the provider's webhook log against recado.receipts, both ways",
+        counted: &["receipts acknowledged", "receipts written", "receipts of strangers"],
+    },
+    Rule {
+        name: "E1",
+        by: "the bank's list against sources of statuses and dead letters, below and above the position",
+        counted: &["inputs below the position"],
+    },
+    Rule { name: "E2", by: "I10 after kill -9 of all: each store brought up from its own position", counted: &[] },
+    Rule { name: "E3", by: "not in this run: make rig ROW=8, markers held", counted: &[] },
+    Rule {
+        name: "E4",
+        by: "epochs in the logs on the disk, and I11; a process that stands still and comes back is a fault of its own",
+        counted: &["transactions committed, by partition", "transactions aborted, by partition"],
+    },
+    Rule { name: "E5", by: "I1, I3 and I8: a wait ends in a receipt or in one later attempt, never early", counted: &["fallbacks by a timer judged"] },
+    Rule { name: "E6", by: "I2, also by the append time of each receipt", counted: &["receipts within 200 ms of a deadline that ran out"] },
+    Rule { name: "E7", by: "I1 for phones that repeat, reorder and contradict: the seed's end whatever the order", counted: &["lives clear of every fault"] },
+    Rule { name: "E8", by: "not in this run: make rig ROW=8, the answer of an EndTxn lost", counted: &[] },
+    Rule {
+        name: "E9",
+        by: "the dispatchers' positions and the journal; I3, I5 for the calls",
+        counted: &["dispatches below the dispatchers' position", "outcomes too_late", "outcomes unknown by a kill"],
+    },
+];
+
+/// One line for each rule: how much of what was judged. `met` tells how often something was counted.
+pub fn table(met: impl Fn(&str) -> usize) -> String {
+    RULES.iter().fold(String::new(), |text, rule| {
+        let counted: Vec<String> = rule.counted.iter().map(|what| format!("{} {what}", grouped(met(what)))).collect();
+        let counted = if counted.is_empty() { String::new() } else { format!(": {}", counted.join("; ")) };
+        format!("{text}  {:<4}{}{counted}\n", rule.name, rule.by)
+    })
+}
+
+/// Faults of a run that judged too little to say anything.
+pub fn enough(met: impl Fn(&str) -> usize, kills: usize) -> Vec<Fault> {
+    let mut faults: Vec<Fault> = Vec::new();
+    let mut fault = |sentence: String| faults.push(Fault { rule: "too little judged", message: None, sentence });
+    for rule in RULES {
+        if let Some(what) = rule.counted.first().filter(|what| met(what) == 0) {
+            fault(format!("{}: no {what}", rule.name));
+        }
+    }
+    let fires = met("timers judged below: never early");
+    if fires < fires_min(kills) {
+        fault(format!("I8: {fires} fires; {kills} kills ask for {}", fires_min(kills)));
+    }
+    if met("timers judged above: within a second") == 0 {
+        fault("I8: no fire was judged above".into());
+    }
+    faults
+}
+
+/// 1234567 as 1,234,567.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).unwrap()).collect();
+    groups.join(",")
+}
