@@ -4,6 +4,7 @@
 
 use crate::dice::{Dice, now_ms};
 use crate::stage::{PARTITIONS, Stage};
+use crate::state;
 use crate::support;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::time::{Duration, Instant};
@@ -81,6 +82,7 @@ pub async fn carry_out(stage: &mut Stage, planned: &[Planned]) -> Vec<Kill> {
                 stage.kill(index);
                 let gone = now_ms();
                 let instance = &stage.instances[index];
+                state::keep(stage, instance);
                 let open_transactions = if instance.has("engine") { ends.open_transactions(stage) } else { 0 };
                 kills.push(Kill { instance: instance.name, roles: instance.roles, at, gone, ready: None, was_ready, open_transactions });
                 dead.push((Instant::now() + plan.down, index));

@@ -1,15 +1,21 @@
 //! State from the changelog alone against the live stores, byte for byte.
 //!
 //! Easily got wrong: a partition that moved leaves an older store behind. After an orderly stop the store that reaches furthest is the live one; after a kill every
-//! store, brought up from its own position, must equal the whole.
+//! store, brought up from its own position, must equal the whole. And what a killed store should not have had is overwritten or deleted soon after: so each is kept
+//! as the kill left it, and compared with the changelog as it was then.
 
 use crate::evidence::dump;
 use crate::fold::{self, Fold, KINDS};
-use crate::stage::{PARTITIONS, Stage};
+use crate::stage::{Instance, PARTITIONS, Stage};
+use crate::support;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Message, OwnedMessage};
 use recado::delivery::Partition;
 use recado::engine::store::{Meta, Options, Store};
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
 /// How many keys of each kind were compared, and what differs.
 #[derive(Default)]
@@ -52,6 +58,73 @@ pub fn after_kill(stage: &Stage) -> Compared {
             compared.compare(&format!("partition {partition} in the killed store of {name}"), &whole, &brought_up, &replayed);
         }
     }
+    compared
+}
+
+/// So many killed stores are kept: the first ones.
+const KEPT_MAX: usize = 60;
+
+/// Keeps the store of an instance that was just killed, beside the ends of the changelog.
+pub fn keep(stage: &Stage, instance: &Instance) {
+    let (folder, state) = (stage.folder.join("killed"), stage.folder.join(format!("state-{}", instance.name)).join("db"));
+    let number = fs::read_dir(&folder).map_or(0, Iterator::count);
+    if number >= KEPT_MAX || !state.exists() {
+        return;
+    }
+    let kept = folder.join(format!("{number}-{}", instance.name));
+    copy(&state, &kept.join("db"));
+    // Aborted and open transactions count too: nothing that the dead one wrote lies beyond.
+    let asker: BaseConsumer = support::client().set("isolation.level", "read_uncommitted").create().unwrap();
+    let end = |partition: u16| asker.fetch_watermarks(&stage.topic("state"), i32::from(partition), Duration::from_secs(30)).unwrap().1;
+    fs::write(kept.join("ends"), serde_json::to_vec(&(0..PARTITIONS).map(end).collect::<Vec<i64>>()).unwrap()).unwrap();
+}
+
+/// Tables never change, so that a second name for each is enough.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        match path.extension().and_then(|ending| ending.to_str()) {
+            _ if path.is_dir() => copy(&path, &to),
+            Some("sst") => fs::hard_link(&path, &to).unwrap(),
+            _ => drop(fs::copy(&path, &to).unwrap()),
+        }
+    }
+}
+
+/// At each kill: the killed store, with its changelog replayed from the position that it says, was the fold of the changelog as it was then.
+pub fn at_kills(stage: &Stage) -> Compared {
+    let mut compared = Compared::default();
+    let changelog = changelog(stage);
+    let mut kept: Vec<(i64, u16, String, Meta, Fold)> = Vec::new();
+    for folder in fs::read_dir(stage.folder.join("killed")).into_iter().flatten().flatten() {
+        let name = folder.file_name().into_string().unwrap();
+        let ends: Vec<i64> = serde_json::from_slice(&fs::read(folder.path().join("ends")).unwrap()).unwrap();
+        let store = match Store::open(&folder.path().join("db"), name.split_once('-').unwrap().1, &Options::default()) {
+            Ok(store) => store,
+            Err(error) => {
+                compared.differences.push(format!("the store of kill {name} cannot be opened: {error}"));
+                continue;
+            }
+        };
+        for (partition, end) in (0..PARTITIONS).zip(ends) {
+            kept.extend(content(&store, partition).map(|(meta, held)| (end, partition, name.clone(), meta, held)));
+        }
+    }
+    kept.sort_by_key(|(end, partition, ..)| (*partition, *end));
+    let mut then: (u16, i64, Fold) = (0, 0, Fold::new());
+    for (end, partition, name, meta, held) in kept {
+        if then.0 != partition {
+            then = (partition, 0, Fold::new());
+        }
+        let records = |from: i64| changelog[&partition].iter().filter(move |message| (from..end).contains(&message.offset()));
+        let whole = fold::fold(then.2, records(then.1), 0);
+        let brought_up = fold::fold(held, records(meta.changelog_position), 0);
+        let replayed = Meta { next_offsets: fold::position(&brought_up).unwrap_or(meta.next_offsets.clone()), ..meta };
+        compared.compare(&format!("partition {partition} in the store of kill {name}"), &whole, &brought_up, &replayed);
+        then = (partition, end, whole);
+    }
+    fs::remove_dir_all(stage.folder.join("killed")).unwrap_or_default();
     compared
 }
 

@@ -65,7 +65,11 @@ const RULES: &[Rule] = &[
         ],
     },
     Rule { name: "I9", by: "comes with the buttons", counted: &[] },
-    Rule { name: "I10", by: "a fold of the changelog against every store, after kill -9 of all and after an orderly stop: the lines above", counted: &[] },
+    Rule {
+        name: "I10",
+        by: "a fold of the changelog against every store, at each kill, after kill -9 of all and after an orderly stop: the lines above",
+        counted: &[],
+    },
     Rule {
         name: "I11",
         by: "position records in the order of the changelog, the group's positions after an orderly stop",
@@ -86,7 +90,11 @@ const RULES: &[Rule] = &[
         by: "the bank's list against sources of statuses and dead letters, below and above the position",
         counted: &["inputs below the position"],
     },
-    Rule { name: "E2", by: "I10 after kill -9 of all: each store brought up from its own position", counted: &[] },
+    Rule {
+        name: "E2",
+        by: "I10 at each kill and after kill -9 of all: each store brought up from its own position, against the changelog as it was then",
+        counted: &[],
+    },
     Rule { name: "E3", by: "not in this run: make rig ROW=8, markers held", counted: &[] },
     Rule {
         name: "E4",
