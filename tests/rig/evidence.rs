@@ -4,6 +4,7 @@
 use crate::avro;
 use crate::bank::Written;
 use crate::canaries::{Canaries, Environment};
+use crate::dice::now_ms;
 use crate::faults::Kill;
 use crate::fold;
 use crate::plan::Plan;
@@ -15,6 +16,7 @@ use rdkafka::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message, OwnedMessage};
+use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use recado::delivery::{Channel, Lane};
 use recado::event::records::{Dispatch, JournalEntry, Returned, StatusRecord};
@@ -35,8 +37,14 @@ pub struct Row<T> {
     pub what: T,
 }
 
-/// A record's place and bytes.
-pub type Seen = BTreeMap<(i32, i64), Vec<u8>>;
+/// Places and bytes of records.
+pub type Places = BTreeMap<(i32, i64), Vec<u8>>;
+
+/// What was seen while the faults went on.
+pub struct Seen {
+    statuses: Places,
+    slow: Vec<(i64, i64)>,
+}
 
 /// Everything.
 #[derive(Clone)]
@@ -58,8 +66,10 @@ pub struct Evidence {
     /// Topic, partition and offset of the record that each dead letter stands for.
     pub dead: Vec<(String, i32, i64, String)>,
     /// Statuses as they were seen during the faults, and as they lie there now.
-    pub seen: Seen,
-    pub lies: Seen,
+    pub seen: Places,
+    pub lies: Places,
+    /// Stretches in which a record of the rig's own waited for its acknowledgement: brokers or machine were slow, whatever Recado did. ms since 1970.
+    pub slow: Vec<(i64, i64)>,
     pub quiet: Quiet,
     pub canaries: Canaries,
     /// Instances that ended without having been killed.
@@ -105,8 +115,9 @@ impl Evidence {
             positions: rows(&positions, |bytes| fold::positions(bytes).expect("a position record can be read")),
             logs: Arc::new(logs(transactional)),
             dead,
-            seen,
+            seen: seen.statuses,
             lies,
+            slow: seen.slow,
             quiet: Quiet::ask(stage, &calls),
             canaries: Canaries::look(plan, stage, environments, &ours),
             ended: stage.ended.clone(),
@@ -192,7 +203,8 @@ fn reader(committed: bool) -> BaseConsumer<Silent> {
 pub struct Watcher {
     stop: Arc<AtomicBool>,
     told: Arc<std::sync::Mutex<BTreeMap<String, usize>>>,
-    thread: std::thread::JoinHandle<Seen>,
+    thread: std::thread::JoinHandle<Places>,
+    probe: std::thread::JoinHandle<Vec<(i64, i64)>>,
 }
 
 impl Watcher {
@@ -200,6 +212,10 @@ impl Watcher {
     pub fn start(topic: String) -> Self {
         let (stop, told) = (Arc::new(AtomicBool::new(false)), Arc::<std::sync::Mutex<BTreeMap<String, usize>>>::default());
         let (stopped, ends) = (stop.clone(), told.clone());
+        let probe = std::thread::spawn({
+            let (topic, stopped) = (format!("{topic}-probe"), stop.clone());
+            move || slow(&topic, &stopped)
+        });
         let thread = std::thread::spawn(move || {
             let consumer = reader(true);
             let mut list = TopicPartitionList::new();
@@ -207,7 +223,7 @@ impl Watcher {
                 list.add_partition_offset(&topic, i32::from(partition), Offset::Beginning).unwrap();
             }
             consumer.assign(&list).unwrap();
-            let mut seen = Seen::new();
+            let mut seen = Places::new();
             loop {
                 match consumer.poll(Duration::from_millis(100)) {
                     Some(Ok(message)) => {
@@ -226,7 +242,7 @@ impl Watcher {
                 }
             }
         });
-        Self { stop, told, thread }
+        Self { stop, told, thread, probe }
     }
 
     /// How many events have their terminal status.
@@ -237,6 +253,33 @@ impl Watcher {
     /// Reads what is there and stops.
     pub fn stop(self) -> Seen {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap()
+        Seen { statuses: self.thread.join().unwrap(), slow: self.probe.join().unwrap() }
     }
+}
+
+/// How often the brokers are asked to take a record, and how long they may take for it before they count as slow: on one quiet broker it takes 5 ms.
+const PROBE_EVERY: Duration = Duration::from_millis(100);
+const SLOW_MS: i64 = 200;
+/// Then it is given up and counts as slow all the same.
+const PROBE_WITHIN: Duration = Duration::from_secs(30);
+
+/// Writes a small record again and again; when it was slow.
+fn slow(topic: &str, stop: &AtomicBool) -> Vec<(i64, i64)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        support::create(&[(topic, 1, &[])]).await;
+        let producer: FutureProducer = support::client().set("acks", "all").set("linger.ms", "0").create().unwrap();
+        let mut slow = Vec::new();
+        while !stop.load(Ordering::Relaxed) {
+            // That this program itself is woken late counts too.
+            let began = now_ms();
+            tokio::time::sleep(PROBE_EVERY).await;
+            let sent = producer.send(FutureRecord::<(), [u8]>::to(topic).partition(0).payload(b"probe"), PROBE_WITHIN).await;
+            let took = now_ms() - began - i64::try_from(PROBE_EVERY.as_millis()).unwrap();
+            if took > SLOW_MS || sent.is_err() {
+                slow.push((began, now_ms()));
+            }
+        }
+        slow
+    })
 }

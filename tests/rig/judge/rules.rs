@@ -10,6 +10,9 @@ struct Rule {
     counted: &'static [&'static str],
 }
 
+/// A run with fewer kills is not asked for what needs luck.
+const SHORT: usize = 20;
+
 const RULES: &[Rule] = &[
     Rule { name: "I1", by: "one end for each event, the seed's where no fault was near", counted: &["events", "lives clear of every fault", "dead letters"] },
     Rule {
@@ -59,9 +62,12 @@ const RULES: &[Rule] = &[
         counted: &[
             "timers judged below: never early",
             "timers judged above: within a second",
-            "of them within 250 ms",
-            "of them within 500 ms",
-            "of them later than 500 ms",
+            "fires within 250 ms",
+            "fires within 500 ms",
+            "fires later than 500 ms",
+            "fires while brokers or machine were slow",
+            "attempts delivered",
+            "attempts delivered within 200 ms of their deadline",
         ],
     },
     Rule { name: "I9", by: "comes with the buttons", counted: &[] },
@@ -136,6 +142,11 @@ pub fn enough(met: impl Fn(&str) -> usize, kills: usize) -> Vec<Fault> {
     }
     if met("timers judged above: within a second") == 0 {
         fault("I8: no fire was judged above".into());
+    }
+    // Of few a tenth may be missed by chance.
+    let (near, delivered) = (met("attempts delivered within 200 ms of their deadline"), met("attempts delivered"));
+    if kills >= SHORT && near * 10 < delivered {
+        fault(format!("I8: {near} of {delivered} receipts came near their deadline, less than a tenth"));
     }
     faults
 }

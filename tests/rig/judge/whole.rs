@@ -24,6 +24,8 @@ impl Court<'_> {
         }
         self.quiet();
         self.canaries();
+        let slow: i64 = evidence.slow.iter().map(|(began, ended)| ended - began).sum();
+        self.counts.add("ms in which brokers or machine were slow", usize::try_from(slow).unwrap());
         for ended in &evidence.ended {
             self.fault("ended by itself", None, ended.clone());
         }
