@@ -1,8 +1,8 @@
 //! The named places at which a process may be told to kill itself, so that each crash of `testing.md` §2.2 can be had when it is wanted, and as often.
 //!
 //! A process is armed by its environment: `CRASH_POINT` names the place, `CRASH_PASS` says at which pass through it, from 1 (1 where it is left out). Then it
-//! gets SIGKILL from itself: nothing is unwound, flushed or said. Unarmed, a point does nothing. Without the cargo feature `mutants`, with which a release does not
-//! compile, it is not even there.
+//! gets SIGKILL from itself: nothing is unwound, flushed or said. Unarmed, a point does nothing. Without the cargo feature `mutants`, which no release has
+//! (`seeded_bug.rs`), it is not even there.
 
 /// Passes a crash point. `if`: a pass that does not count unless this is true. `after`: what is done first in the pass that kills, where the program goes on
 /// before what the point's sentence says is true.

@@ -22,3 +22,5 @@ pub mod app; // roles put together
 pub mod topics; // our topics as data: made, compared, who may touch them
 pub mod cli; // the command line
 mod crash_point; // where a process is told to kill itself, in the crash rig alone
+#[cfg(feature = "mutants")]
+mod seeded_bug; // what the crash rig must find

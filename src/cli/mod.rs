@@ -85,7 +85,7 @@ pub fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     #[cfg(feature = "mutants")]
-    if let Err(error) = crate::crash_point::arm() {
+    if let Err(error) = crate::seeded_bug::check().and_then(|()| crate::crash_point::arm()) {
         eprintln!("error: {error:#}");
         return ExitCode::FAILURE;
     }

@@ -272,7 +272,7 @@ impl Ledger {
             Claim::Intent
         };
         #[cfg(feature = "mutants")]
-        if claim == Claim::Intent && super::seeded_bug::intent_after_call() {
+        if claim == Claim::Intent && crate::seeded_bug::planted("intent_after_call") {
             hand.stage = Stage::Calling;
             self.todo.push(Todo::Call(id));
             return;
@@ -326,7 +326,7 @@ impl Ledger {
     pub fn called(&mut self, id: AttemptId, end: Final) {
         if self.hand.get(&id).is_some_and(|hand| hand.stage == Stage::Calling) {
             #[cfg(feature = "mutants")]
-            if super::seeded_bug::intent_after_call() {
+            if crate::seeded_bug::planted("intent_after_call") {
                 self.write(id, JournalKind::Intent);
             }
             self.report(id, end);

@@ -16,8 +16,6 @@ mod time;
 pub mod slot;
 mod settings;
 mod stop;
-#[cfg(feature = "mutants")]
-mod seeded_bug;
 
 pub use call::provider_id;
 pub use settings::{Auth, MinTls, Provider, Sender, Settings};

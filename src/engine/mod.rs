@@ -21,8 +21,6 @@ mod poison;
 mod restore;
 mod resume;
 mod settings;
-#[cfg(feature = "mutants")]
-mod seeded_bug;
 mod storm;
 mod stored;
 mod task;

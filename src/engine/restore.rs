@@ -400,7 +400,7 @@ fn place<C: ConsumerContext>(
     let task = opened.tasks.get_mut(&partition).expect("each wanted partition has a task");
     let recorded = task.positions.0.get(&*source.topic).copied();
     #[cfg(feature = "mutants")]
-    let recorded = recorded.filter(|_| committed.is_none() || !super::seeded_bug::without("position_record"));
+    let recorded = recorded.filter(|_| committed.is_none() || !crate::seeded_bug::without("position_record"));
     let first = match source.start {
         _ if recorded.is_some() || committed.is_some() => log_end,
         _ if partition.0 >= source.partitions_first => log_start,

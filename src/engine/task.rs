@@ -209,7 +209,7 @@ impl Task {
         let event = shared.pepper.hash(&[b"dedup", name.as_bytes(), unique]);
         let seen = self.window.contains(&event);
         #[cfg(feature = "mutants")]
-        let seen = seen && !super::seeded_bug::without("dedup");
+        let seen = seen && !crate::seeded_bug::without("dedup");
         if seen {
             metrics::duplicate(name);
             return Ok(());
@@ -361,7 +361,7 @@ impl Task {
         if let Some(offset) = offset {
             let applied = offset < delivery.receipts_applied;
             #[cfg(feature = "mutants")]
-            let applied = applied && !super::seeded_bug::without("source_skip");
+            let applied = applied && !crate::seeded_bug::without("source_skip");
             if applied {
                 metrics::replayed();
                 return Ok(true);

@@ -155,7 +155,7 @@ impl Transactor {
             return self.give_up(&error);
         }
         #[cfg(feature = "mutants")]
-        if super::seeded_bug::abort_now() {
+        if crate::seeded_bug::abort_now() {
             self.flush(); // records that never went out would leave a gap in the producer's sequence: another story
             return self.abort("a test asked for it".into());
         }

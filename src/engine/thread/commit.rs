@@ -198,7 +198,7 @@ impl Engine {
 
     pub(super) fn new_producer(&mut self) -> Result<(), EngineError> {
         #[cfg(feature = "mutants")]
-        if self.transactor.is_some() && crate::engine::seeded_bug::without("recycle") {
+        if self.transactor.is_some() && crate::seeded_bug::without("recycle") {
             return Ok(());
         }
         self.transactor = None;
