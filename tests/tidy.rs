@@ -220,36 +220,53 @@ fn no_release_has_a_seeded_bug() {
     }
 }
 
-/// The names that src/crash_point.rs lists.
-fn crash_points() -> Vec<String> {
-    let text = fs::read_to_string(root().join("src/crash_point.rs")).expect("the crash points have a file");
-    let list = text.split_once("const POINTS: [&str; 18] = [").and_then(|(_, rest)| rest.split_once("];")).expect("their list").0;
-    list.lines().filter_map(|line| Some(line.trim().strip_prefix('"')?.strip_suffix("\",")?.to_owned())).collect()
+/// The names in a list of a source file, one a line, sorted.
+fn listed(file: &str, beginning: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join(file)).expect("sources are text");
+    let list = text.split_once(beginning).and_then(|(_, rest)| rest.split_once("];")).expect("the list").0;
+    let mut names: Vec<_> = list.lines().filter_map(|line| Some(line.trim().strip_prefix('"')?.strip_suffix("\",")?.to_owned())).collect();
+    names.sort();
+    names
+}
+
+/// The names that follow `call` in the source, but for one file: sorted, each as often as it stands there.
+fn named(call: &str, except: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for path in files(&root().join("src")).iter().filter(|path| !path.ends_with(except)) {
+        let text = fs::read_to_string(path).expect("sources are text");
+        names.extend(text.split(call).skip(1).map(|rest| rest.split('"').next().expect("a split has a part").to_owned()));
+    }
+    names.sort();
+    names
+}
+
+#[test]
+fn each_seeded_bug_is_planted_and_stands_in_the_list_and_in_its_table() {
+    let bugs = listed("src/seeded_bug.rs", "const BUGS: [&str; 22] = [");
+    let mut planted = named("planted(\"", "src/nothing.rs");
+    planted.dedup();
+    assert_eq!(planted, bugs, "a bug is missing in the source, or not listed");
+    let text = fs::read_to_string(root().join("src/seeded_bug.rs")).expect("the bugs have a file");
+    let mut told: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("//! | `")?.split('`').next().map(str::to_owned)).collect();
+    told.sort();
+    assert_eq!(told, bugs, "the table says something else");
 }
 
 #[test]
 fn each_crash_point_is_passed_at_one_place_and_has_a_name_of_the_list() {
-    let listed = crash_points();
-    assert_eq!(listed.len(), 18);
-    let mut passed = Vec::new();
-    for path in files(&root().join("src")).iter().filter(|path| !path.ends_with("src/crash_point.rs")) {
-        let text = fs::read_to_string(path).expect("sources are text");
-        passed.extend(text.split("crash_point!(\"").skip(1).map(|rest| rest.split('"').next().expect("a split has a part").to_owned()));
-    }
-    passed.sort();
-    let mut once = listed;
-    once.sort();
-    assert_eq!(passed, once, "a point is missing, passed twice, or not listed");
+    let points = listed("src/crash_point.rs", "const POINTS: [&str; 18] = [");
+    assert_eq!(points.len(), 18);
+    assert_eq!(named("crash_point!(\"", "src/crash_point.rs"), points, "a point is missing, passed twice, or not listed");
 }
 
 #[test]
-fn no_program_that_anybody_runs_has_a_crash_point() {
+fn no_program_that_anybody_runs_has_a_crash_point_or_a_bug() {
     let cargo: toml::Table = fs::read_to_string(root().join("Cargo.toml")).expect("the manifest is text").parse().expect("the manifest is TOML");
     let brings = |feature: &str| cargo["features"][feature].as_array().expect("a feature is a list").iter().filter_map(|on| on.as_str()).collect::<Vec<_>>();
     assert_eq!((brings("default"), brings("demo"), brings("mutants")), (vec![], vec!["dep:noida-db"], vec!["dep:fail"]));
     // `make test` builds without the feature; the rig's own build shows that this looks for the right thing.
     let program = fs::read(env!("CARGO_BIN_EXE_recado")).expect("the program is built beside its tests");
-    for word in ["CRASH_POINT", "webhook_after_ack_before_200"] {
+    for word in ["CRASH_POINT", "webhook_after_ack_before_200", "SEEDED_BUG", "lease_without_heartbeat"] {
         let found = program.windows(word.len()).any(|bytes| bytes == word.as_bytes());
         assert_eq!(found, cfg!(feature = "mutants"), "{word}");
     }
@@ -258,13 +275,15 @@ fn no_program_that_anybody_runs_has_a_crash_point() {
 #[cfg(feature = "mutants")]
 #[test]
 fn a_process_that_is_armed_wrongly_does_not_start() {
-    for (point, pass, sentence) in [
-        ("after_pol", "1", "error: CRASH_POINT: no crash point is called after_pol\n"),
-        ("after_poll", "first", "error: CRASH_PASS: first is not the number of a pass: they are counted from 1\n"),
-        ("after_poll", "0", "error: CRASH_PASS: 0 is not the number of a pass: they are counted from 1\n"),
+    for (point, pass, bug, sentence) in [
+        ("after_pol", "1", "no_read_back", "error: CRASH_POINT: no crash point is called after_pol\n"),
+        ("after_poll", "first", "no_read_back", "error: CRASH_PASS: first is not the number of a pass: they are counted from 1\n"),
+        ("after_poll", "0", "no_read_back", "error: CRASH_PASS: 0 is not the number of a pass: they are counted from 1\n"),
+        ("after_poll", "1", "no_read_bak", "error: SEEDED_BUG: no bug is called no_read_bak\n"),
     ] {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_recado"));
-        let output = command.args(["check", "--config", "config"]).env("CRASH_POINT", point).env("CRASH_PASS", pass).output().expect("the program starts");
+        command.args(["check", "--config", "config"]).env("CRASH_POINT", point).env("CRASH_PASS", pass).env("SEEDED_BUG", bug);
+        let output = command.output().expect("the program starts");
         assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()), (Some(1), sentence.to_owned()));
     }
 }

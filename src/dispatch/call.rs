@@ -9,7 +9,7 @@ use super::settings::{Provider, Settings};
 use super::time::KafkaNow;
 use crate::channel::{Again, Answer, Attention, Breaker, Request, Scope, sms, voice, whatsapp};
 use crate::crash_point::crash_point;
-use crate::delivery::{Channel, Lane, Outcome, Reason, Timestamp};
+use crate::delivery::{Channel, Lane, NotAfter, Outcome, Reason, Timestamp};
 use crate::event::records::Dispatch;
 use crate::observe::Health;
 use crate::observe::dispatch as observe;
@@ -93,7 +93,7 @@ impl Caller {
                     return Final::TOO_LATE;
                 };
             };
-            if !dispatch.not_after.allows(time) {
+            if !allows(dispatch.not_after, time) {
                 return end;
             }
             if leave.is_cancelled() {
@@ -131,11 +131,13 @@ impl Caller {
             Err(obstacle @ Obstacle::Rejected(_)) => return Pass::End(obstacle.end()),
             Err(obstacle @ Obstacle::KeysAway) => return Pass::Wait(obstacle.end(), BACK_OFF_FIRST),
         };
+        #[cfg(feature = "mutants")]
+        let text = crate::seeded_bug::planted("log_text").then(|| String::from_utf8_lossy(&request.body).into_owned());
         let not_after = dispatch.not_after;
         let clock = now.clone();
         let began = crate::clock::monotonic();
         let in_flight = observe::call(dispatch.channel, dispatch.lane);
-        let posted = line.post.send(request, move || clock.get().is_some_and(|time| not_after.allows(time))).await;
+        let posted = line.post.send(request, move || clock.get().is_some_and(|time| allows(not_after, time))).await;
         drop(in_flight);
         observe::call_took(dispatch.channel, crate::clock::monotonic().saturating_sub(began));
         let (answer, retry_after) = match posted {
@@ -148,6 +150,10 @@ impl Caller {
             Posted::TooLate => return Pass::Wait(Final::TOO_LATE, Duration::ZERO),
             Posted::Lost => (Answer::lost(), None),
         };
+        #[cfg(feature = "mutants")]
+        if let Some(text) = text.filter(|_| answer.outcome != Outcome::Accepted) {
+            tracing::error!(text, "A call was not accepted.");
+        }
         self.learn(line, dispatch, &answer);
         let again = again(&answer, dispatch.lane, count, jitter(dispatch));
         let end = self.end(dispatch.channel, answer);
@@ -228,6 +234,15 @@ impl Caller {
             tracing::warn!(provider = line.provider.name, code = answer.code, kind, "A provider's answer needs somebody's attention.");
         }
     }
+}
+
+/// Whether an attempt may still leave at this time.
+fn allows(not_after: NotAfter, time: Timestamp) -> bool {
+    #[cfg(feature = "mutants")]
+    if crate::seeded_bug::planted("ignore_not_after") {
+        return true;
+    }
+    not_after.allows(time)
 }
 
 /// How a provider's id appears outside: keyed, because a wamid contains the phone number.

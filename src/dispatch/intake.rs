@@ -519,5 +519,10 @@ struct Positions {
 fn epoch() -> u64 {
     let mut bytes = [0; 8];
     aws_lc_rs::rand::fill(&mut bytes).expect("the system's generator works, or no key could be made either");
+    #[cfg(feature = "mutants")]
+    if crate::seeded_bug::planted("epoch_per_process") {
+        static ONCE: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+        return *ONCE.get_or_init(|| u64::from_be_bytes(bytes));
+    }
     u64::from_be_bytes(bytes)
 }

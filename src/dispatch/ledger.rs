@@ -264,7 +264,10 @@ impl Ledger {
             hand.stage = Stage::Foreign;
             return;
         }
-        let claim = if !hand.work.not_after.allows(now) {
+        let in_time = hand.work.not_after.allows(now);
+        #[cfg(feature = "mutants")]
+        let in_time = in_time || crate::seeded_bug::planted("ignore_not_after");
+        let claim = if !in_time {
             Claim::Refused(Final::TOO_LATE)
         } else if let Some(end) = refuse(&hand.work) {
             Claim::Refused(end)
@@ -276,6 +279,17 @@ impl Ledger {
             hand.stage = Stage::Calling;
             self.todo.push(Todo::Call(id));
             return;
+        }
+        #[cfg(feature = "mutants")]
+        if claim == Claim::Intent && crate::seeded_bug::planted("no_read_back") {
+            hand.stage = Stage::Calling;
+            self.write(id, JournalKind::Intent);
+            self.todo.push(Todo::Call(id));
+            return;
+        }
+        #[cfg(feature = "mutants")]
+        if let (Claim::Refused(end), true) = (claim, crate::seeded_bug::planted("unclaimed_too_late")) {
+            return self.report(id, end);
         }
         hand.stage = Stage::Claimed { claim, since: own_now };
         self.unread.insert((own_now, id));
@@ -374,6 +388,10 @@ impl Ledger {
 
     /// Up to where this topic's position may be committed: its lowest unfinished attempt; `None` before anything is known of it.
     pub fn watermark(&self, slot: Slot) -> Option<i64> {
+        #[cfg(feature = "mutants")]
+        if crate::seeded_bug::planted("skip_unfinished") {
+            return self.reading.get(&slot).and_then(Reading::position);
+        }
         self.reading.get(&slot).and_then(Reading::watermark)
     }
 

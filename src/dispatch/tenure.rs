@@ -346,6 +346,10 @@ impl Tenure {
         tokio::spawn(async move {
             let mut ending = Ending { id, heard, end: Final::UNKNOWN };
             ending.end = attempt.await;
+            #[cfg(feature = "mutants")]
+            if crate::seeded_bug::planted("all_unknown") {
+                ending.end = Final::UNKNOWN;
+            }
         });
     }
 

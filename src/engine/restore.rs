@@ -109,6 +109,8 @@ pub fn open<C: ConsumerContext>(
         .collect();
     let committed = committed(consumer, watch, &wanted)?;
     let changelog = ends(consumer, &shared.settings.topics.state, partitions)?;
+    #[cfg(feature = "mutants")]
+    let changelog = if crate::seeded_bug::planted("stable_end") { stable_ends(shared, consumer, partitions)? } else { changelog };
     let mut tasks = BTreeMap::new();
     let id = topic_id(consumer.client(), &shared.settings.topics.state, QUESTION_TIMEOUT).ok_or(RestoreError::Silent("asking for the changelog's identity"))?;
     let mut stores = BTreeMap::new();
@@ -337,6 +339,13 @@ impl Reader {
         tracing::info!(records = read, partitions = list.count(), "Replayed the changelog.");
         Ok(())
     }
+}
+
+/// What a read_committed client takes for the end of a log: its last stable offset.
+#[cfg(feature = "mutants")]
+fn stable_ends<C: ConsumerContext>(shared: &Shared, consumer: &BaseConsumer<C>, partitions: &[Partition]) -> Result<BTreeMap<Partition, i64>, RestoreError> {
+    let end = |partition| Ok((partition, bounds(consumer, &shared.settings.topics.state, partition, "asking for the changelog's end")?.1));
+    partitions.iter().copied().map(end).collect()
 }
 
 /// How many offsets of the changelogs are still to be replayed.

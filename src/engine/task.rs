@@ -55,6 +55,11 @@ pub struct Task {
     cancels_first: BTreeSet<(Timestamp, Hash)>,
     held: BTreeMap<Group, Timestamp>,
     first_of_block: Option<MessageId>,
+    /// Statuses told of each message since the task was opened, and waits that were cleared: two bugs live of them.
+    #[cfg(feature = "mutants")]
+    told: BTreeMap<MessageId, u32>,
+    #[cfg(feature = "mutants")]
+    cleared: Vec<Timer>,
 }
 
 /// Why a task cannot go on: it is thrown away, and opened anew or rebuilt.
@@ -106,6 +111,10 @@ impl Task {
             cancels_first: BTreeSet::new(),
             held: BTreeMap::new(),
             first_of_block: None,
+            #[cfg(feature = "mutants")]
+            told: BTreeMap::new(),
+            #[cfg(feature = "mutants")]
+            cleared: Vec::new(),
         }
     }
 
@@ -309,6 +318,10 @@ impl Task {
             }
             Returned::Hello { .. } => return Ok(()),
             Returned::Outcome { attempt_id, outcome, reason, code, .. } => {
+                #[cfg(feature = "mutants")]
+                let resend = outcome == delivery::Outcome::Unknown && crate::seeded_bug::planted("resend_unknown");
+                #[cfg(feature = "mutants")]
+                let outcome = if resend { delivery::Outcome::TooLate } else { outcome };
                 (attempt_id, Event::Outcome { attempt: attempt_id.attempt, outcome, reason, code, appended: at.time })
             }
             Returned::Receipt { attempt_id, receipt, reason, code, provider_time } => {
@@ -368,10 +381,18 @@ impl Task {
             }
             delivery.receipts_applied = offset + 1;
         }
+        #[cfg(feature = "mutants")]
+        let (event, now) = &misheard(event, &delivery.state, now);
+        #[cfg(feature = "mutants")]
+        let now = *now;
+        #[cfg(feature = "mutants")]
+        let timers_before = delivery.state.timers();
         let open = delivery.state.open_attempt();
         let waited = delivery.state.timers().iter().any(|(kind, _, _)| *kind == TimerKind::Wait);
         let channel = traffic(&delivery.state, delivery.state.current()).0;
         let decisions = delivery::on(&mut delivery.state, event, now);
+        #[cfg(feature = "mutants")]
+        self.keep_cleared(id, &timers_before, &delivery.state, now);
         if waited
             && matches!(event, Event::Receipt { receipt: Receipt::Delivered | Receipt::Read | Receipt::Sent, .. })
             && delivery.state.timers().iter().all(|(kind, _, _)| *kind != TimerKind::Wait)
@@ -403,6 +424,8 @@ impl Task {
                     out.push(self.dispatch(shared, id, &delivery, dispatch));
                 }
                 Decision::Status(status) => {
+                    #[cfg(feature = "mutants")]
+                    let status = &self.counted_anew(id, status);
                     let attempt = status.attempt.map(tracing::field::display);
                     tracing::debug!(message_id = %id, attempt, status = status.word.word(), reason = status.reason.word(), "A status was decided.");
                     out.push(self.status(shared, id, &delivery, status, now));
@@ -539,6 +562,11 @@ impl Task {
     pub fn fire_due(&mut self, shared: &Shared, now: Timestamp, guard: &mut storm::Guard, most: usize, out: &mut Vec<Output>) -> Result<usize, TaskError> {
         self.timers.advance(now);
         let mut fired = 0;
+        #[cfg(feature = "mutants")]
+        for timer in self.cleared.extract_if(.., |timer| timer.at <= now).collect::<Vec<_>>() {
+            self.fire(shared, timer, Hold::No, now, out)?;
+            fired += 1;
+        }
         for group in self.timers.due_groups() {
             while fired < most {
                 let Some(timer) = self.timers.first_due(group) else { break };
@@ -560,7 +588,10 @@ impl Task {
 
     /// Whether the earliest due timer of a group may fire, and with what said about having been held.
     fn released(&mut self, settings: &Settings, group: Group, timer: &Timer, now: Timestamp, guard: &mut storm::Guard) -> Option<Hold> {
-        let hold = match self.gate.verdict(timer.kind, timer.at, timer.traffic) {
+        let verdict = self.gate.verdict(timer.kind, timer.at, timer.traffic);
+        #[cfg(feature = "mutants")]
+        let verdict = careless(verdict);
+        let hold = match verdict {
             Verdict::NotDrained => return None,
             Verdict::Hold(hold) => hold,
             Verdict::Fire if timer.kind == TimerKind::Wait && settings.storm_guard && self.storm(group, now, guard) => Hold::Storm,
@@ -577,6 +608,30 @@ impl Task {
         const ENOUGH: usize = 1_000;
         let due = self.timers.due_count(group, now, ENOUGH);
         guard.storm(group.1, now, u32::try_from(due).unwrap_or(u32::MAX))
+    }
+
+    /// The status as it is, or with a `seq` of the task's own memory.
+    #[cfg(feature = "mutants")]
+    fn counted_anew(&mut self, id: MessageId, status: &Status) -> Status {
+        if !crate::seeded_bug::planted("seq_restarts") {
+            return status.clone();
+        }
+        let next = self.told.entry(id).or_default();
+        let seq = *next;
+        *next += 1;
+        Status { seq, ..status.clone() }
+    }
+
+    /// Notes a wait that an event cleared before its time: with a bug it fires all the same.
+    #[cfg(feature = "mutants")]
+    fn keep_cleared(&mut self, id: MessageId, before: &[(TimerKind, delivery::Attempt, Timestamp)], state: &State, now: Timestamp) {
+        if !crate::seeded_bug::planted("any_timer") {
+            return;
+        }
+        let after = state.timers();
+        for &(kind, attempt, at) in before.iter().filter(|timer| timer.0 == TimerKind::Wait && timer.2 > now && !after.contains(timer)) {
+            self.cleared.push(Timer { message_id: id, kind, attempt, at, traffic: traffic(state, attempt) });
+        }
     }
 
     /// Whether anything is due, so that the gate needs end offsets.
@@ -607,6 +662,33 @@ impl Task {
     /// The deduplication blocks of this transaction.
     pub(super) fn take_blocks(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
         self.first_of_block.take().map(|first| self.window.take_blocks(first)).unwrap_or_default()
+    }
+}
+
+/// What the machine hears where a bug forgets which attempt a receipt or a timer was about; and when it believes to hear it.
+#[cfg(feature = "mutants")]
+fn misheard(event: &Event, state: &State, now: Timestamp) -> (Event, Timestamp) {
+    use crate::seeded_bug::planted;
+    match event.clone() {
+        Event::Receipt { receipt, reason, code, provider_time, .. } if planted("any_attempt") => {
+            (Event::Receipt { attempt: state.current(), receipt, reason, code, provider_time }, now)
+        }
+        // The machine compares the time too: it is told that the deadline of the attempt under way has come.
+        Event::Timer { kind, hold, .. } if planted("any_timer") => {
+            (Event::Timer { kind, attempt: state.current(), hold }, state.timers().iter().map(|timer| timer.2).fold(now, Timestamp::max))
+        }
+        event => (event, now),
+    }
+}
+
+/// What the gate says, or what a bug makes of it.
+#[cfg(feature = "mutants")]
+fn careless(verdict: Verdict) -> Verdict {
+    use crate::seeded_bug::planted;
+    match verdict {
+        Verdict::NotDrained if planted("fire_undrained") => Verdict::Fire,
+        Verdict::Hold(Hold::DispatcherSilent) if planted("lease_without_heartbeat") => Verdict::Fire,
+        verdict => verdict,
     }
 }
 

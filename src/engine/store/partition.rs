@@ -44,14 +44,25 @@ impl PartitionStore {
             }
         }
         crash_point!("mid_apply", if !batch.is_empty());
+        #[cfg(feature = "mutants")]
+        if crate::seeded_bug::planted("positions_apart") {
+            batch.put(&self.name, meta.write());
+        }
         batch.put_cf(&family, POSITION_KEY, meta.write());
         let mut options = WriteOptions::default();
         options.disable_wal(true);
+        // With this bug a kill finds what was written too early; without a log of RocksDB's own it would take it back.
+        #[cfg(feature = "mutants")]
+        options.disable_wal(!crate::seeded_bug::planted("apply_before_commit"));
         Ok(self.open.db.write_opt(batch, &options)?)
     }
 
     /// Up to where the store reaches; `None` for one to which nothing was ever applied: it is restored from the log's start.
     pub fn meta(&self) -> Result<Option<Meta>, StoreError> {
+        #[cfg(feature = "mutants")]
+        if crate::seeded_bug::planted("positions_apart") {
+            return Ok(self.open.db.get(&self.name)?.map(|bytes| Meta::read(&bytes)).transpose()?);
+        }
         Ok(self.get(POSITION_KEY)?.map(|bytes| Meta::read(&bytes)).transpose()?)
     }
 
@@ -86,6 +97,10 @@ impl PartitionStore {
     fn flush_with(&self, wait: bool) -> Result<(), StoreError> {
         let mut options = FlushOptions::default();
         options.set_wait(wait);
+        #[cfg(feature = "mutants")]
+        if crate::seeded_bug::planted("positions_apart") {
+            self.open.db.flush()?;
+        }
         Ok(self.open.db.flush_cf_opt(&self.family()?, &options)?)
     }
 }

@@ -59,6 +59,12 @@ impl Engine {
             self.new_producer()?;
         }
         let written = self.state_records(&touched);
+        #[cfg(feature = "mutants")]
+        if crate::seeded_bug::planted("apply_before_commit") {
+            for task in self.tasks.values().filter(|task| !task.overlay.is_empty()) {
+                task.store.apply(task.overlay.changes(), &task.meta).map_err(TaskError::from)?;
+            }
+        }
         let positions = self.changed_positions(&touched)?;
         let Some(group) = self.consumer.group_metadata() else { return self.start_over("the group's metadata are not known") };
         let transactor = self.transactor.as_ref().expect("a producer was made above");

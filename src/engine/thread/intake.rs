@@ -115,7 +115,10 @@ impl Engine {
         let mut fired = 0;
         let opened = self.opened;
         for task in self.tasks.values_mut().filter(|task| !awaits_cancels(task, opened)) {
-            if let Some(now) = task.now(own_now) {
+            let now = task.now(own_now);
+            #[cfg(feature = "mutants")]
+            let now = if crate::seeded_bug::planted("wall_clock") { Some(crate::clock::wall()) } else { now };
+            if let Some(now) = now {
                 fired += task.fire_due(&self.shared, now, &mut self.guard, TIMERS_A_TURN, &mut self.outputs)?;
             }
         }

@@ -15,6 +15,10 @@ impl Engine {
         let now = crate::clock::now();
         let tasks = &mut self.tasks;
         self.hello.samples(|partition, written, read, appended| {
+            #[cfg(feature = "mutants")]
+            if crate::seeded_bug::planted("one_offset") {
+                return tasks.values_mut().for_each(|task| task.clock.sample(written, read, appended));
+            }
             if let Some(task) = tasks.get_mut(&partition) {
                 task.clock.sample(written, read, appended);
             }
@@ -25,9 +29,11 @@ impl Engine {
         while let Some(answer) = self.questions.answer(Duration::ZERO) {
             let Some(asked_at) = self.asked_at else { continue };
             for end in answer.unwrap_or_default() {
-                if let (Some(task), Some(offset)) = (tasks.get_mut(&end.partition), end.offset)
-                    && let Some(asked) = task.now(asked_at)
-                {
+                let (Some(task), Some(offset)) = (tasks.get_mut(&end.partition), end.offset) else { continue };
+                let asked = task.now(asked_at);
+                #[cfg(feature = "mutants")]
+                let asked = if crate::seeded_bug::planted("wall_clock") { Some(crate::clock::wall().minus(now.since(asked_at))) } else { asked };
+                if let Some(asked) = asked {
                     task.gate.end_offset(asked, offset);
                 }
             }
