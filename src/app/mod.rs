@@ -38,6 +38,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The changelog's `delete.retention.ms` (6 h) less a margin for compaction that is late and clocks that differ.
 const STORE_AGE_MAX: Duration = Duration::from_secs(5 * 3600);
 
+/// Between two commits, however little there is to wait for: closer together each costs the brokers' retries besides (engine.md §8).
+const COMMIT_PAUSE: Duration = Duration::from_millis(20);
+
 /// How long librdkafka waits at most before it tries a broker again, in ms.
 const RECONNECT: &str = "reconnect.backoff.max.ms";
 
@@ -389,7 +392,7 @@ fn engine_settings(config: &Config) -> anyhow::Result<engine::Settings> {
         state_folder: config.engine.state_folder.clone(),
         kafka: kafka_client(config)?,
         commit_interval: config.engine.commit_interval,
-        commit_on_drain: Some(Duration::from_millis(20)),
+        commit_on_drain: config.engine.commit_on_drain.then_some(COMMIT_PAUSE),
         batch_records_max: usize::try_from(config.engine.batch_records_max).unwrap_or(usize::MAX),
         batch_bytes_max: config.engine.batch_bytes_max.bytes(),
         transaction_timeout: Duration::from_secs(10),
@@ -523,6 +526,17 @@ mod tests {
             assert!(printed.contains("kafka-0.example:9093"), "{printed}");
             assert!(!printed.contains("5f1d77aa"), "{printed}");
         }
+    }
+
+    #[test]
+    fn what_the_configuration_says_of_commits_reaches_the_engine() {
+        let mut config = Config::default();
+        let settings = engine_settings(&config).unwrap();
+        assert_eq!((settings.commit_interval, settings.commit_on_drain), (Duration::from_millis(100), Some(Duration::from_millis(20))));
+        config.engine.commit_interval = Duration::from_secs(5);
+        config.engine.commit_on_drain = false;
+        let settings = engine_settings(&config).unwrap();
+        assert_eq!((settings.commit_interval, settings.commit_on_drain), (Duration::from_secs(5), None));
     }
 
     #[test]

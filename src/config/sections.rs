@@ -67,6 +67,8 @@ pub struct Engine {
     /// A transaction is committed at the latest after this.
     #[serde(with = "humantime_serde")]
     pub commit_interval: Duration,
+    /// And before, when nothing more is waiting.
+    pub commit_on_drain: bool,
     /// And before, when it holds so many records.
     pub batch_records_max: u32,
     /// And before, when its changes of state are so large.
@@ -94,6 +96,7 @@ impl Default for Engine {
             threads: 1,
             state_folder: PathBuf::new(),
             commit_interval: Duration::from_millis(100),
+            commit_on_drain: true,
             batch_records_max: 4_000,
             batch_bytes_max: Size::mib(4),
             attempts_open_max: 10_000,

@@ -219,6 +219,7 @@ fn weak_settings_are_refused_outside_development() {
         ("127.0.0.1:9464", "127.0.0.1:8080", "management.listen"),
         ("hurry = 1", "hurry = 10", "time.hurry"),
         ("storm_guard = true", "storm_guard = false", "engine.storm_guard"),
+        ("commit_interval = \"100ms\"", "commit_interval = \"2s\"", "engine.commit_interval"),
         ("tls_ended_by = \"the load balancer of the payments zone\"", "", "gateway.tls_ended_by"),
         ("public_base_url = \"https://recado.bank.example\"", "", "gateway.public_base_url"),
         ("https://recado.bank.example", "http://recado.bank.example", "gateway.public_base_url"),
