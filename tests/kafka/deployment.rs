@@ -92,6 +92,7 @@ impl Config<'_> {
     /// Writes it into this folder and gives its path.
     pub fn write(&self, folder: &Path) -> PathBuf {
         let Self { instance, prefix, bootstrap, partitions, provider, door, gateway, management, top, engine, sections } = self;
+        let (replicas, in_sync) = support::replicas();
         let mut text = format!(
             r#"{top}
 mode = "development"
@@ -101,8 +102,8 @@ prefix = "{prefix}"
 bootstrap = "{bootstrap}"
 [topics]
 partitions = {partitions}
-replication_factor = 1
-min_insync_replicas = 1
+replication_factor = {replicas}
+min_insync_replicas = {in_sync}
 [engine]
 state_folder = "state-{instance}"
 {engine}[gateway]

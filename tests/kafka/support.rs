@@ -12,7 +12,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// A broker under way.
@@ -52,13 +52,22 @@ pub fn bootstrap() -> &'static str {
     &broker().bootstrap
 }
 
-/// The one broker. It ends with this process, also when that is killed.
+/// How many nodes [`broker`] has. A program whose Kafka is to be a cluster says so before anybody needs it.
+pub static NODES: AtomicUsize = AtomicUsize::new(1);
+
+/// On how many nodes each record rests, and how many must have it before it counts as written.
+pub fn replicas() -> (i32, i32) {
+    let nodes = i32::try_from(NODES.load(Ordering::Relaxed)).expect("few");
+    (nodes, (nodes + 1) / 2)
+}
+
+/// The one broker, or the cluster. It ends with this process, also when that is killed.
 pub fn broker() -> &'static Broker {
     static BROKER: OnceLock<Broker> = OnceLock::new();
     BROKER.get_or_init(|| {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-        start(&[], &[])
+        start_nodes(NODES.load(Ordering::Relaxed), &[], &[])
     })
 }
 
@@ -136,10 +145,13 @@ pub fn client() -> ClientConfig {
 /// Makes topics of so many partitions with these settings.
 pub async fn create(topics: &[(&str, i32, &[(&str, &str)])]) {
     let admin: AdminClient<DefaultClientContext> = client().create().expect("an admin client can be made");
+    let (replicas, in_sync) = replicas();
+    let in_sync = in_sync.to_string();
     let news: Vec<NewTopic<'_>> = topics
         .iter()
         .map(|(name, partitions, settings)| {
-            settings.iter().fold(NewTopic::new(name, *partitions, TopicReplication::Fixed(1)), |topic, (key, value)| topic.set(key, value))
+            let new = NewTopic::new(name, *partitions, TopicReplication::Fixed(replicas)).set("min.insync.replicas", &in_sync);
+            settings.iter().fold(new, |topic, (key, value)| topic.set(key, value))
         })
         .collect();
     for result in admin.create_topics(&news, &AdminOptions::new()).await.expect("the broker answers") {

@@ -1,4 +1,4 @@
-//! The crash rig (`make rig`): real processes, a real broker, kill -9 while events flow, and a judge that knows from the seed what must have become of each.
+//! The crash rig (`make rig`): real processes, three real brokers, kill -9 while events flow, and a judge that knows from the seed what must have become of each.
 //!
 //! `KILLS` (100) are shared between two halves: all roles in each process, and one role in each. `SEED` fixes load, behaviours, victims and times; processes still
 //! interleave freely. With `SEEDED_BUG` the run must turn red, and a green one is the failure.
@@ -16,6 +16,7 @@ mod avro;
 mod bank;
 mod broken;
 mod canaries;
+mod cluster;
 #[path = "../kafka/deployment.rs"]
 #[allow(dead_code, reason = "shared with the Kafka tests, which use the rest of it")]
 mod deployment;
@@ -60,9 +61,10 @@ fn main() -> ExitCode {
     let only = std::env::var("PROFILE").ok();
     let began = Instant::now();
     println!("rig: KILLS={kills} SEED={seed}{}", bug.as_ref().map_or_else(String::new, |bug| format!(" SEEDED_BUG={bug}")));
-    println!("rig: recado {}, Apache Kafka 4.3.1 (one node), librdkafka {}", env!("CARGO_PKG_VERSION"), rdkafka::util::get_rdkafka_version().1);
+    println!("rig: recado {}, Apache Kafka 4.3.1 ({} nodes), librdkafka {}", env!("CARGO_PKG_VERSION"), cluster::NODES, rdkafka::util::get_rdkafka_version().1);
     let folder = tempfile::Builder::new().prefix("recado-rig-").tempdir().unwrap().keep();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(cluster::start());
     let mut red = Vec::new();
     let mut sums: BTreeMap<&'static str, usize> = BTreeMap::new();
     for (profile, kills) in [(Profile::Together, kills.div_ceil(2)), (Profile::Apart, kills / 2)] {
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
         red.extend(missing);
     }
     print!("\nWhat was judged:\n{}", judge::table(met_of(&sums)));
+    cluster::end();
     println!("rig: {} faults in {} s", red.len(), began.elapsed().as_secs());
     if red.is_empty() && std::env::var("KEEP").is_err() {
         std::fs::remove_dir_all(&folder).unwrap();

@@ -1,5 +1,6 @@
-//! One cluster of processes: configuration, topics, the simulator, the instances, and the load balancer that providers reach the gateways through.
+//! One cluster of processes: Kafka, configuration, topics, the simulator, the instances, and the load balancer that providers reach the gateways through.
 
+use crate::cluster;
 use crate::deployment::{self, Process, program};
 use crate::dice::now_ms;
 use crate::plan::{HURRY, Kind, Plan, USED};
@@ -17,6 +18,9 @@ use std::time::{Duration, Instant};
 pub const PARTITIONS: u16 = 6;
 /// The topics of the bank.
 pub const INPUTS: [&str; 4] = ["pix.transactions", "auth.challenges", USED, "billing.invoices"];
+
+/// Commits by time alone: three brokers verify and mark each transaction, and on two cores there would be little left between them.
+const COMMITS: &str = "commit_interval = \"100ms\"\ncommit_on_drain = false\n";
 
 /// How the roles are spread over processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +78,7 @@ impl Stage {
         let inputs: Vec<String> = INPUTS.iter().map(|name| format!("{prefix}in.{name}")).collect();
         let topics: Vec<(&str, i32, &[(&str, &str)])> = inputs.iter().map(|name| (name.as_str(), i32::from(PARTITIONS), &[][..])).collect();
         support::create(&topics).await;
+        cluster::in_sync(&inputs);
         let mut instances = Vec::new();
         for (name, roles) in profile.instances() {
             let (gateway, management) = (support::free_port(), support::free_port());
@@ -84,6 +89,8 @@ impl Stage {
             instances.push(Instance { name, roles, config, management, process: None });
         }
         deployment::create_topics(&instances[0].config);
+        let ours: Vec<String> = recado::topics::all(&prefix).into_iter().map(|topic| topic.name).collect();
+        cluster::in_sync(&ours);
         let mut stage = Self { prefix, folder, instances, ended: Vec::new(), simulator, client: reqwest::Client::builder().no_proxy().build().unwrap() };
         for index in 0..stage.instances.len() {
             stage.start(index);
@@ -282,7 +289,7 @@ fn config(folder: &Path, prefix: &str, name: &str, provider: &str, door: u16, ga
         gateway,
         management,
         top: "",
-        engine: "storm_guard = false\ncache = \"32MiB\"\nwrite_buffer = \"32MiB\"\n",
+        engine: &format!("{COMMITS}storm_guard = false\ncache = \"32MiB\"\nwrite_buffer = \"32MiB\"\n"),
         sections: &format!("[dispatcher]\ncall_timeout = \"20s\"\ncall_margin = \"5s\"\n[logs]\nlevel = \"{level}\"\n[time]\nhurry = {HURRY}\n"),
     };
     config.write(folder)

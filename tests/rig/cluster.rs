@@ -1,0 +1,59 @@
+//! Kafka for the rig: three nodes, each broker and controller; every record rests on all of them, and counts as written when two have it.
+//!
+//! Easily got wrong: a node that answers at its port may still know nothing. What is ready, metadata and in-sync replicas say.
+
+use crate::support;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+pub const NODES: usize = 3;
+/// A cluster on a busy machine. A guess.
+const READY_WITHIN: Duration = Duration::from_secs(90);
+
+/// Starts it, and waits until a topic on all its nodes can be written. It ends with this process, however that ends.
+pub async fn start() {
+    support::NODES.store(NODES, Ordering::Relaxed);
+    support::broker();
+    let client: BaseConsumer = support::client().create().unwrap();
+    wait("three brokers", || {
+        let metadata = client.fetch_metadata(None, Duration::from_secs(5));
+        metadata.map(|metadata| metadata.brokers().len() == NODES).map_err(|error| error.to_string())
+    });
+    support::create(&[("probe", 1, &[])]).await;
+    in_sync(&["probe".to_owned()]);
+}
+
+/// Waits until each partition of these topics has all its replicas in sync.
+pub fn in_sync(topics: &[String]) {
+    let client: BaseConsumer = support::client().create().unwrap();
+    for topic in topics {
+        wait(&format!("all replicas of {topic}"), || {
+            let metadata = client.fetch_metadata(Some(topic), Duration::from_secs(5)).map_err(|error| error.to_string())?;
+            let partitions = metadata.topics().first().map_or(&[][..], |topic| topic.partitions());
+            Ok(!partitions.is_empty() && partitions.iter().all(|partition| partition.isr().len() == NODES))
+        });
+    }
+}
+
+fn wait(what: &str, mut holds: impl FnMut() -> Result<bool, String>) {
+    let deadline = Instant::now() + READY_WITHIN;
+    loop {
+        let answer = holds();
+        if answer == Ok(true) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {READY_WITHIN:?}: {answer:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// SIGKILL to all its nodes: nobody wants the data any more.
+pub fn end() {
+    for node in 1..=NODES {
+        let pid = std::fs::read_to_string(support::broker().folder.join(format!("node{node}.pid"))).unwrap();
+        let killed = Command::new("kill").arg("-KILL").arg(pid.trim()).stderr(Stdio::null()).status().unwrap();
+        assert!(killed.success(), "node {node} has ended by itself");
+    }
+}
