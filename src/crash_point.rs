@@ -1,8 +1,8 @@
 //! The named places at which a process may be told to kill itself, so that each crash of `testing.md` §2.2 can be had when it is wanted, and as often.
 //!
 //! A process is armed by its environment: `CRASH_POINT` names the place, `CRASH_PASS` says at which pass through it, from 1 (1 where it is left out). Then it
-//! gets SIGKILL from itself: nothing is unwound, flushed or said. Unarmed, a point does nothing. Without the cargo feature `mutants`, which no release has
-//! (`seeded_bug.rs`), it is not even there.
+//! gets SIGKILL from itself: nothing is unwound, flushed or said; with `CRASH_ACTION=stop` SIGSTOP, and it goes on when somebody sends SIGCONT. Unarmed, a point does
+//! nothing. Without the cargo feature `mutants`, which no release has (`seeded_bug.rs`), it is not even there.
 
 /// Passes a crash point. `if`: a pass that does not count unless this is true. `after`: what is done first in the pass that kills, where the program goes on
 /// before what the point's sentence says is true.
@@ -32,11 +32,15 @@ pub(crate) use armed::{arm, die, reached};
 #[cfg(feature = "mutants")]
 mod armed {
     use anyhow::{Context, bail};
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     /// The variable of the environment that names the point. Like `SEEDED_BUG` it does not begin with `RECADO_`: those are settings.
     const POINT: &str = "CRASH_POINT";
     /// The variable that says which pass through it kills.
     const PASS: &str = "CRASH_PASS";
+    /// The variable that says what happens in it: `kill`, as without it, or `stop`.
+    const ACTION: &str = "CRASH_ACTION";
+    static STOPS: AtomicBool = AtomicBool::new(false);
 
     /// All of them, in the order of `testing.md` §2.2: the engine's, the dispatcher's, the gateway's.
     const POINTS: [&str; 18] = [
@@ -72,6 +76,12 @@ mod armed {
                 .filter(|pass| *pass > 0)
                 .with_context(|| format!("{PASS}: {} is not the number of a pass: they are counted from 1", text.display()))?,
         };
+        match std::env::var_os(ACTION) {
+            None => {}
+            Some(action) if action == "kill" => {}
+            Some(action) if action == "stop" => STOPS.store(true, Ordering::Relaxed),
+            Some(action) => bail!("{ACTION}: {} is neither kill nor stop", action.display()),
+        }
         // The passes before it do nothing, it is told that it is the one, and those behind it never are.
         fail::cfg(name, &format!("{}*off->1*return", pass - 1)).map_err(anyhow::Error::msg)
     }
@@ -82,12 +92,16 @@ mod armed {
         false
     }
 
-    /// Kills this process as `kill -9` would.
-    pub(crate) fn die() -> ! {
+    /// Kills this process as `kill -9` would, or stops it until somebody lets it go on.
+    pub(crate) fn die() {
+        let stops = STOPS.load(Ordering::Relaxed);
         #[expect(unsafe_code, reason = "no safe wrapper sends a signal")]
         // SAFETY: both calls take and return numbers.
         unsafe {
-            libc::kill(libc::getpid(), libc::SIGKILL);
+            libc::kill(libc::getpid(), if stops { libc::SIGSTOP } else { libc::SIGKILL });
+        }
+        if stops {
+            return;
         }
         // The signal is delivered before the call returns; whatever happens, nothing of this thread comes after it.
         loop {
@@ -100,7 +114,7 @@ mod armed {
         use super::*;
         use std::io::Write;
         use std::os::unix::process::ExitStatusExt;
-        use std::process::Command;
+        use std::process::{Command, Stdio};
 
         /// This test program once more, armed like this, with one test alone: `module` is its `module_path!()`. The test program itself is never armed.
         pub(crate) fn child(module: &str, test: &str, point: &str, pass: &str) -> Command {
@@ -142,6 +156,32 @@ mod armed {
             }
             let output = child(module_path!(), test, "before_post", "6").output().unwrap();
             assert!(output.status.success(), "five passes are not six: {:?}", output.status);
+        }
+
+        #[test]
+        fn a_process_that_is_to_stop_goes_on_when_it_is_told() {
+            let test = "a_process_that_is_to_stop_goes_on_when_it_is_told";
+            if std::env::var_os(POINT).is_some() {
+                arm().unwrap();
+                crate::crash_point::crash_point!("before_post");
+                crate::crash_point::crash_point!("before_post");
+                say("went on");
+                return;
+            }
+            let child = child(module_path!(), test, "before_post", "1").env(ACTION, "stop").stdout(Stdio::piped()).spawn().unwrap();
+            let pid = libc::pid_t::try_from(child.id()).unwrap();
+            let mut status = 0;
+            #[expect(unsafe_code, reason = "the standard library waits for the end alone")]
+            // SAFETY: `status` lives as long as the call; the child has not ended, or it would not be told as stopped.
+            let told = unsafe { libc::waitpid(pid, &raw mut status, libc::WUNTRACED) };
+            assert!(told == pid && libc::WIFSTOPPED(status), "{status:x}");
+            #[expect(unsafe_code, reason = "no safe wrapper sends a signal")]
+            // SAFETY: the call takes and returns numbers.
+            unsafe {
+                libc::kill(pid, libc::SIGCONT);
+            }
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success() && String::from_utf8(output.stdout).unwrap().contains("went on"));
         }
     }
 }

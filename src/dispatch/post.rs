@@ -179,13 +179,14 @@ where
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut task::Context<'_>) -> Poll<Option<Result<Frame<Bytes>, TooLate>>> {
         let Some(bytes) = self.bytes.take() else { return Poll::Ready(None) };
+        // The connection is made and asks. Over HTTP/1.1 the head lies beside this body in hyper's buffer, and nothing was written to the socket yet; over HTTP/2 the
+        // head's frame may be on its way, without a byte of the body.
+        // Before the last look at the time: a process that stands still here, and goes on too late, must not send.
+        crash_point!("before_post");
         if !(self.may_leave)() {
             self.fate.0.store(ASKED_TOO_LATE, Ordering::Release);
             return Poll::Ready(Some(Err(TooLate)));
         }
-        // The connection is made and asks. Over HTTP/1.1 the head lies beside this body in hyper's buffer, and nothing was written to the socket yet; over HTTP/2 the
-        // head's frame may be on its way, without a byte of the body.
-        crash_point!("before_post");
         self.fate.0.store(HANDED_OUT, Ordering::Release);
         Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
