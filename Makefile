@@ -55,9 +55,9 @@ check: ## formatting, lints, fences, licences
 	@$(CARGO) test --locked --features demo --test tidy
 	cargo deny --locked check licenses bans sources
 
-rig: deps ## the crash rig, 15 minutes: real processes, kill -9 while events flow, and a judge that knows the ends; KILLS=100 SEED=… PROFILE=together|apart; ROW=8: a delayed EndTxn
+rig: deps ## the crash rig, 20 minutes: three brokers, kill -9 at random and at each crash point, a judge that knows the ends; KILLS=50 SEED=… PROFILE=together|apart|long POINTS=all|none|name,… REPORT=file; ROW=8: a delayed EndTxn
 	@docker/kafka.sh libs > /dev/null
-	@$(CARGO) test --locked --features rig --test $(if $(ROW),proxy,rig)
+	@$(CARGO) test --locked --features rig --test $(if $(filter 8,$(ROW)),proxy,rig)
 
 rig-mutants: deps ## the rig with a seeded bug each: fails where one is not found
 	@docker/kafka.sh libs > /dev/null

@@ -1,4 +1,4 @@
-//! The bank: publishes the plan, each record at its time, and notes where each came to lie. Written with apache-avro, which Recado does not use on its way in.
+//! The bank: publishes the plan, each record at its time until the faults are over, and notes where each came to lie. Written with apache-avro, which Recado does not use on its way in.
 
 use crate::dice::now_ms;
 use crate::plan::{Kind, Plan, Planned, USED};
@@ -9,6 +9,7 @@ use apache_avro::{Decimal, Schema};
 use rdkafka::producer::future_producer::Delivery;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// What the customers of bills are called: the name of nobody, which occurs nowhere by chance.
@@ -122,8 +123,8 @@ fn record(schemas: &Schemas, event: &Planned, at: i64) -> Vec<u8> {
     }
 }
 
-/// Publishes everything; returns when all of it is acknowledged.
-pub async fn publish(plan: &Plan, prefix: &str) -> Vec<Written> {
+/// Publishes events until it is told that it is enough, and what still belongs to them; returns when all of it is acknowledged.
+pub async fn publish(plan: &Plan, prefix: &str, enough: &AtomicBool) -> Vec<Written> {
     let schemas = Schemas::new();
     let producer: FutureProducer = support::client().set("enable.idempotence", "true").set("linger.ms", "2").create().unwrap();
     let mut timetable: Vec<(Duration, usize, What)> = Vec::new();
@@ -134,8 +135,14 @@ pub async fn publish(plan: &Plan, prefix: &str) -> Vec<Written> {
     }
     timetable.sort_by_key(|(when, index, _)| (*when, *index));
     let began = Instant::now();
-    let mut waiting = Vec::new();
+    let (mut waiting, mut events) = (Vec::new(), 0);
     for (when, index, what) in timetable {
+        if enough.load(Ordering::Relaxed) && (what == What::Event || index >= events) {
+            continue;
+        }
+        if what == What::Event {
+            events = index + 1;
+        }
         tokio::time::sleep_until((began + when).into()).await;
         let event = &plan.events[index];
         let at = now_ms();

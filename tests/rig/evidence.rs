@@ -10,7 +10,7 @@ use crate::fold;
 use crate::plan::Plan;
 use crate::quiet::Quiet;
 use crate::segments::Log;
-use crate::stage::{PARTITIONS, Stage};
+use crate::stage::{PARTITIONS, Profile, Stage};
 use crate::support;
 use rdkafka::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -104,7 +104,7 @@ impl Evidence {
         let ours: Vec<String> = transactional.clone().chain(["receipts", "dispatch-journal"].map(|name| stage.topic(name))).collect();
         Self {
             plan: plan.clone(),
-            prompt: true,
+            prompt: stage.profile != Profile::Long,
             written,
             kills,
             lines: stage.send_log(),

@@ -6,12 +6,13 @@ use crate::dice::now_ms;
 use crate::plan::{HURRY, Kind, Plan, USED};
 use crate::support;
 use recado::simulator::{self, SendLog};
+use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Partitions of each topic.
@@ -19,29 +20,35 @@ pub const PARTITIONS: u16 = 6;
 /// The topics of the bank.
 pub const INPUTS: [&str; 4] = ["pix.transactions", "auth.challenges", USED, "billing.invoices"];
 
-/// Commits by time alone: three brokers verify and mark each transaction, and on two cores there would be little left between them.
-const COMMITS: &str = "commit_interval = \"100ms\"\ncommit_on_drain = false\n";
-
-/// How the roles are spread over processes.
+/// How the roles are spread over processes, and how long a transaction gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
     /// Three instances with all roles in each.
     Together,
     /// One role in each process, several processes for each role.
     Apart,
+    /// Three instances with all roles, and five seconds of decisions in each commit: nearly every kill falls on some that are not committed.
+    Long,
 }
 
 impl Profile {
+    pub const ALL: [Self; 3] = [Self::Together, Self::Apart, Self::Long];
+
     pub fn word(self) -> &'static str {
         match self {
             Self::Together => "together",
             Self::Apart => "apart",
+            Self::Long => "long",
         }
+    }
+
+    pub fn named(word: &str) -> Self {
+        Self::ALL.into_iter().find(|profile| profile.word() == word).unwrap_or_else(|| panic!("no profile is called {word}"))
     }
 
     fn instances(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Together => &[("a", "engine,dispatcher,gateway"), ("b", "engine,dispatcher,gateway"), ("c", "engine,dispatcher,gateway")],
+            Self::Together | Self::Long => &[("a", "engine,dispatcher,gateway"), ("b", "engine,dispatcher,gateway"), ("c", "engine,dispatcher,gateway")],
             Self::Apart => &[
                 ("engine-a", "engine"),
                 ("engine-b", "engine"),
@@ -53,15 +60,44 @@ impl Profile {
             ],
         }
     }
+
+    /// By time alone: three brokers verify and mark each transaction, and on two cores there would be little left between them.
+    fn commits(self) -> &'static str {
+        match self {
+            Self::Together | Self::Apart => "commit_interval = \"100ms\"\ncommit_on_drain = false\n",
+            Self::Long => "commit_interval = \"5s\"\ncommit_on_drain = false\n",
+        }
+    }
+
+    /// Long enough for a restart; where a dispatch is seen five seconds after its decision, for that too.
+    fn lease(self) -> &'static str {
+        match self {
+            Self::Together | Self::Apart => "60s",
+            Self::Long => "2m",
+        }
+    }
+
+    /// How long a code lives at most: where every step takes a commit of five seconds, longer.
+    fn code_expiry(self) -> &'static str {
+        if self == Self::Long { "10m" } else { "5m" }
+    }
+
+    /// About how many times rarer what an engine does at each commit is than usual.
+    pub fn rarer(self) -> u64 {
+        if self == Self::Long { 20 } else { 1 }
+    }
 }
 
 /// The cluster.
 pub struct Stage {
+    pub profile: Profile,
     pub prefix: String,
     pub folder: PathBuf,
     pub instances: Vec<Instance>,
     /// Instances that ended without having been killed.
     pub ended: Vec<String>,
+    /// The most memory that each instance had, in KiB.
+    pub memory: BTreeMap<&'static str, u64>,
     simulator: Process,
     client: reqwest::Client,
 }
@@ -73,7 +109,7 @@ impl Stage {
         fs::create_dir_all(&folder).unwrap();
         let prefix = format!("rig-{}.", profile.word());
         let door = Door::open().await;
-        deployment::write_folder(&folder, &prefix, quicker);
+        deployment::write_folder(&folder, &prefix, |folder, text| quicker(profile, folder, text));
         let (simulator, provider) = simulator(plan, &folder, door.port);
         let inputs: Vec<String> = INPUTS.iter().map(|name| format!("{prefix}in.{name}")).collect();
         let topics: Vec<(&str, i32, &[(&str, &str)])> = inputs.iter().map(|name| (name.as_str(), i32::from(PARTITIONS), &[][..])).collect();
@@ -82,16 +118,17 @@ impl Stage {
         let mut instances = Vec::new();
         for (name, roles) in profile.instances() {
             let (gateway, management) = (support::free_port(), support::free_port());
-            let config = config(&folder, &prefix, name, &provider, door.port, gateway, management);
+            let config = config(profile, &folder, &prefix, name, &provider, door.port, gateway, management);
             if roles.contains("gateway") {
                 door.behind.lock().unwrap().push(gateway);
             }
-            instances.push(Instance { name, roles, config, management, process: None });
+            instances.push(Instance { name, roles, config, restoring: false, management, process: None, armed: None });
         }
         deployment::create_topics(&instances[0].config);
         let ours: Vec<String> = recado::topics::all(&prefix).into_iter().map(|topic| topic.name).collect();
         cluster::in_sync(&ours);
-        let mut stage = Self { prefix, folder, instances, ended: Vec::new(), simulator, client: reqwest::Client::builder().no_proxy().build().unwrap() };
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let mut stage = Self { profile, prefix, folder, instances, ended: Vec::new(), memory: BTreeMap::new(), simulator, client };
         for index in 0..stage.instances.len() {
             stage.start(index);
         }
@@ -106,10 +143,48 @@ impl Stage {
 
     /// Starts an instance, under its old name.
     pub fn start(&mut self, index: usize) {
+        self.start_with(index, &[]);
+    }
+
+    /// Starts an instance that kills itself in this pass through this point.
+    pub fn start_armed(&mut self, index: usize, point: &str, pass: u64) {
+        self.start_with(index, &[("CRASH_POINT", point), ("CRASH_PASS", &pass.to_string())]);
+        let process = self.instances[index].process.as_ref().expect("it was started");
+        self.instances[index].armed = Some(Death::of(process.pid()));
+    }
+
+    fn start_with(&mut self, index: usize, environment: &[(&str, &str)]) {
         let instance = &mut self.instances[index];
         assert!(instance.process.is_none(), "{} runs already", instance.name);
-        let arguments = ["run", "--roles", instance.roles, "--config"];
-        instance.process = Some(Process::start(with_us(program().args(arguments).arg(&instance.config)), instance.config.with_extension("log")));
+        instance.process = Some(instance.run(&instance.config, environment));
+    }
+
+    /// Nothing is left of what an instance had on its disk.
+    pub fn lose_disk(&self, index: usize) {
+        let folder = self.folder.join(format!("state-{}", self.instances[index].name));
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// When an armed instance has died by its own SIGKILL: the last look that found it alive, and the first that did not. It is unarmed then, also where it ended
+    /// in another way.
+    pub fn crashed(&mut self, index: usize) -> Option<(i64, i64)> {
+        let instance = &mut self.instances[index];
+        let seen = instance.armed.as_ref()?.seen()?;
+        instance.armed = None;
+        let killed = instance.process.as_mut()?.ended()?.signal() == Some(libc::SIGKILL);
+        killed.then(|| instance.process = None)?;
+        Some(seen)
+    }
+
+    /// Looks how much memory each instance has had.
+    pub fn note_memory(&mut self) {
+        for instance in &self.instances {
+            let Some(process) = &instance.process else { continue };
+            let status = fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap_or_default();
+            let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok());
+            let most = self.memory.entry(instance.name).or_default();
+            *most = (*most).max(peak.unwrap_or(0));
+        }
     }
 
     /// Whether it says that it is ready. One that has ended by itself is noted and started again, as a supervisor would.
@@ -117,6 +192,10 @@ impl Stage {
         let instance = &mut self.instances[index];
         let Some(process) = &mut instance.process else { return false };
         if let Some(ended) = process.ended() {
+            if instance.armed.is_some() && ended.signal() == Some(libc::SIGKILL) {
+                return false; // at its point: `crashed` tells
+            }
+            instance.armed = None;
             let log = process.said();
             let tail: Vec<&str> = log.lines().rev().take(8).collect();
             self.ended.push(format!("{} at {} with {ended}; the end of its log, last line first:\n{}", instance.name, now_ms(), tail.join("\n")));
@@ -126,7 +205,10 @@ impl Stage {
             return false;
         }
         let asked = self.client.get(format!("http://127.0.0.1:{}/readyz", instance.management)).timeout(Duration::from_millis(500)).send();
-        asked.await.is_ok_and(|answer| answer.status().is_success())
+        let Ok(answer) = asked.await else { return false };
+        let is_ready = answer.status().is_success();
+        instance.restoring = !is_ready && answer.text().await.is_ok_and(|text| text.contains("\"restoring\""));
+        is_ready
     }
 
     /// Waits until all are ready; panics with what keeps them.
@@ -149,6 +231,7 @@ impl Stage {
 
     /// SIGKILL, and waits until the process is gone.
     pub fn kill(&mut self, index: usize) {
+        self.instances[index].armed = None;
         self.instances[index].process.take().expect("it runs").kill();
     }
 
@@ -192,8 +275,11 @@ pub struct Instance {
     pub name: &'static str,
     pub roles: &'static str,
     pub config: PathBuf,
+    /// Whether it said so when it was last asked.
+    pub restoring: bool,
     management: u16,
     process: Option<Process>,
+    armed: Option<Death>,
 }
 
 impl Instance {
@@ -208,10 +294,56 @@ impl Instance {
     pub fn has(&self, role: &str) -> bool {
         self.roles.contains(role)
     }
+
+    pub fn is_armed(&self) -> bool {
+        self.armed.is_some()
+    }
+
+    /// Starts a process of its roles with this configuration.
+    pub fn run(&self, config: &Path, environment: &[(&str, &str)]) -> Process {
+        let mut command = program();
+        command.args(["run", "--roles", self.roles, "--config"]).arg(config).envs(environment.iter().copied());
+        Process::start(with_us(&mut command), config.with_extension("log"))
+    }
+}
+
+/// When a process died, seen by a thread that looks each millisecond.
+struct Death(Arc<Mutex<Option<(i64, i64)>>>);
+
+impl Death {
+    fn of(pid: u32) -> Self {
+        let seen: Arc<Mutex<Option<(i64, i64)>>> = Arc::default();
+        let told = seen.clone();
+        std::thread::spawn(move || {
+            let mut alive = now_ms();
+            while !has_died(pid) {
+                alive = now_ms();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            *told.lock().unwrap() = Some((alive, now_ms()));
+        });
+        Self(seen)
+    }
+
+    fn seen(&self) -> Option<(i64, i64)> {
+        *self.0.lock().unwrap()
+    }
+}
+
+/// Whether this child is dead, waited for or not.
+fn has_died(pid: u32) -> bool {
+    #[expect(unsafe_code, reason = "the standard library waits for a child only where it owns it")]
+    // SAFETY: `info` is all zeros, which is a value of its type, and lives as long as the call; WNOWAIT leaves the child to whoever waits for it.
+    let (answer, of) = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let answer = libc::waitid(libc::P_PID, pid, &raw mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT);
+        (answer, info.si_pid())
+    };
+    answer != 0 || of != 0
 }
 
 /// The command's process ends with this program, however that ends.
-fn with_us(command: &mut Command) -> &mut Command {
+pub fn with_us(command: &mut Command) -> &mut Command {
     #[expect(unsafe_code, reason = "the standard library cannot ask for a signal at the parent's death")]
     // SAFETY: prctl is async-signal-safe and touches no memory of ours.
     unsafe {
@@ -246,11 +378,12 @@ fn simulator(plan: &Plan, folder: &Path, door: u16) -> (Process, String) {
 }
 
 /// The reference routes and templates with leases long enough for a restart, and a bill that does not wait half an hour.
-fn quicker(folder: &str, text: String) -> String {
+fn quicker(profile: Profile, folder: &str, text: String) -> String {
     match folder {
         "routes" => text
             .replace("lease = \"10s\"", "")
-            .replace("[[route.steps]]", "[[route.steps]]\nlease = \"60s\"")
+            .replace("[[route.steps]]", &format!("[[route.steps]]\nlease = \"{}\"", profile.lease()))
+            .replace("expiry = \"5m\"", &format!("expiry = \"{}\"", profile.code_expiry()))
             .replace("wait = \"31m\"", "wait = \"33s\"")
             .replace("wait = \"10m\"", "wait = \"30s\"")
             .replace("start = \"latest\"", "start = \"earliest\""),
@@ -277,7 +410,7 @@ pub fn check_waits(folder: &Path) {
     }
 }
 
-fn config(folder: &Path, prefix: &str, name: &str, provider: &str, door: u16, gateway: u16, management: u16) -> PathBuf {
+fn config(profile: Profile, folder: &Path, prefix: &str, name: &str, provider: &str, door: u16, gateway: u16, management: u16) -> PathBuf {
     let level = std::env::var("LOGS").unwrap_or_else(|_| "info".into());
     let config = deployment::Config {
         instance: name,
@@ -289,7 +422,7 @@ fn config(folder: &Path, prefix: &str, name: &str, provider: &str, door: u16, ga
         gateway,
         management,
         top: "",
-        engine: &format!("{COMMITS}storm_guard = false\ncache = \"32MiB\"\nwrite_buffer = \"32MiB\"\n"),
+        engine: &format!("{}storm_guard = false\ncache = \"32MiB\"\nwrite_buffer = \"32MiB\"\n", profile.commits()),
         sections: &format!("[dispatcher]\ncall_timeout = \"20s\"\ncall_margin = \"5s\"\n[logs]\nlevel = \"{level}\"\n[time]\nhurry = {HURRY}\n"),
     };
     config.write(folder)
@@ -298,14 +431,14 @@ fn config(folder: &Path, prefix: &str, name: &str, provider: &str, door: u16, ga
 /// A load balancer as a bank has one in front of its gateways: the next one in turn that takes a connection.
 struct Door {
     port: u16,
-    behind: Arc<std::sync::Mutex<Vec<u16>>>,
+    behind: Arc<Mutex<Vec<u16>>>,
 }
 
 impl Door {
     async fn open() -> Self {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let behind: Arc<std::sync::Mutex<Vec<u16>>> = Arc::default();
+        let behind: Arc<Mutex<Vec<u16>>> = Arc::default();
         let (ports, turn) = (behind.clone(), AtomicUsize::new(0));
         tokio::spawn(async move {
             loop {

@@ -79,7 +79,12 @@ pub fn history(evidence: &Evidence, id: MessageId) -> String {
     for kill in evidence.kills.iter().filter(|kill| kill.gone >= first - CLEAR_MS && kill.at <= last + CLEAR_MS) {
         lines.push((
             kill.at,
-            format!("KILL     {} (ready again {})", kill.instance, kill.ready.map_or_else(|| "never".into(), |at| format!("+{} ms", at - kill.at))),
+            format!(
+                "KILL     {} {} (ready again {})",
+                kill.instance,
+                kill.word(),
+                kill.ready.map_or_else(|| "never".into(), |at| format!("+{} ms", at - kill.at))
+            ),
         ));
     }
     lines.sort();

@@ -1,0 +1,207 @@
+//! One part of a run: a cluster of its own, one profile, its kills and points, and the verdict. It runs in a process of its own and leaves numbers for the whole.
+
+use crate::bank::{self, Written};
+use crate::evidence::{Evidence, Watcher};
+use crate::faults::{self, CALM, Cause, Crashes, Kill};
+use crate::judge::{self, Fault};
+use crate::plan::{Kind, Plan};
+use crate::points::{self, Inside};
+use crate::report::Told;
+use crate::stage::{self, PARTITIONS, Profile, Stage};
+use crate::{broken, canaries, cluster, state};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+/// Events a second: what two cores carry in a build with checks, beside three brokers, simulator and driver.
+pub const PER_SECOND: u32 = 20;
+/// After the last restart every delivery must have ended within this: the longest route with its leases, twice.
+const HEALED_WITHIN: Duration = Duration::from_secs(90);
+/// So many histories are printed.
+const HISTORIES_MAX: usize = 12;
+/// The most memory that an instance may have. Source: the table.
+const MEMORY_KIB_MAX: u64 = 1_536 * 1_024;
+
+/// What a part is told.
+pub struct Order {
+    pub profile: Profile,
+    pub kills: usize,
+    pub points: Vec<&'static str>,
+    pub seed: u64,
+    /// The processes have a seeded bug: the judge is not judged.
+    pub bug: bool,
+}
+
+/// From an empty cluster to the verdict.
+pub async fn run(order: &Order, folder: &Path) -> Told {
+    let Order { profile, kills, seed, .. } = *order;
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("{}: SEED={seed}, {kills} kills, {} armed starts; load {}", profile.word(), order.points.len(), load.trim());
+    let aims = points::aims(&order.points, seed, profile.word(), profile.rarer());
+    let (planned, span) = faults::schedule(seed, profile.word(), kills, &aims);
+    let mut run = Run::begin(profile, seed, span, folder).await;
+    let crashes = faults::carry_out(&mut run.stage, &planned, &aims).await;
+    run.conclude(crashes, order.bug).await
+}
+
+/// A cluster under load.
+struct Run {
+    stage: Stage,
+    plan: Plan,
+    watcher: Watcher,
+    enough: Arc<AtomicBool>,
+    publishing: JoinHandle<Vec<Written>>,
+    began: Instant,
+}
+
+impl Run {
+    /// Kafka, all processes, and a bank that publishes.
+    async fn begin(profile: Profile, seed: u64, span: Duration, folder: &Path) -> Self {
+        let began = Instant::now();
+        cluster::start().await;
+        let plan = Plan::seeded(seed, profile.word(), PER_SECOND, span, PARTITIONS);
+        let stage = Stage::new(profile, &plan, folder).await;
+        stage::check_waits(&stage.folder);
+        println!("  everything stands after {} s", began.elapsed().as_secs());
+        let watcher = Watcher::start(stage.topic("status"));
+        let enough = Arc::new(AtomicBool::new(false));
+        let publishing = tokio::spawn({
+            let (plan, prefix, enough) = (plan.clone(), stage.prefix.clone(), enough.clone());
+            async move { bank::publish(&plan, &prefix, &enough).await }
+        });
+        Self { stage, plan, watcher, enough, publishing, began }
+    }
+
+    /// After the last fault: heals, stops, reads everything, and judges.
+    async fn conclude(self, crashes: Crashes, bug: bool) -> Told {
+        let Self { mut stage, mut plan, watcher, enough, publishing, began } = self;
+        let Crashes { kills, missed } = crashes;
+        tokio::time::sleep(CALM).await;
+        enough.store(true, Ordering::Relaxed);
+        let written = publishing.await.unwrap();
+        plan.events.truncate(written.iter().map(|written| written.event + 1).max().unwrap_or(0));
+        stage.all_ready(Duration::from_secs(60)).await;
+        let expected = plan.events.iter().filter(|event| event.kind != Kind::Broken).count();
+        let healed = quiesce(&mut stage, &watcher, expected).await;
+        println!(
+            "  {} of {expected} events ended {} s after the start; quiet {} s after healing",
+            watcher.ended(),
+            began.elapsed().as_secs(),
+            healed.as_secs()
+        );
+        let mut red: Vec<Fault> = missed.into_iter().map(|sentence| Fault { rule: "not reached", message: None, sentence }).collect();
+        stage.note_memory();
+        let environments = canaries::environments(&stage);
+        red.extend(states(&mut stage).await);
+        stage.stop_simulator();
+        let mut told = Told::of(&kills, &stage.memory);
+        for (instance, kib) in stage.memory.iter().filter(|(_, kib)| **kib > MEMORY_KIB_MAX) {
+            red.push(Fault { rule: "memory", message: None, sentence: format!("{instance} had {} MiB.", kib / 1_024) });
+        }
+        let seen = watcher.stop();
+        let evidence = Evidence::gather(&plan, written, kills, seen, &environments, &stage);
+        cluster::end();
+        let (faults, judged) = judge::judge(&evidence);
+        println!("  dispatches by channel: {:?}", judge::by_channel(&evidence));
+        if !bug {
+            let (found, missed) = broken::judge_the_judge(&evidence, &faults);
+            println!("  the judge was shown {} broken copies and found {found}", found + missed.len());
+            red.extend(missed.into_iter().map(|sentence| Fault { rule: "the judge is blind", message: None, sentence }));
+        }
+        red.extend(faults);
+        tell(&evidence, &red);
+        let met = judged.0.into_iter().chain(of_kills(&evidence.kills));
+        met.for_each(|(what, count)| *told.counts.entry(what.to_owned()).or_default() += count);
+        red.iter().for_each(|fault| *told.faults.entry(fault.rule.to_owned()).or_default() += 1);
+        told.seconds = began.elapsed().as_secs();
+        println!("{}: {} faults, {} s", stage.profile.word(), red.len(), told.seconds);
+        told
+    }
+}
+
+/// The stores against the changelog: as a kill of all leaves them, and as an orderly stop does.
+async fn states(stage: &mut Stage) -> Vec<Fault> {
+    for index in 0..stage.instances.len() {
+        stage.kill(index);
+    }
+    let mut red = tell_state("state after kill -9 of all", &state::after_kill(stage));
+    red.extend(tell_state("state at each kill", &state::at_kills(stage)));
+    for index in 0..stage.instances.len() {
+        stage.start(index);
+    }
+    stage.all_ready(Duration::from_secs(60)).await;
+    if let Err(sentence) = stage.stop_all(Duration::from_secs(30)) {
+        red.push(Fault { rule: "stop", message: None, sentence });
+    }
+    red.extend(tell_state("state after an orderly stop", &state::live(stage)));
+    red
+}
+
+/// Where the kills fell.
+fn of_kills(kills: &[Kill]) -> BTreeMap<&'static str, usize> {
+    let at = |inside: Inside| move |kill: &&Kill| matches!(kill.cause, Cause::Point(_, other) if other == inside);
+    let (in_transaction, in_restore) = (at(Inside::Transaction), at(Inside::Restore));
+    BTreeMap::from([
+        ("kills at random", kills.iter().filter(|kill| kill.cause == Cause::Random).count()),
+        ("kills inside a transaction", kills.iter().filter(|kill| kill.open_transactions > 0 || in_transaction(kill)).count()),
+        ("kills inside a flush", kills.iter().filter(at(Inside::Flush)).count()),
+        ("kills inside a restore", kills.iter().filter(|kill| kill.restoring || in_restore(kill)).count()),
+        ("kills after which partitions moved", kills.iter().filter(|kill| kill.started.is_some_and(|started| started - kill.gone > 10_000)).count()),
+    ])
+}
+
+/// Waits until every event has its end and the providers have said everything; returns how long that took.
+async fn quiesce(stage: &mut Stage, watcher: &Watcher, expected: usize) -> Duration {
+    let began = Instant::now();
+    let (mut bytes, mut quiet_since) = (0, Instant::now());
+    while began.elapsed() < HEALED_WITHIN {
+        for index in 0..stage.instances.len() {
+            stage.ready(index).await;
+        }
+        if stage.send_log_bytes() != bytes {
+            (bytes, quiet_since) = (stage.send_log_bytes(), Instant::now());
+        }
+        // Three seconds: longer than the longest of the simulator's delays after the last word.
+        if watcher.ended() >= expected && quiet_since.elapsed() > Duration::from_secs(3) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    began.elapsed()
+}
+
+fn tell_state(what: &str, compared: &state::Compared) -> Vec<Fault> {
+    println!("  {what}: {} stores, keys compared {:?}, {} differences", compared.stores, compared.keys, compared.differences.len());
+    let mut faults: Vec<Fault> =
+        compared.differences.iter().map(|sentence| Fault { rule: "I10 state differs", message: None, sentence: sentence.clone() }).collect();
+    // A short run may kill no engine that had written anything down.
+    for kind in ['s', 'd', 'p'].into_iter().filter(|_| compared.stores > 0) {
+        if compared.keys.get(&kind).copied().unwrap_or(0) == 0 {
+            faults.push(Fault { rule: "nothing met", message: None, sentence: format!("{what}: no key of kind {kind} was compared") });
+        }
+    }
+    faults
+}
+
+fn tell(evidence: &Evidence, faults: &[Fault]) {
+    let mut told = BTreeSet::new();
+    let mut by_rule: BTreeMap<&str, usize> = BTreeMap::new();
+    for fault in faults {
+        *by_rule.entry(fault.rule).or_default() += 1;
+        if by_rule[fault.rule] <= 5 {
+            println!("FAULT {}: {} {}", fault.rule, fault.message.map_or_else(String::new, |id| id.to_string()), fault.sentence);
+            if let Some(id) = fault.message
+                && told.len() < HISTORIES_MAX
+                && told.insert(id)
+            {
+                print!("{}", judge::history(evidence, id));
+            }
+        }
+    }
+    if !by_rule.is_empty() {
+        println!("faults by rule: {by_rule:?}");
+    }
+}

@@ -1,0 +1,108 @@
+//! What a part tells the whole, and what the whole tells its reader: on the screen, and with `REPORT` in a file.
+
+use crate::faults::{Cause, Kill};
+use crate::judge;
+use crate::points::POINTS;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// The numbers of one part, or of all of them.
+#[derive(Default)]
+pub struct Told {
+    /// By rule.
+    pub faults: BTreeMap<String, usize>,
+    /// What was met and judged.
+    pub counts: BTreeMap<String, usize>,
+    /// How often each point was reached.
+    pub points: BTreeMap<String, usize>,
+    /// ms from a kill to ready again, of those that were started again at once; and from the start, of all.
+    pub recoveries: Vec<u64>,
+    pub starts: Vec<u64>,
+    /// The most that each instance had, in KiB.
+    pub memory: BTreeMap<String, u64>,
+    pub seconds: u64,
+}
+
+/// One that stays dead for longer says nothing of how quick a supervisor's restart is.
+const AT_ONCE_MS: i64 = 2_000;
+
+impl Told {
+    /// What the crash log and the looks at the processes say.
+    pub fn of(kills: &[Kill], memory: &BTreeMap<&'static str, u64>) -> Self {
+        let mut told = Self { memory: memory.iter().map(|(instance, kib)| ((*instance).to_owned(), *kib)).collect(), ..Self::default() };
+        for (number, kill) in kills.iter().enumerate() {
+            if let Cause::Point(name, _) = kill.cause {
+                *told.points.entry(name.to_owned()).or_default() += 1;
+            }
+            let (Some(started), Some(ready)) = (kill.started, kill.ready) else { continue };
+            // One that was killed again before it was ready has the next one's return.
+            if kills[number + 1..].iter().any(|later| later.instance == kill.instance && later.at < ready) {
+                continue;
+            }
+            told.starts.push(u64::try_from(ready - started).unwrap_or(0));
+            if started - kill.gone < AT_ONCE_MS {
+                told.recoveries.push(u64::try_from(ready - kill.at).unwrap_or(0));
+            }
+        }
+        told
+    }
+
+    /// One line each.
+    pub fn write(&self) -> String {
+        let mut text = format!("seconds\t{}\n", self.seconds);
+        let maps = [("fault", &self.faults), ("count", &self.counts), ("point", &self.points)];
+        maps.iter().for_each(|(kind, map)| map.iter().for_each(|(what, count)| writeln!(text, "{kind}\t{count}\t{what}").unwrap()));
+        self.memory.iter().for_each(|(what, kib)| writeln!(text, "memory\t{kib}\t{what}").unwrap());
+        self.recoveries.iter().for_each(|ms| writeln!(text, "recovery\t{ms}").unwrap());
+        self.starts.iter().for_each(|ms| writeln!(text, "start\t{ms}").unwrap());
+        text
+    }
+
+    /// Adds what a part has written.
+    pub fn add(&mut self, text: &str) {
+        for line in text.lines() {
+            let mut fields = line.split('\t');
+            let (kind, number, what) = (fields.next().unwrap(), fields.next().unwrap().parse::<u64>().unwrap(), fields.next().unwrap_or_default().to_owned());
+            let count = usize::try_from(number).unwrap();
+            match kind {
+                "seconds" => self.seconds += number,
+                "fault" => *self.faults.entry(what).or_default() += count,
+                "count" => *self.counts.entry(what).or_default() += count,
+                "point" => *self.points.entry(what).or_default() += count,
+                "memory" => {
+                    let most = self.memory.entry(what).or_default();
+                    *most = (*most).max(number);
+                }
+                "recovery" => self.recoveries.push(number),
+                "start" => self.starts.push(number),
+                other => panic!("{other} is nothing that a part tells"),
+            }
+        }
+    }
+
+    /// As people read it.
+    pub fn text(&self) -> String {
+        let mut text = format!("judged, rule by rule:\n{}met:\n", judge::table(|what| self.counts.get(what).copied().unwrap_or(0)));
+        self.counts.iter().for_each(|(what, count)| writeln!(text, "  {count:>8}  {what}").unwrap());
+        text += "crash points, how often reached:\n";
+        for point in &POINTS {
+            writeln!(text, "  {:>8}  {}", self.points.get(point.name).unwrap_or(&0), point.name).unwrap();
+        }
+        writeln!(text, "recovery, kill -9 -> ready again, where the restart came at once: {}", spread(&self.recoveries)).unwrap();
+        writeln!(text, "          start -> ready, all restarts: {}", spread(&self.starts)).unwrap();
+        let memory: Vec<String> = self.memory.iter().map(|(instance, kib)| format!("{instance} {} MiB", kib / 1_024)).collect();
+        writeln!(text, "most memory (RSS): {}", memory.join(", ")).unwrap();
+        let faults: Vec<String> = self.faults.iter().map(|(rule, count)| format!("{rule}: {count}")).collect();
+        writeln!(text, "faults: {}", if faults.is_empty() { "none".into() } else { faults.join("; ") }).unwrap();
+        text
+    }
+}
+
+fn spread(ms: &[u64]) -> String {
+    let mut sorted = ms.to_vec();
+    sorted.sort_unstable();
+    match (sorted.first(), sorted.get(sorted.len() / 2), sorted.last()) {
+        (Some(least), Some(median), Some(most)) => format!("min {least} ms, median {median} ms, max {most} ms of {}", sorted.len()),
+        _ => "none".into(),
+    }
+}

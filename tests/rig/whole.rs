@@ -1,0 +1,244 @@
+//! A whole run: parts one after the other, each a process with a cluster of its own, and their sums.
+//!
+//! Easily got wrong: a part that ends without its numbers, by a panic say, is a fault like any other.
+
+use crate::cluster;
+use crate::dice::Dice;
+use crate::judge;
+use crate::points::POINTS;
+use crate::report::Told;
+use crate::stage::{Profile, with_us};
+use std::fmt::Write;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+/// More kills than this get a fresh cluster: what a part leaves in Kafka and in memory is judged in one piece.
+const KILLS_A_PART_MAX: usize = 100;
+/// In a whole run each point is aimed at once for so many random kills.
+const KILLS_A_POINT: usize = 50;
+/// Of a hundred random kills, how many fall on each profile.
+const SHARES: [(Profile, usize); 3] = [(Profile::Together, 40), (Profile::Apart, 40), (Profile::Long, 20)];
+
+/// What the environment asks for.
+pub struct Wanted {
+    pub kills: usize,
+    pub seed: u64,
+    /// One profile alone, or all.
+    pub profile: Option<Profile>,
+    pub points: Vec<&'static str>,
+    /// How often each.
+    times: usize,
+    pub bug: Option<String>,
+    /// Everything that a run can have: then it must also have met everything.
+    complete: bool,
+}
+
+/// One part to come.
+struct Part {
+    profile: Profile,
+    kills: usize,
+    points: Vec<&'static str>,
+    seed: u64,
+}
+
+impl Wanted {
+    /// From the environment.
+    pub fn read(number: impl Fn(&str, u64) -> u64, now_ms: i64) -> Self {
+        let kills = usize::try_from(number("KILLS", 50)).unwrap();
+        let seed = number("SEED", u64::try_from(now_ms).unwrap() % 1_000_000);
+        let bug = std::env::var("SEEDED_BUG").ok().filter(|bug| !bug.is_empty());
+        let mut dice = Dice::new(seed, "choices");
+        let profile = std::env::var("PROFILE").ok().filter(|word| !word.is_empty());
+        let profile = profile.map(|word| if word == "one" { dice.one(&SHARES).0 } else { Profile::named(&word) });
+        let names = std::env::var("POINTS").ok().filter(|names| !names.is_empty());
+        let names = names.unwrap_or_else(|| if bug.is_some() { "none".into() } else { "all".into() });
+        let times = usize::try_from(number("TIMES", u64::try_from((kills / KILLS_A_POINT).max(1)).unwrap())).unwrap();
+        let all = POINTS.iter().map(|point| point.name);
+        let points: Vec<&'static str> = match names.as_str() {
+            "all" => all.collect(),
+            "none" => Vec::new(),
+            names => match names.parse::<usize>() {
+                Ok(few) => {
+                    let mut left: Vec<&str> = all.collect();
+                    (0..few.min(left.len())).map(|_| left.swap_remove(usize::try_from(dice.below(left.len() as u64)).unwrap())).collect()
+                }
+                Err(_) => names.split(',').map(|name| crate::points::named(name).name).collect(),
+            },
+        };
+        let complete = names == "all" && profile.is_none() && kills >= KILLS_A_POINT;
+        Self { kills, seed, profile, points, times, bug, complete }
+    }
+
+    /// The parts: kills by the shares, points in turn over the profiles that have the usual commits.
+    fn parts(&self) -> Vec<Part> {
+        let mut parts: Vec<Part> = Vec::new();
+        let shares: Vec<(Profile, usize)> = match self.profile {
+            Some(profile) => vec![(profile, self.kills)],
+            None => {
+                let rest = |taken: usize| self.kills - taken;
+                let (together, apart) = (self.kills * SHARES[0].1 / 100, self.kills * SHARES[1].1 / 100);
+                vec![(Profile::Together, together), (Profile::Apart, apart), (Profile::Long, rest(together + apart))]
+            }
+        };
+        for (profile, kills) in shares {
+            let pieces = kills.div_ceil(KILLS_A_PART_MAX).max(1);
+            for piece in 0..pieces {
+                let kills = kills * (piece + 1) / pieces - kills * piece / pieces;
+                parts.push(Part { profile, kills, points: Vec::new(), seed: 0 });
+            }
+        }
+        let hosts: Vec<usize> = (0..parts.len()).filter(|at| self.profile.is_some() || parts[*at].profile != Profile::Long).collect();
+        // Each round begins with another part, so that the same point is not always met in the same profile.
+        for round in 0..self.times {
+            for (number, name) in self.points.iter().enumerate() {
+                let turn = number + round + usize::try_from(self.seed % 2).unwrap();
+                parts[hosts[turn % hosts.len()]].points.push(name);
+            }
+        }
+        parts.retain(|part| part.kills > 0 || !part.points.is_empty());
+        for (number, part) in parts.iter_mut().enumerate() {
+            part.seed = self.seed + number as u64;
+        }
+        parts
+    }
+}
+
+/// Runs it all and says what came of it.
+pub fn run(wanted: &Wanted) -> ExitCode {
+    let began = Instant::now();
+    let Wanted { kills, seed, .. } = *wanted;
+    let parts = wanted.parts();
+    let mut command = format!("make rig KILLS={kills} SEED={seed}");
+    for name in ["PROFILE", "POINTS", "TIMES", "SEEDED_BUG"] {
+        if let Ok(value) = std::env::var(name) {
+            write!(command, " {name}={value}").unwrap();
+        }
+    }
+    let head = format!(
+        "{command}\nrecado {}{}, Apache Kafka 4.3.1 ({} nodes, each record on all of them, min.insync.replicas 2), librdkafka {}\n",
+        env!("CARGO_PKG_VERSION"),
+        commit(),
+        cluster::NODES,
+        rdkafka::util::get_rdkafka_version().1
+    );
+    print!("{head}");
+    let folder = tempfile::Builder::new().prefix("recado-rig-").tempdir().unwrap().keep();
+    let mut sums = Told::default();
+    let mut lines = String::from("parts, each with a cluster of its own:\n");
+    for (number, part) in parts.iter().enumerate() {
+        println!();
+        let told = part.run(&folder.join((number + 1).to_string()));
+        let one = told.as_deref().map(|text| {
+            let mut one = Told::default();
+            one.add(text);
+            one
+        });
+        let faults = one.as_ref().map_or_else(|| "DID NOT END".into(), |one| format!("{} faults in {} s", one.faults.values().sum::<usize>(), one.seconds));
+        let Part { profile, kills, points, seed } = part;
+        writeln!(lines, "  {:<8} SEED={seed} KILLS={kills} {} armed starts: {faults}", profile.word(), points.len()).unwrap();
+        match told {
+            Some(text) => sums.add(&text),
+            None => *sums.faults.entry("a part did not end".into()).or_default() += 1,
+        }
+    }
+    if wanted.bug.is_none() && !sums.counts.is_empty() {
+        let met = |what: &str| sums.counts.get(what).copied().unwrap_or(0);
+        let mut faults: Vec<String> = missing(met, wanted).into_iter().map(|what| format!("nothing met: {what}")).collect();
+        let little = judge::enough(met, wanted.kills).into_iter().map(|fault| format!("{}: {}", fault.rule, fault.sentence));
+        // Where every commit takes seconds, no fire is judged above.
+        faults.extend(little.filter(|sentence| wanted.profile != Some(Profile::Long) || !sentence.contains("above")));
+        for fault in faults {
+            println!("FAULT {fault}");
+            *sums.faults.entry(fault).or_default() += 1;
+        }
+    }
+    let took = began.elapsed().as_secs();
+    let text = format!("{head}{lines}{}duration: {took} s\n", sums.text());
+    println!("\n{}", text.strip_prefix(&head).unwrap_or(&text));
+    if let Ok(file) = std::env::var("REPORT") {
+        std::fs::write(&file, &text).unwrap_or_else(|error| panic!("{file}: {error}"));
+    }
+    let red = !sums.faults.is_empty();
+    if red || std::env::var("KEEP").is_ok() {
+        println!("rig: what it left lies in {}", folder.display());
+    } else {
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+    verdict(wanted, &sums, &command)
+}
+
+fn verdict(wanted: &Wanted, sums: &Told, command: &str) -> ExitCode {
+    let expected = wanted.bug.as_deref().map(|bug| match bug {
+        "intent_after_call" => "I3 called twice",
+        other => panic!("no bug is called {other}"),
+    });
+    match expected {
+        None if sums.faults.is_empty() => ExitCode::SUCCESS,
+        None => {
+            println!("rig: RED. Once more with: {command}");
+            ExitCode::FAILURE
+        }
+        Some(rule) if sums.faults.contains_key(rule) => {
+            println!("rig: red, as it must be with this bug ({rule}).");
+            ExitCode::SUCCESS
+        }
+        Some(rule) => {
+            println!("rig: the bug was not found: nothing broke {rule}.");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Part {
+    /// In a process of its own, which takes its cluster with it; `None` where it ended without its numbers.
+    fn run(&self, folder: &Path) -> Option<String> {
+        std::fs::create_dir_all(folder).unwrap();
+        let told = folder.join("told");
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.env("RIG_PART", folder).env("PROFILE", self.profile.word()).env("KILLS", self.kills.to_string()).env("SEED", self.seed.to_string());
+        command.env("POINTS", if self.points.is_empty() { "none".into() } else { self.points.join(",") }).env("TIMES", "1");
+        let ended = with_us(&mut command).status().unwrap();
+        let told = std::fs::read_to_string(&told).ok();
+        if told.is_none() {
+            println!("rig: the part ended with {ended}");
+        }
+        told
+    }
+}
+
+/// The commit that this is, where git knows.
+fn commit() -> String {
+    let commit = Command::new("git").args(["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "--short", "HEAD"]).output();
+    commit.ok().filter(|output| output.status.success()).map_or_else(String::new, |output| format!(" at {}", String::from_utf8_lossy(&output.stdout).trim()))
+}
+
+/// What the run must have met: calm proves nothing. Short runs are not asked for what needs luck.
+fn missing(met: impl Fn(&str) -> usize, wanted: &Wanted) -> Vec<&'static str> {
+    let mut asked = vec![
+        "lives clear of every fault",
+        "fallbacks by a timer judged",
+        "receipts acknowledged",
+        "copies sent",
+        "dead letters",
+        "ended delivered",
+        "ended failed",
+        "ended expired",
+        "ended cancelled",
+        "ended unconfirmed",
+    ];
+    if wanted.kills >= 20 {
+        asked.extend([
+            "kills before it was ready",
+            "calls in flight at the kills",
+            "kills of an engine",
+            "kills of a dispatcher",
+            "kills of a gateway",
+            "receipts within 200 ms of a deadline that ran out",
+        ]);
+    }
+    if wanted.complete {
+        asked.extend(["kills inside a transaction", "kills inside a flush", "kills inside a restore", "kills after which partitions moved"]);
+    }
+    asked.into_iter().filter(|what| met(what) == 0).collect()
+}
