@@ -8,7 +8,7 @@ use crate::stage::Stage;
 use crate::state;
 use crate::support;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Before the first kill and after the last one, and in between after each ten: lives that no fault touches.
@@ -43,6 +43,10 @@ pub enum Cause {
     Point(&'static str, Inside),
     /// It was armed, and did not come by its point.
     NotReached,
+    /// It was stopped, not killed, at this point or anywhere.
+    Stopped(&'static str),
+    /// It was the second of a name.
+    Twin,
 }
 
 /// One kill that was.
@@ -74,6 +78,8 @@ impl Kill {
             Cause::ToArm => "to be armed",
             Cause::ToMove => "for longer than its session",
             Cause::Point(name, _) => name,
+            Cause::Stopped(word) => word,
+            Cause::Twin => "the twin",
             Cause::NotReached => "its point was not reached",
         }
     }
@@ -84,6 +90,8 @@ pub struct Crashes {
     pub kills: Vec<Kill>,
     /// Points that were not reached, each with a sentence.
     pub missed: Vec<String>,
+    /// What else was met.
+    pub counts: BTreeMap<&'static str, usize>,
 }
 
 /// So many kills, and how long the whole takes at most with these points.
@@ -277,7 +285,7 @@ impl Driver<'_> {
                 kills[at].ready = kills[at + 1..].iter().find(|later| later.instance == kills[at].instance).and_then(|later| later.ready);
             }
         }
-        Crashes { kills, missed: self.missed }
+        Crashes { kills, missed: self.missed, counts: BTreeMap::new() }
     }
 }
 
@@ -286,20 +294,20 @@ fn one(of: &[usize], draw: u64) -> Option<usize> {
 }
 
 /// Asks for the ends that a reader of committed and of all records sees.
-struct Ends {
+pub struct Ends {
     committed: BaseConsumer,
     all: BaseConsumer,
 }
 
 impl Ends {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let consumer = |level: &str| support::client().set("group.id", "rig-ends").set("isolation.level", level).create().unwrap();
         Self { committed: consumer("read_committed"), all: consumer("read_uncommitted") }
     }
 
     /// On how many partitions of state and status an instance that is dead, or stands still, has a transaction open. Other instances' do not count: only what the
     /// group says is this one's is looked at.
-    fn open_transactions(&self, stage: &Stage, instance: &str) -> usize {
+    pub fn open_transactions(&self, stage: &Stage, instance: &str) -> usize {
         let topics = [stage.topic("state"), stage.topic("status")];
         let owned = self.owned(stage, instance);
         let open = |topic: &String, partition: i32| {

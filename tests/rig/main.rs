@@ -35,6 +35,7 @@ mod plan;
 mod points;
 mod quiet;
 mod report;
+mod row4;
 mod segments;
 mod stage;
 mod state;

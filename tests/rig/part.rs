@@ -1,14 +1,15 @@
 //! One part of a run: a cluster of its own, one profile, its kills and points, and the verdict. It runs in a process of its own and leaves numbers for the whole.
 
-use crate::bank::{self, Written};
+use crate::bank::{self, What, Written};
 use crate::evidence::{Evidence, Watcher};
 use crate::faults::{self, CALM, Cause, Crashes, Kill};
 use crate::judge::{self, Fault};
 use crate::plan::{Kind, Plan};
 use crate::points::{self, Inside};
-use crate::report::Told;
+use crate::report::{self, Told};
 use crate::stage::{self, PARTITIONS, Profile, Stage};
-use crate::{broken, canaries, cluster, state};
+use crate::{broken, canaries, cluster, row4, state};
+use recado::simulator::Line;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -41,9 +42,10 @@ pub async fn run(order: &Order, folder: &Path) -> Told {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("{}: SEED={seed}, {kills} kills, {} armed starts; load {}", profile.word(), order.points.len(), load.trim());
     let aims = points::aims(&order.points, seed, profile.word(), profile.rarer());
-    let (planned, span) = faults::schedule(seed, profile.word(), kills, &aims);
+    let (planned, span) = if profile == Profile::Paused { (Vec::new(), row4::SPAN) } else { faults::schedule(seed, profile.word(), kills, &aims) };
     let mut run = Run::begin(profile, seed, span, folder).await;
-    let crashes = faults::carry_out(&mut run.stage, &planned, &aims).await;
+    let crashes =
+        if profile == Profile::Paused { row4::carry_out(&mut run.stage, seed).await } else { faults::carry_out(&mut run.stage, &planned, &aims).await };
     run.conclude(crashes, order.bug).await
 }
 
@@ -78,7 +80,7 @@ impl Run {
     /// After the last fault: heals, stops, reads everything, and judges.
     async fn conclude(self, crashes: Crashes, bug: bool) -> Told {
         let Self { mut stage, mut plan, watcher, enough, publishing, began } = self;
-        let Crashes { kills, missed } = crashes;
+        let Crashes { kills, missed, counts } = crashes;
         tokio::time::sleep(CALM).await;
         enough.store(true, Ordering::Relaxed);
         let written = publishing.await.unwrap();
@@ -103,6 +105,10 @@ impl Run {
         }
         let seen = watcher.stop();
         let evidence = Evidence::gather(&plan, written, kills, seen, &environments, &stage);
+        println!("  record -> call before the first fault: {}", report::spread(&quick(&evidence)));
+        if stage.profile == Profile::Paused {
+            red.extend(row4::judge(&evidence, &mut told.counts));
+        }
         cluster::end();
         let (faults, judged) = judge::judge(&evidence);
         println!("  dispatches by channel: {:?}", judge::by_channel(&evidence));
@@ -113,13 +119,27 @@ impl Run {
         }
         red.extend(faults);
         tell(&evidence, &red);
-        let met = judged.0.into_iter().chain(of_kills(&evidence.kills));
+        let met = judged.0.into_iter().chain(of_kills(&evidence.kills)).chain(counts);
         met.for_each(|(what, count)| *told.counts.entry(what.to_owned()).or_default() += count);
         red.iter().for_each(|fault| *told.faults.entry(fault.rule.to_owned()).or_default() += 1);
         told.seconds = began.elapsed().as_secs();
         println!("{}: {} faults, {} s", stage.profile.word(), red.len(), told.seconds);
         told
     }
+}
+
+/// How long the first calls took, in ms from the bank's record, as long as no fault was near: whether the machine carries the load at all.
+fn quick(evidence: &Evidence) -> Vec<u64> {
+    let fault = evidence.kills.first().map_or(i64::MAX, |kill| kill.at);
+    let mut called: BTreeMap<&str, i64> = BTreeMap::new();
+    for line in &evidence.lines {
+        if let Line::Call(call) = line {
+            called.entry(&call.to).or_insert(call.time_ms);
+        }
+    }
+    let events = evidence.written.iter().filter(|written| written.what == What::Event && written.at + 2_000 < fault);
+    let took = events.filter_map(|written| Some(called.get(evidence.plan.events[written.event].phone.as_str())? - written.at));
+    took.map(|ms| u64::try_from(ms).unwrap_or(0)).collect()
 }
 
 /// The stores against the changelog: as a kill of all leaves them, and as an orderly stop does.

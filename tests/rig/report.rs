@@ -98,7 +98,7 @@ impl Told {
     }
 }
 
-fn spread(ms: &[u64]) -> String {
+pub fn spread(ms: &[u64]) -> String {
     let mut sorted = ms.to_vec();
     sorted.sort_unstable();
     match (sorted.first(), sorted.get(sorted.len() / 2), sorted.last()) {

@@ -29,16 +29,19 @@ pub enum Profile {
     Apart,
     /// Three instances with all roles, and five seconds of decisions in each commit: nearly every kill falls on some that are not committed.
     Long,
+    /// Three instances with all roles, and leases that outlive a process that stands still.
+    Paused,
 }
 
 impl Profile {
-    pub const ALL: [Self; 3] = [Self::Together, Self::Apart, Self::Long];
+    pub const ALL: [Self; 4] = [Self::Together, Self::Apart, Self::Long, Self::Paused];
 
     pub fn word(self) -> &'static str {
         match self {
             Self::Together => "together",
             Self::Apart => "apart",
             Self::Long => "long",
+            Self::Paused => "paused",
         }
     }
 
@@ -48,7 +51,9 @@ impl Profile {
 
     fn instances(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Together | Self::Long => &[("a", "engine,dispatcher,gateway"), ("b", "engine,dispatcher,gateway"), ("c", "engine,dispatcher,gateway")],
+            Self::Together | Self::Long | Self::Paused => {
+                &[("a", "engine,dispatcher,gateway"), ("b", "engine,dispatcher,gateway"), ("c", "engine,dispatcher,gateway")]
+            }
             Self::Apart => &[
                 ("engine-a", "engine"),
                 ("engine-b", "engine"),
@@ -64,16 +69,16 @@ impl Profile {
     /// By time alone: three brokers verify and mark each transaction, and on two cores there would be little left between them.
     fn commits(self) -> &'static str {
         match self {
-            Self::Together | Self::Apart => "commit_interval = \"100ms\"\ncommit_on_drain = false\n",
+            Self::Together | Self::Apart | Self::Paused => "commit_interval = \"100ms\"\ncommit_on_drain = false\n",
             Self::Long => "commit_interval = \"5s\"\ncommit_on_drain = false\n",
         }
     }
 
-    /// Long enough for a restart; where a dispatch is seen five seconds after its decision, for that too.
+    /// Long enough for a restart; where a dispatch is seen five seconds after its decision, or a process stands still until another has its name, for that too.
     fn lease(self) -> &'static str {
         match self {
             Self::Together | Self::Apart => "60s",
-            Self::Long => "2m",
+            Self::Long | Self::Paused => "2m",
         }
     }
 
@@ -122,7 +127,7 @@ impl Stage {
             if roles.contains("gateway") {
                 door.behind.lock().unwrap().push(gateway);
             }
-            instances.push(Instance { name, roles, config, restoring: false, management, process: None, armed: None });
+            instances.push(Instance { name, roles, config, restoring: false, gateway, management, process: None, armed: None });
         }
         deployment::create_topics(&instances[0].config);
         let ours: Vec<String> = recado::topics::all(&prefix).into_iter().map(|topic| topic.name).collect();
@@ -157,6 +162,22 @@ impl Stage {
         let instance = &mut self.instances[index];
         assert!(instance.process.is_none(), "{} runs already", instance.name);
         instance.process = Some(instance.run(&instance.config, environment));
+    }
+
+    /// Starts an instance that stops itself in this pass through this point.
+    pub fn start_to_stop(&mut self, index: usize, point: &str, pass: u64) {
+        self.start_with(index, &[("CRASH_POINT", point), ("CRASH_PASS", &pass.to_string()), ("CRASH_ACTION", "stop")]);
+    }
+
+    /// Whether anybody answers at this management port that he is ready.
+    pub async fn answers_ready(&self, management: u16) -> bool {
+        let asked = self.client.get(format!("http://127.0.0.1:{management}/readyz")).timeout(Duration::from_millis(500)).send();
+        asked.await.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// Takes the process of an instance out, dead or to be let go.
+    pub fn take(&mut self, index: usize) -> Process {
+        self.instances[index].process.take().expect("it runs")
     }
 
     /// Nothing is left of what an instance had on its disk.
@@ -277,7 +298,8 @@ pub struct Instance {
     pub config: PathBuf,
     /// Whether it said so when it was last asked.
     pub restoring: bool,
-    management: u16,
+    pub gateway: u16,
+    pub management: u16,
     process: Option<Process>,
     armed: Option<Death>,
 }
@@ -297,6 +319,11 @@ impl Instance {
 
     pub fn is_armed(&self) -> bool {
         self.armed.is_some()
+    }
+
+    /// Its process, where it runs.
+    pub fn process(&mut self) -> Option<&mut Process> {
+        self.process.as_mut()
     }
 
     /// Starts a process of its roles with this configuration.

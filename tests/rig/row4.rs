@@ -1,0 +1,274 @@
+//! Row 4 of the fault matrix: a process stands still for longer than its session and goes on, with its name taken over by another meanwhile or not.
+//!
+//! Easily got wrong: the stop must hurt. So it comes where a transaction waits for its end, where a dispatch has no intent yet, and where a call is about to leave; and
+//! leases are long enough that a zombie may still be in time. The matrix says 60 s; here it is the session (10 s) and some seconds.
+
+use crate::dice::{Dice, now_ms};
+use crate::evidence::Evidence;
+use crate::faults::{Cause, Crashes, Ends, Kill};
+use crate::judge::{Fault, PROVIDER_MS};
+use crate::stage::{PARTITIONS, Stage};
+use crate::support;
+use recado::delivery::AttemptId;
+use recado::event::records::JournalKind;
+use recado::simulator::Line;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// For how long the bank may have to publish.
+pub const SPAN: Duration = Duration::from_secs(600);
+/// Beyond the session, and the time-out of a transaction, of 10 s each.
+const STANDS: Duration = Duration::from_secs(13);
+/// Long enough for a twin, and `not_after`, 9.5 s after the decision, is not over: it might still send.
+const STANDS_WITHIN_LEASE: Duration = Duration::from_secs(6);
+/// Between two stops: lives that none touches.
+const CALM: Duration = Duration::from_secs(8);
+const WITHIN: Duration = Duration::from_secs(60);
+/// One whose name is taken must have ended this long after it goes on: it asks its group each second.
+const ENDS_WITHIN: Duration = Duration::from_secs(20);
+
+struct Stop {
+    word: &'static str,
+    /// Where it stops itself, and in which pass; anywhere without.
+    point: Option<(&'static str, u64)>,
+    /// Whether a second process starts under its name.
+    twin: bool,
+    stands: Duration,
+}
+
+const STOPS: [Stop; 7] = [
+    Stop { word: "stopped anywhere", point: None, twin: false, stands: STANDS },
+    Stop { word: "stopped before EndTxn", point: Some(("before_endtxn", 60)), twin: false, stands: STANDS },
+    Stop { word: "stopped anywhere, with a twin", point: None, twin: true, stands: STANDS },
+    Stop { word: "stopped before EndTxn, with a twin", point: Some(("before_endtxn", 60)), twin: true, stands: STANDS },
+    Stop { word: "stopped before the intent, with a twin", point: Some(("before_intent", 40)), twin: true, stands: STANDS_WITHIN_LEASE },
+    Stop { word: "stopped before the post, with a twin", point: Some(("before_post", 40)), twin: true, stands: STANDS_WITHIN_LEASE },
+    // Here it is over.
+    Stop { word: "stopped before the post beyond its lease, with a twin", point: Some(("before_post", 40)), twin: true, stands: STANDS },
+];
+
+/// What the run must have met.
+pub const ASKED: [&str; 7] = [
+    "stops",
+    "stops with a transaction open",
+    "stops with a twin",
+    "zombies that were still in time to send",
+    "attempts without an end at a stop",
+    "zombies that ended when they found their name taken",
+    "zombies that went on, or ended, alone",
+];
+
+/// All stops, one after the other.
+pub async fn carry_out(stage: &mut Stage, seed: u64) -> Crashes {
+    let mut dice = Dice::new(seed, "stops");
+    let mut row = Row { stage, ends: Ends::new(), kills: Vec::new(), missed: Vec::new(), counts: BTreeMap::new() };
+    for stop in &STOPS {
+        tokio::time::sleep(CALM).await;
+        row.stage.all_ready(WITHIN).await;
+        let index = usize::try_from(dice.below(row.stage.instances.len() as u64)).unwrap();
+        row.stop(index, stop).await;
+    }
+    Crashes { kills: row.kills, missed: row.missed, counts: row.counts }
+}
+
+struct Row<'s> {
+    stage: &'s mut Stage,
+    ends: Ends,
+    kills: Vec<Kill>,
+    missed: Vec<String>,
+    counts: BTreeMap<&'static str, usize>,
+}
+
+impl Row<'_> {
+    fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    async fn stop(&mut self, index: usize, stop: &Stop) {
+        let name = self.stage.instances[index].name;
+        let Some((at, gone)) = self.stand_still(index, stop).await else {
+            self.missed.push(format!("{name} {}: it did not come by.", stop.word));
+            return;
+        };
+        let since = Instant::now();
+        let open = self.ends.open_transactions(self.stage, name);
+        println!("  {name} {}: {open} partitions with an open transaction", stop.word);
+        let stopped = self.note(index, (at, gone), open, Cause::Stopped(stop.word));
+        self.count("stops");
+        if open > 0 {
+            self.count("stops with a transaction open");
+        }
+        let twin = if stop.twin { Some(self.twin(index).await) } else { None };
+        // The pause is the fault.
+        tokio::time::sleep(stop.stands.saturating_sub(since.elapsed())).await;
+        let stood = since.elapsed();
+        if stop.point.is_some_and(|(point, _)| point == "before_intent") && stood < STANDS_WITHIN_LEASE + Duration::from_secs(2) {
+            self.count("zombies that were still in time to send");
+        }
+        self.stage.instances[index].process().expect("it stands still").signal(libc::SIGCONT);
+        match twin {
+            Some(twin) => self.with_twin(index, stopped, twin).await,
+            None => self.alone(index, stopped).await,
+        }
+    }
+
+    /// Brings it to a stop: the last look that found it running, and the first that found it stopped.
+    async fn stand_still(&mut self, index: usize, stop: &Stop) -> Option<(i64, i64)> {
+        let Some((point, pass)) = stop.point else {
+            let at = now_ms();
+            self.stage.instances[index].process()?.signal(libc::SIGSTOP);
+            return Some((at, now_ms()));
+        };
+        let at = now_ms();
+        self.stage.kill(index);
+        let killed = self.note(index, (at, now_ms()), 0, Cause::ToArm);
+        self.stage.start_to_stop(index, point, pass);
+        self.kills[killed].started = Some(now_ms());
+        let (pid, deadline, mut last) = (self.stage.instances[index].process()?.pid(), Instant::now() + WITHIN, now_ms());
+        while !stands(pid) {
+            last = now_ms();
+            if self.kills[killed].ready.is_none() && self.stage.ready(index).await {
+                self.kills[killed].ready = Some(now_ms());
+            }
+            if Instant::now() > deadline {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.kills[killed].ready.get_or_insert(last);
+        Some((last, now_ms()))
+    }
+
+    /// A second process under the name of one that stands still, on a disk of its own; it is ready when this returns.
+    async fn twin(&mut self, index: usize) -> Twin {
+        let instance = &self.stage.instances[index];
+        let (gateway, management) = (support::free_port(), support::free_port());
+        let text = fs::read_to_string(&instance.config).unwrap();
+        let text = text
+            .replace(&format!("\"state-{}\"", instance.name), &format!("\"twin-{}-{}\"", instance.name, self.kills.len()))
+            .replace(&format!(":{}\"", instance.gateway), &format!(":{gateway}\""))
+            .replace(&format!(":{}\"", instance.management), &format!(":{management}\""));
+        let config: PathBuf = instance.config.with_file_name(format!("twin-{}.toml", instance.name));
+        fs::write(&config, text).unwrap();
+        let process = instance.run(&config, &[]);
+        let deadline = Instant::now() + WITHIN;
+        while !self.stage.answers_ready(management).await {
+            assert!(Instant::now() < deadline, "the twin of {} is not ready: {}", self.stage.instances[index].name, process.said());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        self.count("stops with a twin");
+        Twin { process, management }
+    }
+
+    /// It goes on and finds its name taken: it must end. Then the twin dies and it starts again on its old disk.
+    async fn with_twin(&mut self, index: usize, stopped: usize, mut twin: Twin) {
+        let name = self.stage.instances[index].name;
+        let mut zombie = self.stage.take(index);
+        if zombie.ended_by(Instant::now() + ENDS_WITHIN).is_some() {
+            self.count("zombies that ended when they found their name taken");
+        } else {
+            self.missed.push(format!("{name}: it goes on beside its twin {ENDS_WITHIN:?} after the pause."));
+            zombie.kill();
+        }
+        if twin.process.ended().is_some() || !self.stage.answers_ready(twin.management).await {
+            self.missed.push(format!("{name}: its twin does not go on: {}", twin.process.said().lines().last().unwrap_or_default()));
+        }
+        let at = now_ms();
+        twin.process.kill();
+        let killed = self.note(index, (at, now_ms()), 0, Cause::Twin);
+        self.stage.start(index);
+        self.kills[killed].started = Some(now_ms());
+        self.stage.all_ready(WITHIN).await;
+        self.kills[killed].ready = Some(now_ms());
+        self.kills[stopped].ready = Some(now_ms());
+    }
+
+    /// It goes on, or ends and is started again as by a supervisor.
+    async fn alone(&mut self, index: usize, stopped: usize) {
+        let (name, deadline) = (self.stage.instances[index].name, Instant::now() + WITHIN);
+        self.count("zombies that went on, or ended, alone");
+        loop {
+            if self.stage.instances[index].process().is_some_and(|process| process.ended().is_some()) {
+                let ended = self.stage.take(index).ended();
+                println!("  {name} ended: {ended:?}");
+                self.stage.start(index);
+            }
+            // Readiness of before the pause counts for nothing: it must have had the time to see what it lost.
+            if self.stage.ready(index).await && now_ms() > self.kills[stopped].gone + i64::try_from((STANDS + Duration::from_secs(3)).as_millis()).unwrap() {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{name} does not become ready after its pause");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        self.kills[stopped].ready = Some(now_ms());
+    }
+
+    fn note(&mut self, index: usize, (at, gone): (i64, i64), open_transactions: usize, cause: Cause) -> usize {
+        let (instance, roles) = (self.stage.instances[index].name, self.stage.instances[index].roles);
+        self.kills.push(Kill { instance, roles, at, gone, started: None, ready: None, was_ready: true, restoring: false, open_transactions, cause });
+        self.kills.len() - 1
+    }
+}
+
+struct Twin {
+    process: crate::deployment::Process,
+    management: u16,
+}
+
+/// Whether every thread of a process is stopped.
+fn stands(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+}
+
+/// What the row is about: no write of a zombie is visible, and none calls when its time is over. That it calls nothing twice, everything else judges.
+pub fn judge(evidence: &Evidence, counts: &mut BTreeMap<String, usize>) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let not_after: BTreeMap<AttemptId, i64> = evidence.dispatches.iter().map(|row| (row.what.attempt_id, row.what.not_after.timestamp().millis())).collect();
+    let mut calls = 0;
+    for line in &evidence.lines {
+        let Line::Call(call) = line else { continue };
+        let Some(id) = call.attempt_id.as_deref().and_then(AttemptId::parse) else { continue };
+        let Some(not_after) = not_after.get(&id) else { continue };
+        let late = call.time_ms - not_after;
+        calls += 1;
+        if late > PROVIDER_MS {
+            let sentence = format!("{} was called {late} ms after it.", id.attempt);
+            faults.push(Fault { rule: "row 4 called after not_after", message: Some(id.message_id), sentence });
+        }
+    }
+    counts.insert("calls compared with not_after".into(), calls);
+    counts.insert("attempts without an end at a stop".into(), open_at_stops(evidence));
+    counts.insert("position records in order".into(), evidence.positions.len());
+    faults.extend(positions_backwards(evidence).into_iter().map(|sentence| Fault { rule: "row 4 visible write of a zombie", message: None, sentence }));
+    faults
+}
+
+/// Intents that had no end when a process was stopped.
+fn open_at_stops(evidence: &Evidence) -> usize {
+    let done: BTreeMap<AttemptId, i64> =
+        evidence.journal.iter().filter(|row| row.what.kind == JournalKind::Done).map(|row| (row.what.attempt_id, row.at)).collect();
+    let stops: Vec<&Kill> = evidence.kills.iter().filter(|kill| matches!(kill.cause, Cause::Stopped(_))).collect();
+    let intents = evidence.journal.iter().filter(|row| row.what.kind == JournalKind::Intent);
+    let open: BTreeSet<AttemptId> = intents
+        .filter(|row| stops.iter().any(|stop| row.at <= stop.at && done.get(&row.what.attempt_id).is_none_or(|done| *done >= stop.gone)))
+        .map(|row| row.what.attempt_id)
+        .collect();
+    open.len()
+}
+
+/// Each committed position record must be at or beyond the one before it: whoever has lost a partition knows older ones.
+fn positions_backwards(evidence: &Evidence) -> Vec<String> {
+    let (mut last, mut backwards) = (vec![BTreeMap::<&str, i64>::new(); usize::from(PARTITIONS)], Vec::new());
+    for row in &evidence.positions {
+        for (topic, position) in &row.what {
+            let before = last[usize::try_from(row.partition).unwrap()].insert(topic, *position);
+            if let Some(before) = before.filter(|before| before > position) {
+                backwards.push(format!("state-{} offset {}: {topic} goes back from {before} to {position}", row.partition, row.offset));
+            }
+        }
+    }
+    backwards
+}
