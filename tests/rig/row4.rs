@@ -236,13 +236,13 @@ pub fn judge(evidence: &Evidence, counts: &mut BTreeMap<String, usize>) -> Vec<F
         calls += 1;
         if late > PROVIDER_MS {
             let sentence = format!("{} was called {late} ms after it.", id.attempt);
-            faults.push(Fault { rule: "row 4 called after not_after", message: Some(id.message_id), sentence });
+            faults.push(Fault { rule: "I5 called after not_after", message: Some(id.message_id), sentence });
         }
     }
     counts.insert("calls compared with not_after".into(), calls);
     counts.insert("attempts without an end at a stop".into(), open_at_stops(evidence));
     counts.insert("position records in order".into(), evidence.positions.len());
-    faults.extend(positions_backwards(evidence).into_iter().map(|sentence| Fault { rule: "row 4 visible write of a zombie", message: None, sentence }));
+    faults.extend(positions_backwards(evidence).into_iter().map(|sentence| Fault { rule: "I11 visible write of a zombie", message: None, sentence }));
     faults
 }
 

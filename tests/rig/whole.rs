@@ -173,23 +173,49 @@ pub fn run(wanted: &Wanted) -> ExitCode {
     verdict(wanted, &sums, &command)
 }
 
+/// What each seeded bug must break: the first word of a rule. Source: testing.md §2.5.
+const MUST_BREAK: [(&str, &[&str]); 22] = [
+    ("intent_after_call", &["I3"]),
+    ("no_read_back", &["I3"]),
+    ("epoch_per_process", &["I3"]),
+    ("unclaimed_too_late", &["I3"]),
+    ("ignore_not_after", &["I5"]),
+    ("skip_unfinished", &["E9", "I3"]),
+    ("all_unknown", &["I3", "I1"]),
+    ("resend_unknown", &["I3"]),
+    ("log_text", &["I7"]),
+    ("early_200", &["I13", "I2"]),
+    ("any_attempt", &["I1"]),
+    ("any_timer", &["I8"]),
+    ("fire_undrained", &["I2", "I8"]),
+    ("lease_without_heartbeat", &["I3", "I2"]),
+    ("wall_clock", &["I8"]),
+    ("one_offset", &["I8"]),
+    ("seq_restarts", &["I4"]),
+    ("apply_before_commit", &["I10", "I1"]),
+    ("positions_apart", &["I10"]),
+    ("stable_end", &["I10"]),
+    ("follow_group", &["I1", "I11"]),
+    ("keep_producer", &["I1", "I4"]),
+];
+
 fn verdict(wanted: &Wanted, sums: &Told, command: &str) -> ExitCode {
-    let expected = wanted.bug.as_deref().map(|bug| match bug {
-        "intent_after_call" => "I3 called twice",
-        other => panic!("no bug is called {other}"),
-    });
-    match expected {
-        None if sums.faults.is_empty() => ExitCode::SUCCESS,
-        None => {
-            println!("rig: RED. Once more with: {command}");
-            ExitCode::FAILURE
+    let Some(bug) = wanted.bug.as_deref() else {
+        if sums.faults.is_empty() {
+            return ExitCode::SUCCESS;
         }
-        Some(rule) if sums.faults.contains_key(rule) => {
+        println!("rig: RED. Once more with: {command}");
+        return ExitCode::FAILURE;
+    };
+    let (_, expected) = MUST_BREAK.iter().find(|(other, _)| *other == bug).unwrap_or_else(|| panic!("no bug is called {bug}"));
+    let broken = sums.faults.keys().find(|rule| expected.iter().any(|expected| rule.split(' ').next() == Some(expected)));
+    match broken {
+        Some(rule) => {
             println!("rig: red, as it must be with this bug ({rule}).");
             ExitCode::SUCCESS
         }
-        Some(rule) => {
-            println!("rig: the bug was not found: nothing broke {rule}.");
+        None => {
+            println!("rig: the bug was not found: nothing broke {}.", expected.join(" or "));
             ExitCode::FAILURE
         }
     }
