@@ -430,7 +430,9 @@ pub fn judge_the_judge(evidence: &Evidence, green: &[Fault]) -> (usize, Vec<Stri
     if judge::enough(|_| 0, 1_000).is_empty() || !judge::enough(|_| 1_000, 1_000).is_empty() {
         missed.push("a run that judged nothing is taken for a verdict".to_owned());
     }
-    for (rule, breaking) in BREAKINGS {
+    let above = |rule: &str| matches!(rule, "I8 late" | "I8 held without a cause");
+    // Where commits are long no fire is judged above.
+    for (rule, breaking) in BREAKINGS.iter().filter(|(rule, _)| evidence.prompt || !above(rule)) {
         let mut copy = evidence.clone();
         if !breaking(&mut copy) {
             missed.push(format!("{rule}: the run had nothing that could be broken so"));

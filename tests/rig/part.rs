@@ -64,7 +64,7 @@ impl Run {
     async fn begin(profile: Profile, seed: u64, span: Duration, folder: &Path) -> Self {
         let began = Instant::now();
         cluster::start().await;
-        let plan = Plan::seeded(seed, profile.word(), PER_SECOND, span, PARTITIONS);
+        let plan = Plan::seeded(seed, profile.word(), PER_SECOND, span, profile.used_after(), PARTITIONS);
         let stage = Stage::new(profile, &plan, folder).await;
         stage::check_waits(&stage.folder);
         println!("  everything stands after {} s", began.elapsed().as_secs());

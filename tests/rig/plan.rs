@@ -112,7 +112,8 @@ const CODE: &[Story] = &[
     story("well", 12, ["well", "quick", "quick"], Delivered, [1, 1]),
     story("sms", 3, ["offline", "quick", "quick"], Delivered, [2, 2]),
     story("voice", 1, ["undeliverable", "undeliverable", "quick"], Delivered, [3, 3]),
-    story("cancelled", 3, ["offline", "quick", "quick"], Cancelled, [1, 1]),
+    // On a busy machine a cancel may come before its request is decided.
+    story("cancelled", 3, ["offline", "quick", "quick"], Cancelled, [0, 1]),
     story("expired", 2, ["offline", "quick", "quick"], Expired, [1, 1]),
     story("expired_before_the_call", 2, ["offline", "undeliverable", "quick"], Expired, [1, 2]),
     story("copy", 1, ["undeliverable", "undeliverable", "lost_once"], Delivered, [3, 3]),
@@ -158,11 +159,12 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// So many a second over this span. `run` stands in event ids, so that the two halves of a run are not each other's repetition.
-    pub fn seeded(seed: u64, run: &str, per_second: u32, span: Duration, partitions: u16) -> Self {
+    /// So many a second over this span. `run` stands in event ids, so that the parts of a run are not each other's repetition. `used_after`: by then a code that
+    /// arrives has arrived.
+    pub fn seeded(seed: u64, run: &str, per_second: u32, span: Duration, used_after: Duration, partitions: u16) -> Self {
         let mut dice = Dice::new(seed, run);
         let count = u32::try_from(span.as_millis()).unwrap() * per_second / 1_000;
-        let events = (0..count).map(|number| planned(&mut dice, run, number, Duration::from_secs(1) / per_second * number, partitions)).collect();
+        let events = (0..count).map(|number| planned(&mut dice, run, number, Duration::from_secs(1) / per_second * number, used_after, partitions)).collect();
         Self { seed, events }
     }
 
@@ -179,7 +181,7 @@ impl Plan {
     }
 }
 
-fn planned(dice: &mut Dice, run: &str, number: u32, at: Duration, partitions: u16) -> Planned {
+fn planned(dice: &mut Dice, run: &str, number: u32, at: Duration, used_after: Duration, partitions: u16) -> Planned {
     let kind = match dice.below(1_000) {
         0..450 => Kind::PixReceived,
         450..650 => Kind::PixSent,
@@ -200,7 +202,7 @@ fn planned(dice: &mut Dice, run: &str, number: u32, at: Duration, partitions: u1
     let used = match (kind, story.name) {
         (Kind::Code, "cancelled") => Some(Duration::from_millis(dice.between(300, 1_500))),
         // Whoever got the code uses it; its delivery has ended by then.
-        (Kind::Code, "well") if dice.below(3) == 0 => Some(Duration::from_secs(5)),
+        (Kind::Code, "well") if dice.below(3) == 0 => Some(used_after),
         _ => None,
     };
     Planned {

@@ -87,6 +87,11 @@ impl Profile {
         if self == Self::Long { "10m" } else { "5m" }
     }
 
+    /// A code that arrives has arrived by then.
+    pub fn used_after(self) -> Duration {
+        Duration::from_secs(if self == Self::Long { 12 } else { 5 })
+    }
+
     /// About how many times rarer what an engine does at each commit is than usual.
     pub fn rarer(self) -> u64 {
         if self == Self::Long { 20 } else { 1 }

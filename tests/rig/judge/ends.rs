@@ -112,6 +112,8 @@ impl Court<'_> {
     fn steps(&mut self, id: MessageId, message: &Message<'_>, event: &Planned) {
         let called: BTreeSet<u8> = message.calls().map(|(attempt, _)| attempt.step).collect();
         let [least, most] = event.story.steps.map(usize::from);
+        // Where a commit takes as long as such a code lives, it may end before anybody is called.
+        let least = if !self.evidence.prompt && event.story.end == StatusWord::Expired { 0 } else { least };
         self.counts.one("steps called held against the seed");
         if !(least..=most).contains(&called.len()) || called.iter().zip(1..).any(|(step, at)| *step != at) {
             self.fault("I3 steps called", Some(id), format!("{:?} ({}): {called:?} instead of {least} to {most} of them.", event.kind, event.story.name));
