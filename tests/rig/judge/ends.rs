@@ -2,6 +2,7 @@
 
 use super::Court;
 use super::messages::Message;
+use crate::faults::Cause;
 use crate::plan::{Kind, Planned};
 use recado::delivery::{Channel, MessageId, Outcome, StatusWord};
 use recado::event::records::Returned;
@@ -84,7 +85,7 @@ impl Court<'_> {
         let allowed = word == event.story.end
             || match word {
                 // A call in flight at the kill: nobody knows. What it was to say is said by the journal above.
-                StatusWord::Unconfirmed => !calm && (said(Outcome::Unknown) || lost),
+                StatusWord::Unconfirmed => !calm && (said(Outcome::Unknown) || lost || self.stood_still(from, to)),
                 // The cancel comes in while the engine is away, and the fallback is due before it is read.
                 StatusWord::Delivered => !calm && (event.story.end == StatusWord::Cancelled || said(Outcome::TooLate)),
                 // The customer got the code elsewhere, or gave up; the bank withdraws what is late.
@@ -106,6 +107,12 @@ impl Court<'_> {
         if word == StatusWord::Unconfirmed && event.story.end != word {
             self.counts.one("unconfirmed by a fault");
         }
+    }
+
+    /// Whether a process stood still meanwhile: a webhook that it had accepted, but not read, comes when it goes on.
+    fn stood_still(&self, from: i64, to: i64) -> bool {
+        let mut stops = self.evidence.kills.iter().filter(|kill| matches!(kill.cause, Cause::Stopped(_)));
+        stops.any(|stop| stop.at <= to && stop.ready.is_none_or(|ready| ready >= from))
     }
 
     /// I3: the steps that were called are those that the seed says; the others had no call.
