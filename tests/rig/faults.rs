@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 pub const CALM: Duration = Duration::from_secs(16);
 const KILLS_A_STRETCH: usize = 10;
 /// One in so many stays dead for longer than its sessions, and its partitions move.
-const ONE_IN_MOVES: u64 = 12;
+const ONE_IN_MOVES: u64 = 6;
 /// Longer than the engine's and the dispatcher's session (10 s).
 const BEYOND_SESSION: Duration = Duration::from_millis(11_500);
 /// How long everything may take to stand again after the last fault.

@@ -5,7 +5,7 @@
 
 use crate::dice::{Dice, now_ms};
 use crate::evidence::Evidence;
-use crate::faults::{Cause, Crashes, Ends, Kill};
+use crate::faults::{self, Cause, Crashes, Ends, Kill};
 use crate::judge::{Fault, PROVIDER_MS};
 use crate::stage::{PARTITIONS, Stage};
 use crate::support;
@@ -64,6 +64,7 @@ pub const ASKED: [&str; 7] = [
 pub async fn carry_out(stage: &mut Stage, seed: u64) -> Crashes {
     let mut dice = Dice::new(seed, "stops");
     let mut row = Row { stage, ends: Ends::new(), kills: Vec::new(), missed: Vec::new(), counts: BTreeMap::new() };
+    tokio::time::sleep(faults::CALM.saturating_sub(CALM)).await;
     for stop in &STOPS {
         tokio::time::sleep(CALM).await;
         row.stage.all_ready(WITHIN).await;
