@@ -7,6 +7,7 @@ use recado::simulator;
 use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -29,6 +30,18 @@ fn secret(name: &str) -> &'static str {
 /// The program.
 pub fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_recado"))
+}
+
+/// The command's process ends with this program, however that ends.
+pub fn with_us(command: &mut Command) -> &mut Command {
+    #[expect(unsafe_code, reason = "the standard library cannot ask for a signal at the parent's death")]
+    // SAFETY: prctl is async-signal-safe and touches no memory of ours.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            Ok(())
+        })
+    }
 }
 
 /// `recado topics --create`.

@@ -12,6 +12,7 @@ mod bank;
 mod broker_away;
 mod canary;
 mod demo;
+#[allow(dead_code, reason = "the rig and the proxy use the rest")]
 mod deployment;
 mod disk_full;
 mod disk_lost;

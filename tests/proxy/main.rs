@@ -21,6 +21,9 @@ mod lost;
 mod markers;
 mod proxy;
 mod world;
+#[path = "../kafka/deployment.rs"]
+#[allow(dead_code, reason = "shared with the Kafka tests, which use the rest of it")]
+mod deployment;
 #[path = "../kafka/bank.rs"]
 #[allow(dead_code, reason = "shared with the Kafka tests, which use the rest of it")]
 mod bank;

@@ -2,29 +2,22 @@
 
 use crate::bank;
 use crate::broker::{Kafka, WITHIN, wait};
+use crate::deployment::{self, Process, program, with_us};
 use crate::proxy::{ADD_PARTITIONS, FETCH, PRODUCE};
 use crate::support::{self, Reader, Writer};
 use recado::delivery::{AttemptId, Channel, Lane, Outcome, Reason, Receipt};
 use recado::engine::Topics;
 use recado::event::records::{self, Returned};
 use std::collections::BTreeSet;
-use std::fmt::Write;
 use std::fs;
-use std::io::{Read, Write as _};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_recado");
-/// Secrets, invented.
-const SECRETS: [(&str, &str); 3] = [
-    ("access", "access-token-of-the-rig"),
-    ("twilio", "twilio-token-of-the-rig"),
-    ("root", "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"),
-];
+/// Nobody is there: this program is the dispatcher and the gateway itself.
+const NOWHERE: (&str, u16) = ("http://127.0.0.1:9", 9);
 
 /// One engine and everything around it.
 pub struct World<'k> {
@@ -61,11 +54,10 @@ impl<'k> World<'k> {
         let topics = Topics::under(prefix);
         let input = format!("{prefix}in.pix.transactions");
         kafka.create(&[&input]);
-        write_common(folder.path(), prefix);
+        write_folder(folder.path(), prefix);
         let management = support::free_port();
         let config = config(folder.path(), "a", prefix, kafka.bootstrap(), management);
-        let made = Command::new(BINARY).args(["topics", "--create", "--config"]).arg(&config).output().unwrap();
-        assert!(made.status.success(), "{}{}", String::from_utf8_lossy(&made.stdout), String::from_utf8_lossy(&made.stderr));
+        deployment::create_topics(&config);
         let calls: Vec<String> = calls(&topics);
         Self {
             kafka,
@@ -94,10 +86,9 @@ impl<'k> World<'k> {
     /// Starts the process, under the name that it has.
     pub fn run(&mut self) {
         assert!(self.process.is_none(), "it runs already");
-        let log = fs::File::options().create(true).append(true).open(self.log()).unwrap();
-        let mut command = Command::new(BINARY);
+        let mut command = program();
         command.args(["run", "--roles", "engine", "--config"]).arg(&self.config).env("MITIGATIONS", &self.mitigations).env("SEEDED_ABORT", self.abort());
-        self.process = Some(Process::start(command.stdout(log.try_clone().unwrap()).stderr(log)));
+        self.process = Some(Process::start(with_us(&mut command), self.log()));
     }
 
     fn log(&self) -> PathBuf {
@@ -198,7 +189,7 @@ impl<'k> World<'k> {
     }
 
     fn look(&mut self, deadline: Instant, what: &str) {
-        if let Some(ended) = self.process.as_mut().and_then(|process| process.child.try_wait().unwrap()) {
+        if let Some(ended) = self.process.as_mut().and_then(Process::ended) {
             panic!("the engine ended by itself ({ended}) while {what} was waited for:\n{}", self.said());
         }
         assert!(Instant::now() < deadline, "{what}: not within {WITHIN:?}; the engine says:\n{}\n{}", self.said(), self.kafka.proxy.story());
@@ -244,9 +235,7 @@ impl<'k> World<'k> {
 
     /// SIGKILL.
     pub fn kill(&mut self) {
-        let mut process = self.process.take().expect("it runs");
-        process.child.kill().unwrap();
-        process.child.wait().unwrap();
+        self.process.take().expect("it runs").kill();
         // Its last wish counted for that life.
         let _ = fs::remove_file(self.abort());
     }
@@ -262,7 +251,7 @@ impl<'k> World<'k> {
     pub fn wait_for_end(&mut self, within: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + within;
         loop {
-            let ended = self.process.as_mut().expect("it runs").child.try_wait().unwrap();
+            let ended = self.process.as_mut().expect("it runs").ended();
             if ended.is_some() {
                 self.process = None;
                 return ended;
@@ -301,127 +290,28 @@ pub fn calls(topics: &Topics) -> Vec<String> {
     traffics().flat_map(|(channel, lane)| [topics.dispatch(channel, lane).to_string(), topics.retry(channel, lane).to_string()]).collect()
 }
 
-/// A child that ends with this program, however that ends.
-struct Process {
-    child: Child,
-}
-
-impl Process {
-    fn start(command: &mut Command) -> Self {
-        command.stdin(Stdio::null());
-        #[expect(unsafe_code, reason = "the standard library cannot ask for a signal at the parent's death")]
-        // SAFETY: prctl is async-signal-safe and touches no memory of ours.
-        unsafe {
-            command.pre_exec(|| {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                Ok(())
-            });
-        }
-        Self { child: command.spawn().unwrap() }
-    }
-
-    fn signal(&self, signal: i32) {
-        let pid = i32::try_from(self.child.id()).unwrap();
-        #[expect(unsafe_code, reason = "the standard library sends SIGKILL alone")]
-        // SAFETY: kill takes no memory of ours; the pid is our child's, which has not been waited for.
-        unsafe {
-            libc::kill(pid, signal);
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The reference route of a Pix, read from its topic's beginning.
-fn write_common(folder: &Path, prefix: &str) {
-    let repository = support::repository();
-    for name in ["routes", "templates", "schemas"] {
-        fs::create_dir_all(folder.join(name)).unwrap();
-    }
-    let route = support::file("config/routes/pix.toml").replace("topic = \"", &format!("topic = \"{prefix}in."));
-    fs::write(folder.join("routes/pix.toml"), route.replace("start = \"latest\"", "start = \"earliest\"")).unwrap();
-    for template in ["pix_recebido", "pix_enviado"] {
-        let file = format!("templates/{template}.toml");
-        fs::copy(repository.join("config").join(&file), folder.join(&file)).unwrap();
-    }
-    for entry in fs::read_dir(repository.join("schemas")).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), folder.join("schemas").join(entry.file_name())).unwrap();
-    }
-    fs::copy(repository.join("config/masking.toml"), folder.join("masking.toml")).unwrap();
-    for (name, secret) in SECRETS {
-        let path = folder.join(format!("secret-{name}"));
-        fs::write(&path, secret).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+/// The reference route of a Pix alone, read from its topic's beginning.
+fn write_folder(folder: &Path, prefix: &str) {
+    deployment::write_folder(folder, prefix, |_, text| text.replace("start = \"latest\"", "start = \"earliest\""));
+    for route in ["codes", "bills"] {
+        fs::remove_file(folder.join(format!("routes/{route}.toml"))).unwrap();
     }
 }
 
 fn config(folder: &Path, instance: &str, prefix: &str, bootstrap: &str, management: u16) -> PathBuf {
     let level = std::env::var("LOGS").unwrap_or_else(|_| "info".into());
-    let mut text = String::new();
-    write!(
-        text,
-        r#"
-mode = "development"
-instance = "{instance}"
-prefix = "{prefix}"
-[kafka]
-bootstrap = "{bootstrap}"
-[topics]
-partitions = 1
-replication_factor = 1
-min_insync_replicas = 1
-[engine]
-state_folder = "state-{instance}"
-cache = "32MiB"
-write_buffer = "32MiB"
-[gateway]
-public_base_url = "http://127.0.0.1:9"
-[gateway.meta.bank]
-app_secret_file = "secret-access"
-verify_token_file = "secret-access"
-[gateway.twilio.bank]
-auth_token_file = "secret-twilio"
-[keys]
-folder = "keys"
-root_key_file = "secret-root"
-[management]
-listen = "127.0.0.1:{management}"
-[logs]
-level = "{level}"
-[providers.meta]
-channel = "whatsapp"
-kind = "meta"
-base_url = "http://127.0.0.1:9"
-api_version = "v25.0"
-phone_number_id = "100000000000001"
-access_token_file = "secret-access"
-app = "bank"
-"#
-    )
-    .unwrap();
-    for channel in ["sms", "voice"] {
-        write!(
-            text,
-            r#"
-[providers.{channel}]
-channel = "{channel}"
-kind = "twilio"
-base_url = "http://127.0.0.1:9"
-account_sid = "AC00000000000000000000000000000001"
-auth_token_file = "secret-twilio"
-from = "+551150390001"
-account = "bank"
-"#
-        )
-        .unwrap();
-    }
-    let path = folder.join("recado.toml");
-    fs::write(&path, text).unwrap();
-    path
+    let config = deployment::Config {
+        instance,
+        prefix,
+        bootstrap,
+        partitions: 1,
+        provider: NOWHERE.0,
+        door: NOWHERE.1,
+        gateway: support::free_port(),
+        management,
+        top: "",
+        engine: "cache = \"32MiB\"\nwrite_buffer = \"32MiB\"\n",
+        sections: &format!("[logs]\nlevel = \"{level}\"\n"),
+    };
+    config.write(folder)
 }

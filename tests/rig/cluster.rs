@@ -53,7 +53,7 @@ fn wait(what: &str, mut holds: impl FnMut() -> Result<bool, String>) {
 pub fn end() {
     for node in 1..=NODES {
         let pid = std::fs::read_to_string(support::broker().folder.join(format!("node{node}.pid"))).unwrap();
-        let killed = Command::new("kill").arg("-KILL").arg(pid.trim()).stderr(Stdio::null()).status().unwrap();
+        let killed = Command::new("sh").arg("-c").arg(format!("kill -KILL {}", pid.trim())).stderr(Stdio::null()).status().unwrap();
         assert!(killed.success(), "node {node} has ended by itself");
     }
 }

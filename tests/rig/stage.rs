@@ -1,16 +1,15 @@
 //! One cluster of processes: Kafka, configuration, topics, the simulator, the instances, and the load balancer that providers reach the gateways through.
 
 use crate::cluster;
-use crate::deployment::{self, Process, program};
+use crate::deployment::{self, Process, program, with_us};
 use crate::dice::now_ms;
 use crate::plan::{HURRY, Kind, Plan, USED};
 use crate::support;
 use recado::simulator::{self, SendLog};
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -372,18 +371,6 @@ fn has_died(pid: u32) -> bool {
         (answer, info.si_pid())
     };
     answer != 0 || of != 0
-}
-
-/// The command's process ends with this program, however that ends.
-pub fn with_us(command: &mut Command) -> &mut Command {
-    #[expect(unsafe_code, reason = "the standard library cannot ask for a signal at the parent's death")]
-    // SAFETY: prctl is async-signal-safe and touches no memory of ours.
-    unsafe {
-        command.pre_exec(|| {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            Ok(())
-        })
-    }
 }
 
 fn simulator(plan: &Plan, folder: &Path, door: u16) -> (Process, String) {

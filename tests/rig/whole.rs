@@ -3,11 +3,12 @@
 //! Easily got wrong: a part that ends without its numbers, by a panic say, is a fault like any other.
 
 use crate::cluster;
+use crate::deployment::with_us;
 use crate::dice::Dice;
 use crate::judge;
 use crate::points::POINTS;
 use crate::report::Told;
-use crate::stage::{Profile, with_us};
+use crate::stage::Profile;
 use std::fmt::Write;
 use std::path::Path;
 use std::process::{Command, ExitCode};
