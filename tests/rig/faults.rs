@@ -4,7 +4,7 @@
 
 use crate::dice::{Dice, now_ms};
 use crate::points::{Aim, Inside, Needs};
-use crate::stage::Stage;
+use crate::stage::{Profile, Stage};
 use crate::state;
 use crate::support;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -95,9 +95,9 @@ pub struct Crashes {
 }
 
 /// So many kills, and how long the whole takes at most with these points.
-pub fn schedule(seed: u64, run: &str, kills: usize, aims: &[Aim]) -> (Vec<Planned>, Duration) {
-    let mut dice = Dice::new(seed, &format!("kills of {run}"));
-    let mut at = CALM;
+pub fn schedule(seed: u64, profile: Profile, kills: usize, aims: &[Aim]) -> (Vec<Planned>, Duration) {
+    let mut dice = Dice::new(seed, &format!("kills of {}", profile.word()));
+    let mut at = profile.calm_first();
     let mut planned = Vec::new();
     for number in 0..kills {
         if number > 0 && number % KILLS_A_STRETCH == 0 {
@@ -108,7 +108,7 @@ pub fn schedule(seed: u64, run: &str, kills: usize, aims: &[Aim]) -> (Vec<Planne
         planned.push(Planned { at, draw: dice.next(), down });
     }
     let aimed: Duration = aims.iter().map(|aim| aim.point.within + STARTS_WITHIN).sum();
-    (planned, at.max(CALM + aimed) + STANDS_WITHIN + CALM)
+    (planned, at.max(profile.calm_first() + aimed) + STANDS_WITHIN + CALM)
 }
 
 /// A start with everything on two busy cores. A guess.
@@ -116,7 +116,7 @@ const STARTS_WITHIN: Duration = Duration::from_secs(20);
 
 /// Kills and restarts as planned, one armed start after the other beside them; at the end all are started again.
 pub async fn carry_out(stage: &mut Stage, planned: &[Planned], aims: &[Aim]) -> Crashes {
-    let deadline = Instant::now() + schedule_end(planned, aims) + STANDS_WITHIN;
+    let deadline = Instant::now() + schedule_end(stage.profile, planned, aims) + STANDS_WITHIN;
     let aims = aims.iter().copied().collect();
     let began = Instant::now();
     let mut driver = Driver { stage, ends: Ends::new(), kills: Vec::new(), missed: Vec::new(), dead: Vec::new(), waiting: Vec::new(), aims, armed: None };
@@ -128,7 +128,7 @@ pub async fn carry_out(stage: &mut Stage, planned: &[Planned], aims: &[Aim]) -> 
         {
             next.next();
         }
-        if began.elapsed() >= CALM {
+        if began.elapsed() >= driver.stage.profile.calm_first() {
             driver.arm().await;
         }
         driver.look_at_armed().await;
@@ -140,9 +140,9 @@ pub async fn carry_out(stage: &mut Stage, planned: &[Planned], aims: &[Aim]) -> 
     driver.end()
 }
 
-fn schedule_end(planned: &[Planned], aims: &[Aim]) -> Duration {
+fn schedule_end(profile: Profile, planned: &[Planned], aims: &[Aim]) -> Duration {
     let aimed: Duration = aims.iter().map(|aim| aim.point.within + STARTS_WITHIN).sum();
-    planned.last().map_or(CALM, |last| last.at).max(CALM + aimed)
+    planned.last().map_or(CALM, |last| last.at).max(profile.calm_first() + aimed)
 }
 
 struct Dead {

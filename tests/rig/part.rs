@@ -42,7 +42,7 @@ pub async fn run(order: &Order, folder: &Path) -> Told {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("{}: SEED={seed}, {kills} kills, {} armed starts; load {}", profile.word(), order.points.len(), load.trim());
     let aims = points::aims(&order.points, seed, profile.word(), profile.rarer());
-    let (planned, span) = if profile == Profile::Paused { (Vec::new(), row4::SPAN) } else { faults::schedule(seed, profile.word(), kills, &aims) };
+    let (planned, span) = if profile == Profile::Paused { (Vec::new(), row4::SPAN) } else { faults::schedule(seed, profile, kills, &aims) };
     let mut run = Run::begin(profile, seed, span, folder).await;
     let crashes =
         if profile == Profile::Paused { row4::carry_out(&mut run.stage, seed).await } else { faults::carry_out(&mut run.stage, &planned, &aims).await };
@@ -134,7 +134,7 @@ fn quick(evidence: &Evidence) -> Vec<u64> {
     let mut called: BTreeMap<&str, i64> = BTreeMap::new();
     for line in &evidence.lines {
         if let Line::Call(call) = line {
-            called.entry(&call.to).or_insert(call.time_ms);
+            called.entry(&call.to).or_insert(call.time_ms.min(fault));
         }
     }
     let events = evidence.written.iter().filter(|written| written.what == What::Event && written.at + 2_000 < fault);

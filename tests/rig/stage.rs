@@ -3,6 +3,7 @@
 use crate::cluster;
 use crate::deployment::{self, Process, program, with_us};
 use crate::dice::now_ms;
+use crate::faults::CALM;
 use crate::plan::{HURRY, Kind, Plan, USED};
 use crate::support;
 use recado::simulator::{self, SendLog};
@@ -84,6 +85,11 @@ impl Profile {
     /// How long a code lives at most: where every step takes a commit of five seconds, longer.
     fn code_expiry(self) -> &'static str {
         if self == Self::Long { "10m" } else { "5m" }
+    }
+
+    /// Before the first fault: lives that end in time to be judged by the seed alone.
+    pub fn calm_first(self) -> Duration {
+        if self == Self::Long { CALM * 2 } else { CALM }
     }
 
     /// A code that arrives has arrived by then.
