@@ -57,6 +57,7 @@ check: ## formatting, lints, fences, licences
 
 rig: deps ## the crash rig, 20 minutes: three brokers, kill -9 at random and at each crash point, a judge that knows the ends; KILLS=50 SEED=… PROFILE=together|apart|long POINTS=all|none|name,… REPORT=file; ROW=4: stopped processes; ROW=8: a delayed EndTxn
 	@docker/kafka.sh libs > /dev/null
+	@$(CARGO) test --locked --features rig --lib -- crash_point a_kill_before # each kill comes where its name says
 	@$(CARGO) test --locked --features rig --test $(if $(filter 8,$(ROW)),proxy,rig)
 
 rig-mutants: deps ## the rig with a seeded bug each: fails where one is not found
