@@ -121,6 +121,10 @@ impl Court<'_> {
         let [least, most] = event.story.steps.map(usize::from);
         // Where a commit takes as long as such a code lives, it may end before anybody is called.
         let least = if !self.evidence.prompt && event.story.end == StatusWord::Expired { 0 } else { least };
+        if called.len() > most && message.receipt_too_late(event.kind) {
+            self.counts.one("steps called after a receipt that came too late");
+            return;
+        }
         self.counts.one("steps called held against the seed");
         if !(least..=most).contains(&called.len()) || called.iter().zip(1..).any(|(step, at)| *step != at) {
             self.fault("I3 steps called", Some(id), format!("{:?} ({}): {called:?} instead of {least} to {most} of them.", event.kind, event.story.name));

@@ -40,7 +40,7 @@ impl Court<'_> {
         }
         if let Some(terminal) = message.terminal()
             && terminal.what.status.word == StatusWord::Unconfirmed
-            && let Some(last) = message.dispatches.iter().map(|row| row.what.attempt_id.attempt).max()
+            && let Some(last) = message.dispatches.iter().map(|row| row.what.attempt_id.attempt).filter(|attempt| message.may_have_gone_out(*attempt)).max()
         {
             self.waited(id, message, event, last, terminal.what.decided.millis(), "the end, unconfirmed,");
         }

@@ -105,6 +105,16 @@ impl<'e> Message<'e> {
         Some(wait + if accepted && !receipt_first { call.answer_ms } else { call.time_ms })
     }
 
+    /// Whether an attempt had a wait of its own: one that was surely not sent ends with its outcome.
+    pub(super) fn may_have_gone_out(&self, attempt: Attempt) -> bool {
+        self.outcomes(attempt).all(|(outcome, _)| matches!(outcome, Outcome::Accepted | Outcome::Unknown))
+    }
+
+    /// Whether a receipt was acknowledged only after the wait for it had run out: the next step is then right, whatever the seed says.
+    pub(super) fn receipt_too_late(&self, kind: Kind) -> bool {
+        self.acknowledged().any(|(at, id)| self.deadline(id.attempt, kind).is_some_and(|deadline| at >= deadline))
+    }
+
     pub(super) fn terminal(&self) -> Option<&'e Row<StatusRecord>> {
         self.statuses.iter().copied().rfind(|row| row.what.live && row.what.status.word.terminal())
     }
