@@ -2,6 +2,7 @@
 
 use super::Court;
 use super::messages::Message;
+use crate::bank::What;
 use crate::faults::Cause;
 use crate::plan::{Kind, Planned};
 use recado::delivery::{Channel, MessageId, Outcome, StatusWord};
@@ -82,8 +83,13 @@ impl Court<'_> {
         }
         let said = |outcome| message.returned.iter().any(|row| matches!(&row.what, Returned::Outcome { outcome: other, .. } if *other == outcome));
         let lost = message.lines.iter().any(|line| matches!(line, Line::Lost { .. }));
+        let used = self.evidence.written.iter().find(|written| Some(written.event) == message.event && written.what == What::Used).map(|written| written.at);
         let allowed = word == event.story.end
             || match word {
+                // The provider's log says that the wait was over by then.
+                StatusWord::Unconfirmed if message.receipt_too_late(event.kind) => true,
+                // The bank withdrew it before anybody had heard that it had arrived.
+                StatusWord::Cancelled if used.is_some_and(|used| message.acknowledged().all(|(at, _)| at > used)) => true,
                 // A call in flight at the kill: nobody knows. What it was to say is said by the journal above.
                 StatusWord::Unconfirmed => !calm && (said(Outcome::Unknown) || lost || self.stood_still(from, to)),
                 // The cancel comes in while the engine is away, and the fallback is due before it is read.

@@ -27,6 +27,8 @@ use std::collections::BTreeMap;
 
 /// A life that comes no nearer to a fault than this is judged by the seed alone. Source: testing.md §2.4, I1.
 const CLEAR_MS: i64 = 5_000;
+/// Brokers or a machine that were slow for a moment are a fault too, which nobody injected: what lies so near was perhaps slow with them. A guess.
+const SLOW_NEAR_MS: i64 = 1_000;
 /// Two readings of one clock by two processes, each cut to whole ms.
 const CUT_MS: i64 = 2;
 /// How much later than its sending a provider on a busy machine may take up a call. A guess.
@@ -89,6 +91,7 @@ impl<'e> Court<'e> {
     fn new(evidence: &'e Evidence) -> Self {
         let written = evidence.written.iter().filter(|written| written.what == What::Event).map(|written| (written.event, written)).collect();
         let mut near: Vec<(i64, i64)> = evidence.kills.iter().map(|kill| (kill.at - CLEAR_MS, kill.ready.map_or(i64::MAX, |ready| ready + CLEAR_MS))).collect();
+        near.extend(evidence.slow.iter().map(|(from, to)| (from - SLOW_NEAR_MS, to + SLOW_NEAR_MS)));
         near.sort_unstable();
         let mut faulty: Vec<(i64, i64)> = Vec::new();
         for (from, to) in near {

@@ -13,6 +13,9 @@ struct Rule {
 /// A run with fewer kills is not asked for what needs luck.
 const SHORT: usize = 20;
 
+/// From so many kills on a run meets everything.
+const LONG: usize = 20;
+
 const RULES: &[Rule] = &[
     Rule { name: "I1", by: "one end for each event, the seed's where no fault was near", counted: &["events", "lives clear of every fault", "dead letters"] },
     Rule {
@@ -132,7 +135,9 @@ pub fn enough(met: impl Fn(&str) -> usize, kills: usize) -> Vec<Fault> {
     let mut faults: Vec<Fault> = Vec::new();
     let mut fault = |sentence: String| faults.push(Fault { rule: "too little judged", message: None, sentence });
     for rule in RULES {
-        if let Some(what) = rule.counted.first().filter(|what| met(what) == 0) {
+        // What needs luck is not asked of a short run.
+        let asked = kills >= LONG || rule.name != "E6";
+        if let Some(what) = rule.counted.first().filter(|what| asked && met(what) == 0) {
             fault(format!("{}: no {what}", rule.name));
         }
     }
@@ -140,7 +145,7 @@ pub fn enough(met: impl Fn(&str) -> usize, kills: usize) -> Vec<Fault> {
     if fires < fires_min(kills) {
         fault(format!("I8: {fires} fires; {kills} kills ask for {}", fires_min(kills)));
     }
-    if met("timers judged above: within a second") == 0 {
+    if kills >= LONG && met("timers judged above: within a second") == 0 {
         fault("I8: no fire was judged above".into());
     }
     // Of few a tenth may be missed by chance.
