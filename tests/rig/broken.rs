@@ -220,6 +220,8 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         retry.map(|row| row.topic = first).is_some()
     }),
     ("I3 too late before not_after", |evidence| {
+        // Judged in calm stretches alone: the copy is of a machine that was never slow.
+        evidence.slow.clear();
         let first = evidence.kills.iter().map(|kill| kill.at).min().unwrap_or(i64::MAX);
         let early = evidence.journal.iter_mut().find(|row| row.what.kind == JournalKind::Intent && row.at < first - 10_000);
         let Some(row) = early else { return false };
@@ -243,6 +245,8 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         true
     }),
     ("I3 steps called", |evidence| {
+        // Judged in calm stretches alone: the copy is of a machine that was never slow.
+        evidence.slow.clear();
         let first = evidence.kills.iter().map(|kill| kill.at).min().unwrap_or(i64::MAX);
         let one: BTreeSet<&str> = evidence.plan.events.iter().filter(|event| event.story.steps == [1, 1]).map(|event| event.phone.as_str()).collect();
         let call = evidence.lines.iter().find_map(|line| match line {
