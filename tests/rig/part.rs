@@ -23,7 +23,7 @@ pub const PER_SECOND: u32 = 20;
 const HEALED_WITHIN: Duration = Duration::from_secs(90);
 /// So many histories are printed.
 const HISTORIES_MAX: usize = 12;
-/// The most memory that an instance may have. Source: the table.
+/// The most memory that an instance may have, whatever befalls it: what a bank gives a small pod.
 const MEMORY_KIB_MAX: u64 = 1_536 * 1_024;
 
 /// What a part is told.

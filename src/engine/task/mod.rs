@@ -1,0 +1,231 @@
+//! What one partition knows, and what it waits for; it decides in `decide.rs`: a record or a timer in, a changed overlay and outputs out. Nothing here talks to
+//! Kafka.
+//!
+//! Easily got wrong: everything in a task may be ahead of what is committed. When a transaction does not commit, the task is thrown away and opened anew.
+
+#[cfg(feature = "mutants")]
+mod bugs;
+mod decide;
+mod due;
+mod outputs;
+
+use super::dedup::{Hash, Window};
+use super::gate::Gate;
+use super::kafka_time::Estimator;
+use super::overlay::Overlay;
+use super::poison::Note;
+use super::store::PartitionStore;
+use super::stored::{self, BadBytes, CancelEntry, Delivery, Meta, Positions};
+#[cfg(feature = "mutants")]
+use super::timers::Timer;
+use super::timers::{Group, Timers};
+use crate::delivery::{Channel, Lane, MessageId, Partition, State, Timestamp};
+use crate::privacy::SealError;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// One partition of everything.
+pub struct Task {
+    /// Which.
+    pub partition: Partition,
+    pub(super) store: PartitionStore,
+    pub(super) overlay: Overlay,
+    pub(super) timers: Timers,
+    pub(super) gate: Gate,
+    pub(super) clock: Estimator,
+    pub(super) hello_written: Option<Timestamp>,
+    pub(super) window: Window,
+    pub(super) note: Note,
+    /// The next offset of each source, decided ones included.
+    pub(super) positions: Positions,
+    /// What of it is committed.
+    pub(super) committed: Positions,
+    /// The changelog's position and identity as they go into the store with the next batch.
+    pub(super) meta: Meta,
+    /// Sources that are read again below these offsets; until then receipts wait.
+    pub(super) reread: BTreeMap<String, i64>,
+    /// Cancel inputs that had records up to here when the task opened, and are not read so far yet.
+    unread_cancels: BTreeMap<String, i64>,
+    /// When one of them was last read (monotonic).
+    pub(super) cancel_read: Duration,
+    /// Attempts without outcome and receipt.
+    pub(super) open: BTreeMap<(Channel, Lane), usize>,
+    cancels_first: BTreeSet<(Timestamp, Hash)>,
+    held: BTreeMap<Group, Timestamp>,
+    first_of_block: Option<MessageId>,
+    /// Statuses told of each message since the task was opened, and waits that were cleared: two bugs live of them.
+    #[cfg(feature = "mutants")]
+    told: BTreeMap<MessageId, u32>,
+    #[cfg(feature = "mutants")]
+    cleared: Vec<Timer>,
+}
+
+/// Why a task cannot go on: it is thrown away, and opened anew or rebuilt.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    /// The store answers with an error.
+    #[error("the state store: {0}")]
+    Store(#[from] super::store::StoreError),
+    /// What is stored cannot be read: this partition is rebuilt from the changelog.
+    #[error("stored bytes: {0}")]
+    Bytes(#[from] BadBytes),
+    /// No key to seal with, now: nothing is taken until there is.
+    #[error("sealing: {0}")]
+    Seal(#[from] SealError),
+}
+
+/// Where a record lies, as a task needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct At<'a> {
+    /// Its topic.
+    pub topic: &'a str,
+    /// Its offset.
+    pub offset: i64,
+    /// Its Kafka timestamp.
+    pub time: Timestamp,
+}
+
+impl Task {
+    /// A task on an opened store whose changelog has been replayed. `rebuild` must follow.
+    pub(super) fn new(partition: Partition, store: PartitionStore, note: Note, meta: Meta, now: Timestamp) -> Self {
+        let positions = Positions(meta.next_offsets.clone());
+        Self {
+            partition,
+            store,
+            overlay: Overlay::default(),
+            timers: Timers::new(now),
+            gate: Gate::default(),
+            clock: Estimator::default(),
+            hello_written: None,
+            window: Window::default(),
+            note,
+            committed: positions.clone(),
+            positions,
+            meta,
+            reread: BTreeMap::new(),
+            unread_cancels: BTreeMap::new(),
+            cancel_read: Duration::ZERO,
+            open: BTreeMap::new(),
+            cancels_first: BTreeSet::new(),
+            held: BTreeMap::new(),
+            first_of_block: None,
+            #[cfg(feature = "mutants")]
+            told: BTreeMap::new(),
+            #[cfg(feature = "mutants")]
+            cleared: Vec::new(),
+        }
+    }
+
+    /// Fills timers, counts and the deduplication window from the store.
+    pub(super) fn rebuild(&mut self) -> Result<(), TaskError> {
+        let mut fault = Ok(());
+        let (timers, open) = (&mut self.timers, &mut self.open);
+        self.store.scan(stored::DELIVERY, &mut |key, value| {
+            let read = Delivery::read(value).and_then(|delivery| Ok((stored::message_id_of(key).ok_or(BadBytes::Shape)?, delivery)));
+            match read {
+                Ok((id, delivery)) => {
+                    timers.replace(id, &delivery.state.timers(), |attempt| traffic(&delivery.state, attempt));
+                    if let Some(traffic) = delivery.state.open_attempt() {
+                        *open.entry(traffic).or_default() += 1;
+                    }
+                }
+                Err(bad) => fault = Err(bad),
+            }
+        })?;
+        let window = &mut self.window;
+        self.store.scan(stored::BLOCK, &mut |key, value| {
+            if let Err(bad) = window.restore(key, value) {
+                fault = Err(bad);
+            }
+        })?;
+        let cancels = &mut self.cancels_first;
+        self.store.scan(stored::CANCEL, &mut |key, value| match (CancelEntry::read(value), stored::cancel_hash_of(key)) {
+            (Ok(CancelEntry::Cancelled(until)), Some(hash)) => {
+                cancels.insert((until, hash));
+            }
+            (Ok(CancelEntry::Delivery(_)), Some(_)) => {}
+            (Err(bad), _) => fault = Err(bad),
+            (_, None) => fault = Err(BadBytes::Shape),
+        })?;
+        fault.map_err(TaskError::from)
+    }
+
+    /// Kafka time now; `None` while it is not known: then nothing is decided that needs it.
+    pub fn now(&self, own_now: Timestamp) -> Option<Timestamp> {
+        self.clock.kafka_now(own_now)
+    }
+
+    /// The record at `at` is dealt with, whatever became of it.
+    pub fn passed(&mut self, at: At<'_>) {
+        match self.positions.0.get_mut(at.topic) {
+            Some(next) => *next = at.offset + 1,
+            None => {
+                self.positions.0.insert(at.topic.to_owned(), at.offset + 1);
+            }
+        }
+        if self.reread.get(at.topic).is_some_and(|&until| at.offset + 1 >= until) {
+            self.reread.remove(at.topic);
+        }
+        if self.unread_cancels.get(at.topic).is_some_and(|&end| at.offset + 1 >= end) {
+            self.unread_cancels.remove(at.topic);
+        }
+    }
+
+    /// The end of a cancel input as it was when the task opened, or the end of its last record once that is known.
+    pub(super) fn cancels_end_at(&mut self, topic: &str, end: i64) {
+        if self.positions.0.get(topic).is_some_and(|&next| next < end) {
+            self.unread_cancels.insert(topic.to_owned(), end);
+        } else {
+            self.unread_cancels.remove(topic);
+        }
+    }
+
+    /// Whether this input has cancels from before the task opened, none of them behind `end`.
+    pub(super) fn awaits_cancels_of(&self, topic: &str, end: i64) -> bool {
+        self.unread_cancels.get(topic).is_some_and(|&until| until <= end)
+    }
+
+    /// Whether requests and timers should wait, because what was withdrawn before the task opened is not all read.
+    pub fn awaits_cancels(&self) -> bool {
+        !self.unread_cancels.is_empty()
+    }
+
+    /// Whether receipts must wait, because an input is read again below the positions seen when the task opened.
+    pub fn rereading(&self) -> bool {
+        !self.reread.is_empty()
+    }
+
+    fn load(&self, key: &[u8]) -> Result<Option<(Vec<u8>, bool)>, TaskError> {
+        match self.overlay.get(key) {
+            // What `stored` is told for a key that the overlay knows is not used: the first word on it counts.
+            Some(value) => Ok(value.map(|value| (value.to_vec(), true))),
+            None => Ok(self.store.get(key)?.map(|value| (value, true))),
+        }
+    }
+
+    /// Forgets deduplication minutes and early cancels whose time is over.
+    pub fn expire(&mut self, window: std::time::Duration, now: Timestamp) {
+        for key in self.window.expire(now, window) {
+            self.overlay.delete(key, true);
+        }
+        while let Some(&(until, hash)) = self.cancels_first.first()
+            && until <= now
+        {
+            self.cancels_first.pop_first();
+            let key = stored::cancel_key(&hash);
+            let stored = self.overlay.get(&key).is_none();
+            self.overlay.delete(key, stored);
+        }
+    }
+
+    /// The deduplication blocks of this transaction.
+    pub(super) fn take_blocks(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        self.first_of_block.take().map(|first| self.window.take_blocks(first)).unwrap_or_default()
+    }
+}
+
+/// The channel and lane of an attempt.
+fn traffic(state: &State, attempt: crate::delivery::Attempt) -> (Channel, Lane) {
+    let at = usize::from(attempt.step).saturating_sub(1);
+    (state.channels().nth(at).unwrap_or(Channel::Sms), state.lane())
+}
