@@ -4,6 +4,7 @@ use super::{Task, traffic};
 use crate::delivery::{Attempt, Event, Hold, MessageId, State, Status, TimerKind, Timestamp};
 use crate::engine::gate::Verdict;
 use crate::engine::timers::Timer;
+#[cfg(feature = "mutants")]
 use crate::seeded_bug::planted;
 
 impl Task {
