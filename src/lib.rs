@@ -15,6 +15,7 @@ pub mod pix; // Brazilian money and dates
 pub mod privacy; // classes, sealing, keys, references
 pub mod observe; // metrics, logs, health
 pub mod clock; // the only reader of the time
+pub mod lifeline; // a client of Kafka that has lost every broker gets them back
 #[cfg(feature = "demo")]
 pub mod simulator; // providers to play with
 pub mod config; // files into types, all faults at once

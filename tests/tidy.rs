@@ -89,6 +89,7 @@ const ROOMS: &[&str] = &[
     "privacy",
     "observe",
     "clock",
+    "lifeline",
     "simulator",
     "config",
     "app",

@@ -11,6 +11,7 @@ use crate::delivery::{Partition, Timestamp};
 use crate::engine::end_offsets::EndOffsets;
 use crate::engine::membership::Outside;
 use crate::event::records::decode_dispatch;
+use crate::lifeline::Lifeline;
 use crate::observe::dispatch as observe;
 use crate::observe::health::Cause;
 use anyhow::Context;
@@ -96,6 +97,7 @@ pub struct Intake {
     /// An assignment was taken, which may be empty.
     joined: bool,
     outside: Outside,
+    lifelines: [Lifeline; 2],
     ends_asked: Option<Timestamp>,
     answered: Timestamp,
 }
@@ -131,6 +133,7 @@ impl Intake {
         #[expect(unsafe_code, reason = "EndOffsets must not outlive its client")]
         // SAFETY: it goes into the struct that keeps the consumer too, and is declared before it, so it is dropped first.
         let ends = unsafe { EndOffsets::new(consumer.client()) };
+        let lifelines = [(); 2].map(|()| Lifeline::new(&settings.kafka, &settings.journal()));
         let counts = traffics().map(|traffic| (traffic, Arc::default())).collect();
         Ok(Self {
             ends,
@@ -147,6 +150,7 @@ impl Intake {
             committed: BTreeMap::new(),
             joined: false,
             outside: Outside::default(),
+            lifelines,
             ends_asked: None,
             answered: crate::clock::now(),
         })
@@ -187,7 +191,7 @@ impl Intake {
             if now >= commit_due {
                 commit_due = now.plus(COMMIT_EVERY);
                 self.tell_positions()?;
-                self.commit(CommitMode::Async);
+                self.commit();
                 self.tell_health();
                 for (&(channel, lane), count) in &self.counts {
                     observe::in_hand(channel, lane, count.load(Ordering::Acquire));
@@ -199,6 +203,9 @@ impl Intake {
                 if let Some((code, reason)) = self.consumer.client().fatal_error() {
                     anyhow::bail!("the dispatcher's consumer cannot go on: {code}: {reason}");
                 }
+                let [of_consumer, of_producer] = &mut self.lifelines;
+                of_consumer.look(self.consumer.client(), crate::clock::monotonic());
+                of_producer.look(self.shared.producer.client(), crate::clock::monotonic());
                 let (consumer, journal) = (&self.consumer, self.shared.settings.journal());
                 let answers = || consumer.fetch_metadata(Some(&journal), LEARN_MAX).is_ok();
                 if self.outside.too_long(self.joined, crate::clock::monotonic(), answers) {
@@ -384,7 +391,7 @@ impl Intake {
             marks.insert(partition, tenure.marks.lock().unwrap_or_else(PoisonError::into_inner).clone());
             let _ = self.orders.send(Order::Close(partition));
         }
-        self.commit_marks(&marks, CommitMode::Sync);
+        self.commit_marks(&marks);
         if let Err(error) = self.consumer.unassign() {
             tracing::error!(%error, "The partitions could not be given back.");
         }
@@ -395,12 +402,14 @@ impl Intake {
         tracing::info!("The dispatcher gave its partitions back.");
     }
 
-    fn commit(&mut self, mode: CommitMode) {
+    fn commit(&mut self) {
         let marks = self.tenures.iter().map(|(partition, tenure)| (*partition, tenure.marks.lock().unwrap_or_else(PoisonError::into_inner).clone())).collect();
-        self.commit_marks(&marks, mode);
+        self.commit_marks(&marks);
     }
 
-    fn commit_marks(&mut self, marks: &BTreeMap<Partition, Marks>, mode: CommitMode) {
+    /// Without waiting: librdkafka joins anew, and closes, only once each commit is answered; one that is waited for may keep its caller for good (seen with 2.12.1
+    /// after a broker that stood still).
+    fn commit_marks(&mut self, marks: &BTreeMap<Partition, Marks>) {
         let mut list = TopicPartitionList::new();
         let prefix = &self.shared.settings.prefix;
         let journal = self.shared.settings.journal();
@@ -422,7 +431,7 @@ impl Intake {
         if list.count() == 0 {
             return;
         }
-        if let Err(error) = self.consumer.commit(&list, mode) {
+        if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
             // The next time it is written whole; a successor reads a little more.
             self.committed.clear();
             tracing::warn!(%error, "Positions of dispatches were not committed.");

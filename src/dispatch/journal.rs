@@ -7,6 +7,7 @@ use super::settings::Settings;
 use super::stop::Stop;
 use crate::delivery::{Partition, Timestamp};
 use crate::event::records::{JournalEntry, decode_journal};
+use crate::lifeline::Lifeline;
 use crate::observe::dispatch as observe;
 use anyhow::Context;
 use rdkafka::config::ClientConfig;
@@ -84,7 +85,8 @@ pub fn tail(settings: &Settings, stop: Stop) -> anyhow::Result<(thread_queue::Se
         .set("fetch.queue.backoff.ms", "10");
     let consumer: BaseConsumer = config.create().context("creating the journal's consumer")?;
     let (orders, inbox) = thread_queue::channel();
-    let mut tail = Follower { consumer, topic: settings.journal(), open: BTreeMap::new(), later: Vec::new() };
+    let lifeline = Lifeline::new(&settings.kafka, &settings.journal());
+    let mut tail = Follower { consumer, lifeline, topic: settings.journal(), open: BTreeMap::new(), later: Vec::new() };
     let thread = std::thread::Builder::new().name("dispatch-journal".into()).spawn(move || {
         if let Err(error) = tail.run(&inbox) {
             stop.fail(error);
@@ -104,6 +106,7 @@ pub fn client(settings: &Settings) -> ClientConfig {
 
 struct Follower {
     consumer: BaseConsumer,
+    lifeline: Lifeline,
     topic: String,
     open: BTreeMap<Partition, Open>,
     /// To be opened (again) at this own time: Kafka did not answer.
@@ -134,6 +137,7 @@ impl Follower {
                 }
             }
             self.open_due()?;
+            self.lifeline.look(self.consumer.client(), crate::clock::monotonic());
             match self.consumer.poll(PACE) {
                 None => {}
                 Some(Ok(message)) => {

@@ -5,6 +5,7 @@
 use super::kafka_time::Estimator;
 use crate::delivery::{Partition, Timestamp};
 use crate::event::records::{Returned, encode_returned};
+use crate::lifeline::Lifeline;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::error::KafkaError;
@@ -55,15 +56,17 @@ pub struct Hello {
     topic: Arc<str>,
     instance: String,
     nonce: u64,
+    lifeline: Lifeline,
 }
 
 impl Hello {
     /// With a producer of its own: never transactional, or it would hide receipts.
     pub fn open(mut config: ClientConfig, topic: Arc<str>, instance: String) -> Result<Self, KafkaError> {
         let (sender, samples) = channel();
+        let lifeline = Lifeline::new(&config, &topic);
         config.set("enable.idempotence", "true").set("acks", "all").set("linger.ms", "0").set("message.timeout.ms", "4000");
         let producer = config.create_with_context(Context { samples: Mutex::new(sender) })?;
-        Ok(Self { producer, samples, topic, instance, nonce: 0 })
+        Ok(Self { producer, samples, topic, instance, nonce: 0, lifeline })
     }
 
     /// Learns how many partitions the topic has: a client that knows of fewer refuses what goes to the new ones, and asks by itself only now and then.
@@ -71,6 +74,11 @@ impl Hello {
         if let Err(error) = self.producer.client().fetch_metadata(Some(&self.topic), QUESTION) {
             tracing::debug!(%error, "The partitions of the receipts cannot be asked for now.");
         }
+    }
+
+    /// Sees to it that the producer reaches Kafka.
+    pub fn look(&mut self) {
+        self.lifeline.look(self.producer.client(), crate::clock::monotonic());
     }
 
     /// Writes one to this partition if its clock is due for it. `asked` is when the last one was written.

@@ -12,6 +12,7 @@ mod twilio;
 mod verdict;
 
 use crate::channel::signature;
+use crate::lifeline::Lifeline;
 use crate::observe::Health;
 use crate::privacy::{Sealer, Secret};
 use anyhow::Context as _;
@@ -118,6 +119,7 @@ impl Default for Limits {
 pub struct Gateway {
     listener: TcpListener,
     shared: Arc<Shared>,
+    lifeline: Lifeline,
 }
 
 impl Gateway {
@@ -134,6 +136,7 @@ impl Gateway {
             let door = twilio::Account { signature: signature::Twilio::new(&account.tokens, &account.shared_keys), voice: account.voice };
             (account.name, door)
         });
+        let lifeline = Lifeline::new(&settings.kafka, &settings.receipts_topic);
         let shared = Shared {
             public_base_url: settings.public_base_url,
             metas: metas.collect(),
@@ -144,7 +147,7 @@ impl Gateway {
             returns,
             sealer,
         };
-        Ok(Self { listener, shared: Arc::new(shared) })
+        Ok(Self { listener, shared: Arc::new(shared), lifeline })
     }
 
     /// Where it listens: with port 0 in the settings, this is how to find it.
@@ -157,7 +160,7 @@ impl Gateway {
         let routes = Router::new().merge(meta::routes()).merge(twilio::routes()).with_state(Arc::clone(&self.shared));
         let signs_of_life = Arc::clone(&self.shared);
         let stop = shutdown.clone();
-        let beating = tokio::spawn(async move { stop.run_until_cancelled(signs_of_life.returns.beat()).await });
+        let beating = tokio::spawn(async move { stop.run_until_cancelled(signs_of_life.returns.beat(self.lifeline)).await });
         listen::accept(self.listener, routes, &self.shared.limits, shutdown).await;
         beating.await.expect("the heartbeat's future does not panic");
     }

@@ -11,6 +11,7 @@ use crate::crash_point::crash_point;
 use crate::delivery::{Channel, Receipt, Timestamp};
 use crate::event::dead_letter::{self, Content, Value};
 use crate::event::records::{Returned, encode_returned};
+use crate::lifeline::Lifeline;
 use crate::observe::Health;
 use crate::observe::gateway as metrics;
 use crate::observe::health::{Asker, Cause};
@@ -121,7 +122,7 @@ impl Returns {
 
     /// Gives each partition a sign of life every second, as long as it is polled. Asks Kafka how many there are, every second until it answers, then every
     /// minute.
-    pub(super) async fn beat(&self) {
+    pub(super) async fn beat(&self, mut lifeline: Lifeline) {
         let mut every = tokio::time::interval(HEARTBEAT);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut asked: Option<Duration> = None;
@@ -132,12 +133,22 @@ impl Returns {
             if !self.fixed && (!known || due) && self.ask_partitions().await {
                 asked = Some(clock::monotonic());
             }
+            lifeline = self.look(lifeline).await;
             self.beat_once();
             let silence = Duration::from_millis(now_ms().saturating_sub(self.acknowledged.load(Ordering::Relaxed)));
             let away =
                 (silence > SILENCE_MAX).then(|| format!("Kafka has acknowledged no record of the gateway for {} s: webhooks get 503.", silence.as_secs()));
             self.health.set(Cause::KafkaAway(Asker::Gateway), away);
         }
+    }
+
+    async fn look(&self, mut lifeline: Lifeline) -> Lifeline {
+        let producer = self.producer.clone();
+        let looking = tokio::task::spawn_blocking(move || {
+            lifeline.look(producer.client(), clock::monotonic());
+            lifeline
+        });
+        looking.await.expect("asking for metadata does not panic")
     }
 
     /// Whether Kafka answered.

@@ -22,6 +22,7 @@ mod grow;
 mod java;
 mod kafka_paused;
 mod leaks;
+mod lifeline;
 #[allow(dead_code, reason = "tests/conformance and tests/registry use the rest")]
 #[path = "../clients/parts.rs"]
 mod parts;

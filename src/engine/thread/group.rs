@@ -49,6 +49,8 @@ impl Engine {
 
     /// Whether the group has left this member out for too long.
     pub(super) fn look_for_group(&mut self) -> Result<(), EngineError> {
+        self.lifeline.look(self.consumer.client(), crate::clock::monotonic());
+        self.hello.look();
         let (consumer, receipts) = (&self.consumer, &self.shared.settings.topics.receipts);
         let answers = || consumer.fetch_metadata(Some(receipts), PARTITIONS_TIMEOUT).is_ok();
         let joined = !self.shared.health.has(Cause::NotJoined(self.number));

@@ -23,6 +23,7 @@ use crate::engine::transaction::{Output, Transactor};
 use crate::engine::watchdog::Watch;
 use crate::event::input::{Inputs, Schemas};
 use crate::event::records::Framing;
+use crate::lifeline::Lifeline;
 use crate::observe::health::{Asker, Cause, Health, Pulse};
 use crate::privacy::{Pepper, Sealer};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -146,6 +147,7 @@ pub struct Engine {
     heard: Duration,
     paces: upkeep::Paces,
     outside: Outside,
+    lifeline: Lifeline,
     disagreed: bool,
     /// The disk is nearly full: nothing new is taken.
     disk_full: bool,
@@ -172,6 +174,7 @@ impl Engine {
         // SAFETY: they go into the struct that keeps the consumer too, and are declared before it, so they are dropped first.
         let (receipts, requests, questions, lag_questions) =
             unsafe { (Queue::new(consumer.client()), Queue::new(consumer.client()), EndOffsets::new(consumer.client()), EndOffsets::new(consumer.client())) };
+        let lifeline = Lifeline::new(&settings.kafka, &settings.topics.receipts);
         let hello = Hello::open(settings.kafka.clone(), settings.topics.receipts.clone(), name).map_err(kafka("making the producer of hellos"))?;
         let sources = group::sources(&shared, &consumer)?;
         let pulse = shared.health.pulse(format!("engine-{number}"), LOOP_BOUND);
@@ -208,6 +211,7 @@ impl Engine {
             heard: now,
             paces: upkeep::Paces::new(now),
             outside: Outside::default(),
+            lifeline,
             disagreed: false,
             disk_full: false,
             careful: 0,
