@@ -4,19 +4,23 @@
 //! the machine, answers with none: the client is then left without an address and asks nobody, for good (librdkafka's issue 5301, open; seen with 2.12.1 in 4 of 120
 //! consumers after a pause of 14 s of their one broker). Only a new client finds Kafka again, and by that it is recognised here.
 //!
-//! Easily got wrong: while Kafka stands still, a client must not be touched. Brokers that are given twice repeat requests of a former membership, and the group fences
-//! it.
+//! Easily got wrong: a client whose Kafka is slow, or stands still, must not be touched. Brokers that are given twice are more connections for a cluster that has
+//! enough to do, and repeat requests of a former membership, for which the group fences it. So slow answers count for nothing; what counts is that no broker at all can be
+//! asked, for longer than a connection takes.
 #![expect(unsafe_code, reason = "rdkafka has no safe binding of brokers_add")]
 
 use rdkafka::ClientConfig;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use std::time::Duration;
 
-/// How often a client is asked whether it reaches Kafka: one question about one topic.
-const EVERY: Duration = Duration::from_secs(10);
-/// How long the client's own answer may take.
-const OWN_MAX: Duration = Duration::from_millis(500);
+/// How often a client is looked at.
+const EVERY: Duration = Duration::from_secs(5);
+/// So long in each look no broker could be asked: beyond a dozen tries to connect, a second apart at most.
+const LOST_AFTER: Duration = Duration::from_secs(20);
+/// Long enough to see whether there is a broker to ask; its answer is not waited for.
+const OWN_MAX: Duration = Duration::from_millis(5);
 /// How long a new client's answer may take: it connects first.
 const NEW_MAX: Duration = Duration::from_secs(2);
 
@@ -24,23 +28,35 @@ const NEW_MAX: Duration = Duration::from_secs(2);
 pub struct Lifeline {
     config: ClientConfig,
     topic: String,
-    asked: Option<Duration>,
+    looked: Option<Duration>,
+    /// Since when it has had no broker to ask.
+    without: Option<Duration>,
 }
 
 impl Lifeline {
     /// `config`: addresses and security, as every client has them. `topic`: one that this client's user may describe.
     pub fn new(config: &ClientConfig, topic: &str) -> Self {
-        Self { config: config.clone(), topic: topic.to_owned(), asked: None }
+        Self { config: config.clone(), topic: topic.to_owned(), looked: None, without: None }
     }
 
-    /// Asks the client when that is due, and helps it when Kafka answers a new client alone. Keeps the caller for at most 3 s, and only while Kafka does not answer.
-    /// Returns whether it helped.
+    /// Looks at the client when that is due, and helps it when it has long had no broker while Kafka answers a new client. Keeps the caller for 5 ms at most; for 2 s
+    /// where nothing can be done without Kafka anyway. Returns whether it helped.
     pub fn look<C: ClientContext>(&mut self, client: &Client<C>, now: Duration) -> bool {
-        if self.asked.is_some_and(|asked| now.saturating_sub(asked) < EVERY) {
+        if self.looked.is_some_and(|looked| now.saturating_sub(looked) < EVERY) {
             return false;
         }
-        self.asked = Some(now);
-        client.fetch_metadata(Some(&self.topic), OWN_MAX).is_err() && self.answers_a_new_client() && self.give_brokers(client)
+        self.looked = Some(now);
+        let nobody = |error: KafkaError| error.rdkafka_error_code() == Some(RDKafkaErrorCode::BrokerTransportFailure);
+        if !client.fetch_metadata(Some(&self.topic), OWN_MAX).is_err_and(nobody) {
+            self.without = None;
+            return false;
+        }
+        let since = *self.without.get_or_insert(now);
+        if now.saturating_sub(since) < LOST_AFTER || !self.answers_a_new_client() {
+            return false;
+        }
+        self.without = None;
+        self.give_brokers(client)
     }
 
     fn answers_a_new_client(&self) -> bool {
@@ -62,16 +78,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_is_asked_each_ten_seconds_and_left_alone_while_kafka_answers_nobody() {
+    fn a_client_is_looked_at_each_five_seconds_and_left_alone_while_kafka_answers_nobody() {
         // Nobody listens there.
         let config = ClientConfig::new().set("bootstrap.servers", "127.0.0.1:9").clone();
         let client: BaseConsumer = config.create().unwrap();
         let mut lifeline = Lifeline::new(&config, "any");
-        assert!(!lifeline.look(client.client(), Duration::from_secs(100)));
-        assert_eq!(lifeline.asked, Some(Duration::from_secs(100)));
-        assert!(!lifeline.look(client.client(), Duration::from_secs(109)));
-        assert_eq!(lifeline.asked, Some(Duration::from_secs(100)), "it was not asked again so soon");
-        assert!(!lifeline.look(client.client(), Duration::from_secs(110)));
-        assert_eq!(lifeline.asked, Some(Duration::from_secs(110)));
+        let second = Duration::from_secs;
+        assert!(!lifeline.look(client.client(), second(100)));
+        assert!(!lifeline.look(client.client(), second(104)));
+        assert_eq!(lifeline.looked, Some(second(100)), "it was not looked at again so soon");
+        assert!(!lifeline.look(client.client(), second(120)));
+        assert_eq!((lifeline.looked, lifeline.without), (Some(second(120)), Some(second(100))), "who would answer?");
     }
 }
