@@ -5,7 +5,7 @@
 
 use crate::bank;
 use crate::deployment;
-use crate::process::{More, Stage, Watched};
+use crate::process::{Company, More, Stage, Watched};
 use crate::stories::{assert_all_delivered_once, ends, stories, told, words};
 use crate::support::{self, Reader, Writer};
 use rdkafka::ClientConfig;
@@ -48,7 +48,9 @@ async fn kafka_may_go_and_come_back_and_nothing_is_lost_and_no_acknowledged_rece
         }
     }
     let stage = Stage::with("outage", 2, settings, More { bootstrap: Some(broker.bootstrap.clone()), ..More::default() }).await;
-    let other = Stage::with("busy", 2, simulator::Settings::default(), More { bootstrap: Some(broker.bootstrap.clone()), ..More::default() }).await;
+    let other =
+        Stage::with("busy", 2, simulator::Settings::default(), More { bootstrap: Some(broker.bootstrap.clone()), company: Company::Same, ..More::default() })
+            .await;
     let mut all = Watched::start(&other, "all", other.gateway_port, 1, "engine,dispatcher,gateway");
     let mut engine = Watched::start(&stage, "engine", support::free_port(), HURRY, "engine");
     let mut front = Watched::start(&stage, "front", stage.gateway_port, HURRY, "dispatcher,gateway");

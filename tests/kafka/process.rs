@@ -7,7 +7,9 @@ use rdkafka::error::RDKafkaErrorCode;
 use recado::simulator::{self, CallLine, Providers};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 const INPUTS: [&str; 4] = ["pix.transactions", "auth.challenges", "auth.codes-used", "billing.invoices"];
 
@@ -22,7 +24,39 @@ pub struct Stage {
     engine: String,
     bootstrap: Option<String>,
     counted: bool,
+    _turn: Turn,
 }
+
+/// Whether the stages of other tests may stand at the same time.
+#[derive(Default)]
+pub enum Company {
+    /// Yes.
+    #[default]
+    Any,
+    /// No: what happens here would starve them, and they this.
+    None,
+    /// As the stage says that the same test has already.
+    Same,
+}
+
+/// While it lives, so it is.
+enum Turn {
+    Beside { _guard: OwnedRwLockReadGuard<()> },
+    Alone { _guard: OwnedRwLockWriteGuard<()> },
+    Taken,
+}
+
+impl Turn {
+    async fn wait(company: &Company) -> Self {
+        match company {
+            Company::Any => Self::Beside { _guard: TURNS.clone().read_owned().await },
+            Company::None => Self::Alone { _guard: TURNS.clone().write_owned().await },
+            Company::Same => Self::Taken,
+        }
+    }
+}
+
+static TURNS: LazyLock<Arc<RwLock<()>>> = LazyLock::new(Arc::default);
 
 /// What a stage has beside the reference configuration.
 #[derive(Default)]
@@ -39,6 +73,8 @@ pub struct More<'a> {
     pub counted: bool,
     /// Another broker than the common one; the inputs are then made by `recado topics --create`, too.
     pub bootstrap: Option<String>,
+    /// Whether other tests' stages may stand meanwhile.
+    pub company: Company,
 }
 
 impl Stage {
@@ -49,6 +85,7 @@ impl Stage {
 
     /// As [`Stage::new`], with more.
     pub async fn with(test: &str, partitions: u16, settings: simulator::Settings, more: More<'_>) -> Self {
+        let _turn = Turn::wait(&more.company).await;
         let prefix = support::prefix(test);
         let folder = tempfile::tempdir().unwrap();
         let gateway_port = support::free_port();
@@ -63,6 +100,7 @@ impl Stage {
             engine: more.engine.into(),
             bootstrap: more.bootstrap,
             counted: more.counted,
+            _turn,
         };
         deployment::write_folder(stage.folder.path(), &stage.prefix, |_, text| text);
         for (path, text) in &more.files {
