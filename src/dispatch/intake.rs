@@ -10,6 +10,7 @@ use super::tenure::{Handle, Heard, Marks, Place, Shared, Tenure};
 use crate::delivery::{Partition, Timestamp};
 use crate::engine::end_offsets::EndOffsets;
 use crate::engine::membership::Outside;
+use crate::engine::standstill;
 use crate::event::records::decode_dispatch;
 use crate::lifeline::Lifeline;
 use crate::observe::dispatch as observe;
@@ -158,11 +159,13 @@ impl Intake {
 
     /// Reads until it is told to stop; then leaves in order.
     pub fn run(mut self) {
+        standstill::watch();
         let ended = self.read();
         if let Err(error) = ended {
             self.stop.fail(error);
         }
-        self.revoke();
+        // What is not given back here closing gives back, and that does not join anew.
+        self.leave();
         self.consumer.context().closing.store(true, Ordering::Release);
     }
 
@@ -183,7 +186,13 @@ impl Intake {
             while let Some(wish) = self.wish() {
                 match wish {
                     Wish::Assign(list) => self.assign(&list)?,
-                    Wish::Revoke => self.revoke(),
+                    Wish::Revoke => {
+                        if let Some(span) = standstill::recent().filter(|_| self.consumer.assignment_lost()) {
+                            let span = span.as_secs();
+                            anyhow::bail!("this process stood still for {span} s, and its group has given it up; it ends, since another may have its name");
+                        }
+                        self.revoke();
+                    }
                 }
             }
             self.pause_and_resume()?;
@@ -370,12 +379,19 @@ impl Intake {
         Ok(positions)
     }
 
-    /// Every tenure leaves: what is proven not to have gone out ends, calls in flight are awaited, what is allowed is committed.
+    /// Every tenure leaves, and the partitions are given back.
     fn revoke(&mut self) {
+        self.leave();
+        // Also where none were: an assignment that was refused while it was taken must be given back all the same.
+        if let Err(error) = self.consumer.unassign() {
+            tracing::error!(%error, "The partitions could not be given back.");
+        }
+    }
+
+    /// Every tenure leaves: what is proven not to have gone out ends, calls in flight are awaited, what is allowed is committed.
+    fn leave(&mut self) {
         self.joined = false;
         if self.tenures.is_empty() {
-            // An assignment that was refused while it was taken must be given back all the same.
-            let _ = self.consumer.unassign();
             return;
         }
         let tenures = std::mem::take(&mut self.tenures);
@@ -391,15 +407,21 @@ impl Intake {
             marks.insert(partition, tenure.marks.lock().unwrap_or_else(PoisonError::into_inner).clone());
             let _ = self.orders.send(Order::Close(partition));
         }
-        self.commit_marks(&marks);
-        if let Err(error) = self.consumer.unassign() {
-            tracing::error!(%error, "The partitions could not be given back.");
+        // Lost, these partitions are a successor's; and a broker that stood still takes a late commit for that of a second process, and fences this one.
+        if !self.consumer.assignment_lost() {
+            self.commit_marks(&marks);
+        }
+        // librdkafka keeps a pause over a new assignment, and nobody would know of it.
+        for traffic in std::mem::take(&mut self.paused) {
+            if let Err(error) = self.topics_of(traffic).and_then(|topics| Ok(self.consumer.resume(&topics)?)) {
+                tracing::warn!(%error, "Paused topics could not be resumed.");
+            }
+            observe::paused(traffic.0, traffic.1, false);
         }
         self.assigned.clear();
         self.committed.clear();
-        self.paused.clear();
         observe::partitions(0);
-        tracing::info!("The dispatcher gave its partitions back.");
+        tracing::info!("The dispatcher leaves its partitions.");
     }
 
     fn commit(&mut self) {

@@ -21,6 +21,7 @@ mod poison;
 mod restore;
 mod resume;
 mod settings;
+pub(crate) mod standstill;
 mod storm;
 mod stored;
 mod task;

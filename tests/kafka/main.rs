@@ -27,6 +27,7 @@ mod lifeline;
 #[path = "../clients/parts.rs"]
 mod parts;
 mod own_schema;
+mod paused_reading;
 mod poison;
 mod process;
 mod provider_away;

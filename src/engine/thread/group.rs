@@ -8,6 +8,7 @@ use crate::delivery::Partition;
 use crate::engine::membership::{Membership, Rebalance};
 use crate::engine::restore::{self, Source};
 use crate::engine::settings::Settings;
+use crate::engine::standstill;
 use crate::observe::engine as metrics;
 use crate::observe::health::Cause;
 use rdkafka::ClientConfig;
@@ -60,6 +61,9 @@ impl Engine {
     pub(super) fn rebalance(&mut self, wish: Rebalance) -> Result<(), EngineError> {
         match wish {
             Rebalance::Revoked => {
+                if let Some(span) = standstill::recent().filter(|_| self.consumer.assignment_lost()) {
+                    return Err(EngineError::StoodStill(span));
+                }
                 tracing::info!(thread = self.number, partitions = self.tasks.len(), "Partitions revoked.");
                 // The callback has only noted the wish. Kafka's transaction is open no longer than one call of `Transactor::run`: in the pass that kills, the one
                 // that the next line would commit is begun and left open.
@@ -86,7 +90,7 @@ impl Engine {
         self.waiting_receipts.clear();
         self.waiting_requests.clear();
         self.keyless.clear();
-        self.paused.clear();
+        self.resume_all();
         self.held_back.clear();
         self.outputs.clear();
         self.decided = 0;

@@ -210,6 +210,19 @@ impl Engine {
         Ok(any)
     }
 
+    /// Resumes what is paused, since its tasks end: librdkafka keeps a pause over a new assignment, and nobody would know of it.
+    pub(super) fn resume_all(&mut self) {
+        let mut resume = TopicPartitionList::new();
+        for ((input, partition), _) in std::mem::take(&mut self.paused).into_iter().filter(|(_, paused)| *paused) {
+            resume.add_partition(&self.shared.inputs.inputs()[input].topic, partition.kafka());
+        }
+        if resume.count() > 0
+            && let Err(error) = self.consumer.resume(&resume)
+        {
+            tracing::warn!(partitions = resume.count(), %error, "Inputs could not be resumed.");
+        }
+    }
+
     /// Pauses an input at the consumer while too much of it waits here; resumes it when half is gone.
     fn pause_and_resume(&mut self) {
         let mut pause = TopicPartitionList::new();
@@ -224,6 +237,9 @@ impl Engine {
                 *paused = false;
                 resume.add_partition(topic, partition.kafka());
             }
+        }
+        if pause.count() > 0 {
+            tracing::info!(thread = self.number, partitions = pause.count(), "Inputs are not read on until half of what waits is decided.");
         }
         for (list, result) in
             [(&pause, (pause.count() > 0).then(|| self.consumer.pause(&pause))), (&resume, (resume.count() > 0).then(|| self.consumer.resume(&resume)))]

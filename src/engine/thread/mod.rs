@@ -16,6 +16,7 @@ use crate::engine::hello::Hello;
 use crate::engine::membership::{Membership, Outside};
 use crate::engine::restore::{RestoreError, Source};
 use crate::engine::settings::Settings;
+use crate::engine::standstill;
 use crate::engine::store::Store;
 use crate::engine::storm;
 use crate::engine::task::{Task, TaskError};
@@ -86,6 +87,9 @@ pub enum EngineError {
     /// The group has left this member out for longer than anybody needs: a new process joins anew.
     #[error("the group has not taken this engine thread back, though Kafka answers")]
     Outside,
+    /// This process stood still beyond its session: who has its name by now it cannot know.
+    #[error("this process stood still for {} s, and its group has given it up; it ends, since another may have its name", .0.as_secs())]
+    StoodStill(Duration),
     /// Tasks could not be opened.
     #[error(transparent)]
     Restore(#[from] RestoreError),
@@ -224,6 +228,7 @@ impl Engine {
     pub fn run(mut self, stop: &AtomicBool) -> Result<(), EngineError> {
         self.look_at_disk();
         self.new_producer()?;
+        standstill::watch();
         self.consumer.subscribe(&[&*self.shared.settings.topics.receipts]).map_err(kafka("subscribing"))?;
         while !stop.load(Ordering::Relaxed) {
             self.turn()?;
