@@ -117,12 +117,24 @@ pub fn open<C: ConsumerContext>(
     for &partition in partitions {
         stores.insert(partition, trusted(shared, partition, id)?);
     }
-    replay(shared, &mut stores, &changelog, beat)?;
-    for (partition, (store, meta)) in stores {
-        let note = Note::open(&shared.settings.state_folder.join(format!("deciding-{}", partition.0)))?;
-        let mut task = Task::new(partition, store, note, meta, crate::clock::now());
-        task.rebuild()?;
-        tasks.insert(partition, task);
+    // A second time those whose damage shows only when all of it is read; what is damaged then too is somebody else's to mend.
+    for attempt in 0..2 {
+        replay(shared, &mut stores, &changelog, beat)?;
+        for (partition, (store, meta)) in std::mem::take(&mut stores) {
+            let note = Note::open(&shared.settings.state_folder.join(format!("deciding-{}", partition.0)))?;
+            let mut task = Task::new(partition, store, note, meta, crate::clock::now());
+            match task.rebuild() {
+                Ok(()) => drop(tasks.insert(partition, task)),
+                Err(TaskError::Store(StoreError::Corrupt(_)) | TaskError::Bytes(_)) if attempt == 0 => {
+                    drop(task);
+                    stores.insert(partition, emptied(shared, partition, id, "corrupt")?);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if stores.is_empty() {
+            break;
+        }
     }
     let mut opened = Opened { tasks, list: TopicPartitionList::new(), new_starts: false };
     for (source, partition) in wanted {

@@ -192,7 +192,12 @@ impl Engine {
                 let Some(record) = waiting.front() else { break };
                 match decide(&shared, task, input, record, decoded, now, &mut self.outputs) {
                     Ok(()) => {}
-                    Err(TaskError::Seal(_)) => break,
+                    Err(TaskError::Seal(error)) => {
+                        // Nothing is being decided: it is no death of this record's.
+                        task.note.rest();
+                        self.keyless.insert((input, partition), error.to_string());
+                        break;
+                    }
                     Err(error) => return Err(error.into()),
                 }
                 if is_cancel && task.awaits_cancels() {
@@ -258,6 +263,10 @@ fn awaits_cancels(task: &Task, opened: Duration) -> bool {
 
 /// Whether too many attempts are open for this input to bring more: beyond the limit on the channel of a route's first step, beyond twice the limit on any.
 fn full(shared: &Shared, task: &Task, input: usize) -> bool {
+    // What would free a place waits itself until that input has been read again.
+    if task.rereading() {
+        return false;
+    }
     let max = shared.settings.attempts_open_max;
     let lane = shared.inputs.inputs()[input].lane;
     let open = |channel| task.open.get(&(channel, lane)).copied().unwrap_or(0);
