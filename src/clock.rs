@@ -9,7 +9,10 @@ use std::time::Duration;
 /// The wall clock, in ms since 1970. Steps with the system's clock.
 pub fn wall() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    let wall = Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+    #[cfg(feature = "mutants")]
+    let wall = wall.plus(crate::seeded_bug::clock_ahead());
+    wall
 }
 
 /// Time since the machine was started, sleep included (`CLOCK_BOOTTIME`): never steps. For spans and leases.

@@ -1,5 +1,6 @@
 //! Bugs on purpose, each chosen by its name in the environment: the crash rig (`tests/rig`) and the fault rows (`tests/proxy`) must turn red on them, or they
-//! prove nothing. Beside them what protects the engine from a delayed EndTxn, switched off piece by piece, and a transaction that ends otherwise than it wants.
+//! prove nothing. Beside them what protects the engine from a delayed EndTxn, switched off piece by piece, a transaction that ends otherwise than it wants, and a wall
+//! clock that is wrong.
 //!
 //! They exist with the cargo feature `mutants` alone, which no release may have: the compiler sees to it. Each is planted in the shell, where the pure machine is
 //! fed or obeyed, never in `delivery/`. Red: an invariant of `testing.md` §2.4, under which fault or row of §3; `twin`: a second process of the same name.
@@ -34,6 +35,7 @@ compile_error!("the feature `mutants` plants bugs: it must not be part of a rele
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// The variable of the environment that names the bug. It does not begin with `RECADO_`: those are settings.
 const BUG: &str = "SEEDED_BUG";
@@ -42,6 +44,9 @@ const BUG: &str = "SEEDED_BUG";
 const MITIGATIONS: &str = "MITIGATIONS";
 /// The variable that names a file: while it exists, the next transaction is aborted instead of committed, and the file goes.
 const ABORT: &str = "SEEDED_ABORT";
+
+/// The variable that says by how many ms this process's wall clock is ahead of the machine's.
+const CLOCK: &str = "SEEDED_CLOCK";
 
 /// All bugs, in the order of the table above.
 const BUGS: [&str; 22] = [
@@ -97,6 +102,12 @@ pub(crate) fn without(mitigation: &str) -> bool {
         _ => false,
     };
     bug || on.as_ref().is_some_and(|on| on.split(',').all(|name| name != mitigation))
+}
+
+/// By how much the wall clock is ahead: a fault, not a bug. Every rule must hold in spite of it.
+pub(crate) fn clock_ahead() -> Duration {
+    static AHEAD: OnceLock<Duration> = OnceLock::new();
+    *AHEAD.get_or_init(|| Duration::from_millis(std::env::var_os(CLOCK).and_then(|ms| ms.to_str()?.parse().ok()).unwrap_or(0)))
 }
 
 /// Whether the transaction under way is to be aborted.

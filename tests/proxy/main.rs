@@ -3,7 +3,7 @@
 //!
 //! `MITIGATIONS` names those that stay on: `all` (the default, which then also shows that both cases fail with none), `off`, or a list of `recycle`,
 //! `position_record`, `source_skip`, `dedup`. `each` prints what every single one is worth. `PARTS` names parts of `all`: `bare`, `engine`, `blip`, `alone`, `off`, `lost`,
-//! `markers`. A run with a fault is red.
+//! `markers`. A run with a fault is red. With `SEEDED_BUG` it runs the part that must find that bug, and fails unless it does.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 #![allow(
     clippy::disallowed_methods,
@@ -55,6 +55,9 @@ fn main() -> ExitCode {
     println!("row 8: recado {}, Apache Kafka 4.3.1 (one node), librdkafka {}", env!("CARGO_PKG_VERSION"), rdkafka::util::get_rdkafka_version().1);
     let kafka = Kafka::start();
     let mut row = Row { kafka, runs: 0, red: Vec::new() };
+    if let Ok(bug) = std::env::var("SEEDED_BUG") {
+        return row.bug(&bug);
+    }
     row.row_08_delayed_commit_loses_nothing(&mitigations);
     for fault in &row.red {
         println!("FAULT {fault}");
@@ -94,6 +97,31 @@ impl Row {
             "each" => self.table(),
             other => self.engine(other),
         }
+    }
+
+    /// With a bug of `src/seeded_bug.rs`: green where it is found for its own reason.
+    fn bug(&mut self, bug: &str) -> ExitCode {
+        let rules: &[&str] = match bug {
+            "stable_end" => {
+                self.markers();
+                &["E3", "I10"]
+            }
+            "follow_group" => {
+                self.engine("all");
+                &["I1", "I11"]
+            }
+            "keep_producer" => {
+                self.engine("all");
+                &["I1", "I4"]
+            }
+            other => panic!("{other} shows elsewhere: make rig-mutants BUGS={other}"),
+        };
+        let Some(found) = self.red.iter().find(|fault| rules.iter().any(|rule| fault.contains(&format!(": {rule} ")))) else {
+            println!("{bug}: the bug was not found: nothing broke {}. {:?}", rules.join(" or "), self.red);
+            return ExitCode::FAILURE;
+        };
+        println!("{bug}: red, as it must be with this bug ({found}).");
+        ExitCode::SUCCESS
     }
 
     /// The bug itself. Source of what is expected: testing.md §4, observed with librdkafka 2.12.1 and 2.16.0.

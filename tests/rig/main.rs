@@ -30,6 +30,7 @@ mod fold;
 mod judge;
 #[path = "../kafka/leaks.rs"]
 mod leaks;
+mod mutants;
 mod part;
 mod plan;
 mod points;
