@@ -164,8 +164,7 @@ impl Intake {
         if let Err(error) = ended {
             self.stop.fail(error);
         }
-        // What is not given back here closing gives back, and that does not join anew.
-        self.leave();
+        self.revoke();
         self.consumer.context().closing.store(true, Ordering::Release);
     }
 
@@ -187,10 +186,7 @@ impl Intake {
                 match wish {
                     Wish::Assign(list) => self.assign(&list)?,
                     Wish::Revoke => {
-                        if let Some(span) = standstill::recent().filter(|_| self.consumer.assignment_lost()) {
-                            let span = span.as_secs();
-                            anyhow::bail!("this process stood still for {span} s, and its group has given it up; it ends, since another may have its name");
-                        }
+                        standstill::end_where_lost(self.consumer.assignment_lost());
                         self.revoke();
                     }
                 }

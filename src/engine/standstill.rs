@@ -52,9 +52,18 @@ pub fn watch() {
     });
 }
 
-/// For how long it stood still, where that was a moment ago.
-pub fn recent() -> Option<Duration> {
-    ticks(|ticks| ticks.recent(crate::clock::monotonic()))
+/// To be asked when the group has taken the partitions, before they are given back: ends this process where they were lost to a standstill. At once, as the watchdog
+/// does: the client closes only when the partitions were given back, and joins anew when they are.
+pub fn end_where_lost(lost: bool) {
+    let stood = ticks(|ticks| ticks.recent(crate::clock::monotonic()));
+    if let Some(span) = stood.filter(|_| lost) {
+        let seconds = span.as_secs();
+        tracing::error!(
+            seconds,
+            "This process stood still, and its group has given it up. It ends: another may have its name, and a restart is as good as going on."
+        );
+        std::process::abort();
+    }
 }
 
 fn ticks<T>(of: impl FnOnce(&mut Ticks) -> T) -> T {

@@ -61,9 +61,7 @@ impl Engine {
     pub(super) fn rebalance(&mut self, wish: Rebalance) -> Result<(), EngineError> {
         match wish {
             Rebalance::Revoked => {
-                if let Some(span) = standstill::recent().filter(|_| self.consumer.assignment_lost()) {
-                    return Err(EngineError::StoodStill(span));
-                }
+                standstill::end_where_lost(self.consumer.assignment_lost());
                 tracing::info!(thread = self.number, partitions = self.tasks.len(), "Partitions revoked.");
                 // The callback has only noted the wish. Kafka's transaction is open no longer than one call of `Transactor::run`: in the pass that kills, the one
                 // that the next line would commit is begun and left open.

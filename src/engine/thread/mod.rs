@@ -87,9 +87,6 @@ pub enum EngineError {
     /// The group has left this member out for longer than anybody needs: a new process joins anew.
     #[error("the group has not taken this engine thread back, though Kafka answers")]
     Outside,
-    /// This process stood still beyond its session: who has its name by now it cannot know.
-    #[error("this process stood still for {} s, and its group has given it up; it ends, since another may have its name", .0.as_secs())]
-    StoodStill(Duration),
     /// Tasks could not be opened.
     #[error(transparent)]
     Restore(#[from] RestoreError),
