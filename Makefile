@@ -55,7 +55,7 @@ check: ## formatting, lints, fences, licences
 	@$(CARGO) test --locked --features demo --test tidy
 	cargo deny --locked check licenses bans sources
 
-rig: deps ## the crash rig, 20 minutes: three brokers, kill -9 at random and at each crash point, a judge that knows the ends; KILLS=50 SEED=… PROFILE=together|apart|long POINTS=all|none|name,… REPORT=file; ROW=4: stopped processes; ROW=8: a delayed EndTxn
+rig: deps ## the crash rig, 8 minutes: three brokers, kill -9 at random and at each crash point, a judge that knows the ends; KILLS=50 SEED=… PROFILE=together|apart|long|one CLOCK=ms POINTS=all|none|name,… REPORT=file; ROW=4: stopped processes; ROW=8: a delayed EndTxn
 	@docker/kafka.sh libs > /dev/null
 	@$(CARGO) test --locked --features rig --lib -- crash_point a_kill_before # each kill comes where its name says
 	@$(CARGO) test --locked --features rig --test $(if $(filter 8,$(ROW)),proxy,rig)
