@@ -11,6 +11,9 @@ mod simulate;
 
 use crate::app::{self, Role};
 use crate::config::{Config, Fault, Severity};
+use crate::delivery::Partition;
+use crate::engine::Topics as EngineTopics;
+use crate::engine::jump::{self, Jumped, To};
 use crate::observe::logs;
 use crate::topics;
 use anyhow::Context;
@@ -41,6 +44,23 @@ enum Command {
     Simulate(simulate::Simulate),
     /// Compares our topics in Kafka with what they must be; creates them, raises their partitions, or prints the rights that each role needs.
     Topics(Topics),
+    /// Says where an input is read on, against what the state remembers: after its topic was made anew, or to pass something over. Every engine must be stopped.
+    Jump(Jump),
+}
+
+#[derive(Debug, Args)]
+struct Jump {
+    #[command(flatten)]
+    place: Where,
+    /// The input's topic.
+    #[arg(long)]
+    topic: String,
+    /// Its partition; without it, all of them.
+    #[arg(long)]
+    partition: Option<u16>,
+    /// earliest, latest, or an offset. What was decided within the deduplication window is not decided again.
+    #[arg(long)]
+    to: To,
 }
 
 /// Which configuration.
@@ -101,6 +121,7 @@ fn run(command: Command) -> ExitCode {
         #[cfg(feature = "demo")]
         Command::Simulate(options) => simulate::run(&options),
         Command::Topics(options) => return topics_command(&options),
+        Command::Jump(options) => jump_command(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -186,6 +207,24 @@ fn topics_in_kafka(config: &Config, inputs: &[String], options: &Topics) -> anyh
         }
         Ok(faults)
     })
+}
+
+fn jump_command(options: &Jump) -> anyhow::Result<()> {
+    let (config, messages) = Config::load_all(&options.place.config).map_err(|faults| {
+        tell(&faults);
+        anyhow::anyhow!("nothing is done on this configuration")
+    })?;
+    let known: BTreeSet<String> = messages.inputs.inputs().iter().map(|input| input.topic.clone()).collect();
+    anyhow::ensure!(known.contains(&options.topic), "{} is no input; those are: {}", options.topic, known.into_iter().collect::<Vec<_>>().join(", "));
+    let client = config.kafka_client().map_err(anyhow::Error::msg)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime could not be made")?;
+    let count = runtime.block_on(topics::partitions_of(&config, &options.topic))?;
+    let partitions = options.partition.map_or(0..count, |partition| partition..partition.saturating_add(1));
+    for partition in partitions {
+        let Jumped { from, to } = jump::jump(&client, &EngineTopics::under(&config.prefix), &options.topic, Partition(partition), options.to)?;
+        println!("{}-{partition}: {} -> {to}", options.topic, from.map_or_else(|| "never read".to_owned(), |from| from.to_string()));
+    }
+    Ok(())
 }
 
 /// Every fault on a line of its own, then how many there are.

@@ -6,6 +6,7 @@
 //! `overlay`, `gate`, `resume`, `timers`, `dedup`, `storm`, `kafka_time` and `stored` are pure; `thread` is the loop, `task` what one partition knows.
 
 pub mod end_offsets;
+pub mod jump;
 pub mod kafka_time;
 pub mod store;
 pub mod transaction;

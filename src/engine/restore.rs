@@ -50,7 +50,7 @@ pub enum RestoreError {
     #[error("{0}: no answer in time")]
     Silent(&'static str),
     /// The state is beyond the end of a source: nobody may guess.
-    #[error("the position of {topic}-{partition} lies beyond the log's end: the topic was made anew or lost writes; an operator must say where to go on")]
+    #[error("the position of {topic}-{partition} lies beyond the log's end: the topic was made anew or lost writes; say with `recado jump` where to go on")]
     BeyondEnd {
         /// The source.
         topic: String,

@@ -86,6 +86,11 @@ pub async fn partitions(config: &Config, inputs: &[String]) -> anyhow::Result<u1
     partition_count(config, inputs, &counts(&metadata))
 }
 
+/// How many partitions this topic has. Errors: Kafka does not answer, or there is no such topic.
+pub async fn partitions_of(config: &Config, topic: &str) -> anyhow::Result<u16> {
+    counts(&metadata(config).await?).get(topic).copied().with_context(|| format!("the topic {topic} does not exist"))
+}
+
 fn partition_count(config: &Config, inputs: &[String], counts: &BTreeMap<String, u16>) -> anyhow::Result<u16> {
     if config.topics.partitions > 0 {
         return Ok(config.topics.partitions);

@@ -20,6 +20,7 @@ mod engine;
 mod foreign;
 mod grow;
 mod java;
+mod jump;
 mod kafka_paused;
 mod leaks;
 mod lifeline;
