@@ -88,6 +88,7 @@ impl Court<'_> {
             || match word {
                 // The provider's log says that the wait was over by then.
                 StatusWord::Unconfirmed if message.receipt_too_late(event.kind) => true,
+                StatusWord::Unconfirmed if event.story.end == StatusWord::Failed && !calm && message.failure_too_late(event.kind) => true,
                 // The bank withdrew it before anybody had heard that it had arrived.
                 StatusWord::Cancelled if used.is_some_and(|used| message.acknowledged().all(|(at, _)| at > used)) => true,
                 // A call in flight at the kill: nobody knows. What it was to say is said by the journal above.

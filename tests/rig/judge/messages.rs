@@ -115,6 +115,18 @@ impl<'e> Message<'e> {
         self.acknowledged().any(|(at, id)| self.deadline(id.attempt, kind).is_some_and(|deadline| at >= deadline))
     }
 
+    /// Whether the last attempt's failure lay in the receipts topic only after the wait for it had run out: then nobody knew, whatever the seed says.
+    pub(super) fn failure_too_late(&self, kind: Kind) -> bool {
+        let last = self.dispatches.iter().map(|row| row.what.attempt_id.attempt).max();
+        let late = |row: &&Row<Returned>| match &row.what {
+            Returned::Receipt { attempt_id, receipt: Receipt::Failed, .. } if Some(attempt_id.attempt) == last => {
+                self.deadline(attempt_id.attempt, kind).is_some_and(|deadline| row.at >= deadline)
+            }
+            _ => false,
+        };
+        self.returned.iter().any(late)
+    }
+
     pub(super) fn terminal(&self) -> Option<&'e Row<StatusRecord>> {
         self.statuses.iter().copied().rfind(|row| row.what.live && row.what.status.word.terminal())
     }
