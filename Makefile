@@ -62,8 +62,7 @@ rig: deps ## the crash rig, 8 minutes: three brokers, kill -9 at random and at e
 
 # Of the bugs of src/seeded_bug.rs six that show under kills alone; BUGS=all is every one, an hour.
 FEW_BUGS = intent_after_call resend_unknown seq_restarts skip_unfinished any_timer all_unknown
-ALL_BUGS = $(FEW_BUGS) no_read_back epoch_per_process unclaimed_too_late ignore_not_after log_text early_200 any_attempt fire_undrained \
-  lease_without_heartbeat wall_clock one_offset apply_before_commit positions_apart stable_end follow_group keep_producer
+ALL_BUGS = $(shell sed -n 's/^    "\([a-z0-9_]*\)",$$/\1/p' src/seeded_bug.rs)
 rig-mutants: deps ## the rig with a seeded bug each, 10 minutes: fails where one is not found for its own reason; BUGS="early_200 …" or BUGS=all
 	@docker/kafka.sh libs > /dev/null
 	@for bug in $(or $(subst all,$(ALL_BUGS),$(filter all,$(BUGS))),$(BUGS),$(FEW_BUGS)); do \

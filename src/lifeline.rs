@@ -1,8 +1,8 @@
 //! Gives a client of Kafka its first brokers back when it has lost them all.
 //!
 //! librdkafka drops each broker that an answer about metadata does not name. A cluster whose controller has fenced every broker for a moment, as after a pause of
-//! the machine, answers with none: the client is then left without an address and asks nobody, for good (librdkafka's issue 5301, open; seen with 2.12.1 in 4 of 120
-//! consumers after a pause of 14 s of their one broker). Only a new client finds Kafka again, and by that it is recognised here.
+//! the machine, answers with none: the client is then left without an address and asks nobody, for good (librdkafka's issue 5301, open; seen with 2.12.1 after a
+//! pause of the one broker). Only a new client finds Kafka again, and by that it is recognised here.
 //!
 //! Easily got wrong: a client whose Kafka is slow, or stands still, must not be touched. Brokers that are given twice are more connections for a cluster that has
 //! enough to do, and repeat requests of a former membership, for which the group fences it. So slow answers count for nothing; what counts is that no broker at all can be

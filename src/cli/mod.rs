@@ -218,7 +218,8 @@ fn jump_command(options: &Jump) -> anyhow::Result<()> {
     anyhow::ensure!(known.contains(&options.topic), "{} is no input; those are: {}", options.topic, known.into_iter().collect::<Vec<_>>().join(", "));
     let client = config.kafka_client().map_err(anyhow::Error::msg)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime could not be made")?;
-    let count = runtime.block_on(topics::partitions_of(&config, &options.topic))?;
+    // Those beyond ours are read by nobody.
+    let count = runtime.block_on(topics::partitions_of(&config, &options.topic))?.min(runtime.block_on(topics::partitions(&config, &messages.topics()))?);
     let partitions = options.partition.map_or(0..count, |partition| partition..partition.saturating_add(1));
     for partition in partitions {
         let Jumped { from, to } = jump::jump(&client, &EngineTopics::under(&config.prefix), &options.topic, Partition(partition), options.to)?;

@@ -22,8 +22,9 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::{Delivery, OwnedDeliveryResult};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// The gateway's producer.
 pub(super) struct Returns {
@@ -32,7 +33,7 @@ pub(super) struct Returns {
     dead_letters: String,
     instance: String,
     /// 0 until Kafka has said it; at most 65,535.
-    partitions: AtomicU32,
+    partitions: watch::Sender<u32>,
     fixed: bool,
     health: Health,
     /// When Kafka last acknowledged a heartbeat, in monotonic ms; at first, when this began.
@@ -50,7 +51,7 @@ impl Returns {
             topic: settings.receipts_topic.clone(),
             dead_letters: settings.dead_letters_topic.clone(),
             instance: settings.instance.clone(),
-            partitions: AtomicU32::new(settings.partitions.map_or(0, u32::from)),
+            partitions: watch::Sender::new(settings.partitions.map_or(0, u32::from)),
             fixed: settings.partitions.is_some(),
             health,
             acknowledged: Arc::new(AtomicU64::new(now_ms())),
@@ -61,13 +62,13 @@ impl Returns {
     /// never ours. Returns the append time of the newest record in Kafka time, where one was written.
     pub(super) async fn write(&self, channel: Channel, reports: &[Report]) -> Result<Option<Timestamp>, Refusal> {
         let beyond = |partitions| reports.iter().any(|report| u32::from(report.attempt_id.message_id.partition().0) >= partitions);
-        let mut partitions = self.partitions.load(Ordering::Relaxed);
+        let mut partitions = self.known_partitions().await;
         if partitions > 0 && beyond(partitions) && !self.fixed {
             // `recado topics --grow` may have been there a moment ago: what is new must not be taken for nobody's.
             if !self.ask_partitions().await {
                 return Err(Refusal::KafkaAway);
             }
-            partitions = self.partitions.load(Ordering::Relaxed);
+            partitions = *self.partitions.borrow();
         }
         if partitions == 0 {
             return Err(Refusal::KafkaAway);
@@ -128,7 +129,7 @@ impl Returns {
         let mut asked: Option<Duration> = None;
         loop {
             every.tick().await;
-            let known = self.partitions.load(Ordering::Relaxed) > 0;
+            let known = *self.partitions.borrow() > 0;
             let due = asked.is_none_or(|at| clock::monotonic().saturating_sub(at) > PARTITIONS_EVERY);
             if !self.fixed && (!known || due) && self.ask_partitions().await {
                 asked = Some(clock::monotonic());
@@ -140,6 +141,13 @@ impl Returns {
                 (silence > SILENCE_MAX).then(|| format!("Kafka has acknowledged no record of the gateway for {} s: webhooks get 503.", silence.as_secs()));
             self.health.set(Cause::KafkaAway(Asker::Gateway), away);
         }
+    }
+
+    /// How many partitions there are. Webhooks of the first moments wait for Kafka's first answer; 0: it has not come in time.
+    async fn known_partitions(&self) -> u32 {
+        let mut told = self.partitions.subscribe();
+        let known = tokio::time::timeout(FIRST_ANSWER, told.wait_for(|partitions| *partitions > 0)).await;
+        known.map_or(0, |partitions| partitions.map_or(0, |partitions| *partitions))
     }
 
     async fn look(&self, mut lifeline: Lifeline) -> Lifeline {
@@ -160,14 +168,14 @@ impl Returns {
         });
         let partitions = asking.await.expect("asking for metadata does not panic").and_then(|count| u16::try_from(count).ok()).filter(|count| *count > 0);
         if let Some(partitions) = partitions {
-            self.partitions.store(u32::from(partitions), Ordering::Relaxed);
+            self.partitions.send_replace(u32::from(partitions));
         }
         partitions.is_some()
     }
 
     fn beat_once(&self) {
         let returned = Returned::GatewayHeartbeat { instance: self.instance.clone() };
-        let partitions = i32::try_from(self.partitions.load(Ordering::Relaxed)).expect("at most 65,535");
+        let partitions = i32::try_from(*self.partitions.borrow()).expect("at most 65,535");
         let under_way: Vec<_> = (0..partitions).map(|partition| self.send(partition, &[], &returned)).collect();
         let acknowledged_at = Arc::clone(&self.acknowledged);
         // Not awaited here: one partition without a leader must not silence the others.
@@ -235,3 +243,5 @@ const PARTITIONS_EVERY: Duration = Duration::from_secs(60);
 /// Twice the time in which a heartbeat is acknowledged or given up, and a little.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 const METADATA_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long a webhook waits for a Kafka that has not yet said how many partitions there are. It is there within some 100 ms, or it is away.
+const FIRST_ANSWER: Duration = Duration::from_secs(1);

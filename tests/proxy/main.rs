@@ -106,8 +106,9 @@ impl Row {
                 self.markers();
                 &["E3", "I10"]
             }
+            // Where a late EndTxn is fenced it changes nothing; where the position record alone protects it must show.
             "follow_group" => {
-                self.engine("all");
+                self.alone();
                 &["I1", "I11"]
             }
             "keep_producer" => {
