@@ -7,7 +7,7 @@ use crate::plan::{CANARY, Kind};
 use crate::quiet::KAFKAS;
 use crate::segments::Log;
 use recado::delivery::{Attempt, AttemptId, Hold, MessageId, Outcome, Reason, Receipt, StatusWord};
-use recado::event::records::{JournalKind, Returned};
+use recado::event::records::{JournalKind, Returned, StatusRecord};
 use recado::simulator::Line;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -46,6 +46,13 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         let broken = |word| if word == StatusWord::Delivered { StatusWord::Cancelled } else { StatusWord::Delivered };
         let at = evidence.statuses.iter().position(|row| row.what.live && matches!(row.what.status.word, StatusWord::Delivered));
         at.map(|at| evidence.statuses[at].what.status.word = broken(evidence.statuses[at].what.status.word)).is_some()
+    }),
+    ("I1 delivered without a receipt", |evidence| {
+        let delivered = |row: &&mut Row<StatusRecord>| row.what.live && row.what.status.word == StatusWord::Delivered;
+        let Some(row) = evidence.statuses.iter_mut().find(delivered) else { return false };
+        // No route has so many steps.
+        row.what.status.attempt = row.what.status.attempt.map(|attempt| Attempt { step: 9, ..attempt });
+        true
     }),
     ("I1 lost dead letter", |evidence| evidence.dead.pop().is_some()),
     ("I1 spurious dead letter", |evidence| {

@@ -3,7 +3,6 @@
 //! Easily got wrong: a run that is red proves nothing; it must be red for the bug's own reason.
 
 use crate::stage::Profile;
-use std::fmt::Write;
 use std::process::ExitCode;
 
 /// One bug.
@@ -11,53 +10,75 @@ pub struct Mutant {
     pub name: &'static str,
     /// The first words of the rules of which it must break one.
     breaks: &'static [&'static str],
-    pub shows: Shows,
+    /// Where it shows; `None`: in the other program, where a proxy holds frames back (tests/proxy).
+    pub aim: Option<Aim>,
 }
 
-/// Where it shows, unless the environment asks for something else.
+/// What a run does, unless the environment says otherwise.
 #[derive(Clone, Copy)]
-pub enum Shows {
-    /// So many kills at random.
-    Kills(Profile, usize),
-    /// At these points, so often each.
-    Points(Profile, &'static str, u64),
-    /// The same with the wall clocks of the engines ahead, by so many ms.
-    Clock(Profile, usize, &'static str),
+pub struct Aim {
+    /// At random.
+    pub kills: usize,
+    /// One alone, or all.
+    pub profile: Option<Profile>,
+    /// `all`, `none`, or names with commas between them.
+    pub points: &'static str,
+    /// How often each; `None`: as the number of kills asks for.
+    pub times: Option<u64>,
+    /// By how much the engines' wall clocks are ahead, in ms.
+    pub clock: Option<&'static str>,
+}
+
+impl Aim {
+    /// The whole rig.
+    pub const WHOLE: Self = Self { kills: 50, profile: None, points: "all", times: None, clock: None };
     /// Processes that stand still, with a twin and without.
-    Row4,
-    /// In the other program, where a proxy holds frames back: tests/proxy.
-    Row8,
+    pub const ROW_4: Self = kills(Profile::Paused, 0);
+}
+
+/// So many kills at random and nothing else.
+const fn kills(profile: Profile, kills: usize) -> Aim {
+    Aim { kills, profile: Some(profile), points: "none", ..Aim::WHOLE }
+}
+
+/// These points alone, so often each.
+const fn at(points: &'static str, times: u64) -> Aim {
+    Aim { points, times: Some(times), ..kills(Together, 0) }
 }
 
 use Profile::{Apart, Together};
 
+const SIX: Option<Aim> = Some(kills(Together, 6));
+const ONE_ROLE_EACH: Option<Aim> = Some(kills(Apart, 24));
+const STANDING_STILL: Option<Aim> = Some(Aim::ROW_4);
+
 const MUTANTS: [Mutant; 22] = [
-    mutant("intent_after_call", &["I3"], Shows::Kills(Together, 6)),
-    mutant("no_read_back", &["I3"], Shows::Row4),
-    mutant("epoch_per_process", &["I3"], Shows::Kills(Apart, 24)),
-    mutant("unclaimed_too_late", &["I3"], Shows::Row4),
-    mutant("ignore_not_after", &["I5"], Shows::Row4),
-    mutant("skip_unfinished", &["E9", "I3"], Shows::Kills(Together, 6)),
-    mutant("all_unknown", &["I3", "I1"], Shows::Kills(Together, 6)),
-    mutant("resend_unknown", &["I3"], Shows::Kills(Together, 6)),
-    mutant("log_text", &["I7"], Shows::Kills(Together, 6)),
-    mutant("early_200", &["I13", "I2"], Shows::Kills(Apart, 24)),
-    mutant("any_attempt", &["I1"], Shows::Kills(Together, 6)),
-    mutant("any_timer", &["I8"], Shows::Kills(Together, 6)),
-    mutant("fire_undrained", &["I2", "I8"], Shows::Kills(Apart, 24)),
-    mutant("lease_without_heartbeat", &["I3", "I2"], Shows::Kills(Apart, 24)),
-    mutant("wall_clock", &["I8"], Shows::Clock(Together, 6, "2500")),
-    mutant("one_offset", &["I8"], Shows::Kills(Together, 6)),
-    mutant("seq_restarts", &["I4"], Shows::Kills(Together, 6)),
-    mutant("apply_before_commit", &["I10", "I1"], Shows::Points(Together, "mid_txn,before_endtxn", 4)),
-    mutant("positions_apart", &["I10"], Shows::Points(Together, "mid_flush", 4)),
-    mutant("stable_end", &["E3", "I10"], Shows::Row8),
-    mutant("follow_group", &["I1", "I11"], Shows::Row8),
-    mutant("keep_producer", &["I1", "I4"], Shows::Row8),
+    mutant("intent_after_call", &["I3"], SIX),
+    mutant("no_read_back", &["I3"], STANDING_STILL),
+    mutant("epoch_per_process", &["I3"], ONE_ROLE_EACH),
+    mutant("unclaimed_too_late", &["I3"], STANDING_STILL),
+    mutant("ignore_not_after", &["I5"], STANDING_STILL),
+    mutant("skip_unfinished", &["E9", "I3"], SIX),
+    mutant("all_unknown", &["I3", "I1"], SIX),
+    mutant("resend_unknown", &["I3"], SIX),
+    mutant("log_text", &["I7"], SIX),
+    mutant("early_200", &["I13", "I2"], ONE_ROLE_EACH),
+    mutant("any_attempt", &["I1"], SIX),
+    mutant("any_timer", &["I8"], SIX),
+    mutant("fire_undrained", &["I2", "I8"], ONE_ROLE_EACH),
+    mutant("lease_without_heartbeat", &["I3", "I2"], ONE_ROLE_EACH),
+    mutant("wall_clock", &["I8"], Some(Aim { clock: Some("2500"), ..kills(Together, 6) })),
+    mutant("one_offset", &["I8"], SIX),
+    mutant("seq_restarts", &["I4"], SIX),
+    mutant("apply_before_commit", &["I10", "I1"], Some(at("mid_txn,before_endtxn", 4))),
+    mutant("positions_apart", &["I10"], Some(at("mid_flush", 4))),
+    mutant("stable_end", &["E3", "I10"], None),
+    mutant("follow_group", &["I1", "I11"], None),
+    mutant("keep_producer", &["I1", "I4"], None),
 ];
 
-const fn mutant(name: &'static str, breaks: &'static [&'static str], shows: Shows) -> Mutant {
-    Mutant { name, breaks, shows }
+const fn mutant(name: &'static str, breaks: &'static [&'static str], aim: Option<Aim>) -> Mutant {
+    Mutant { name, breaks, aim }
 }
 
 /// The bug of this name.
@@ -69,15 +90,12 @@ impl Mutant {
     /// Green where one of its own rules was broken.
     pub fn verdict<'a>(&self, mut rules: impl Iterator<Item = &'a String>) -> ExitCode {
         let own = |rule: &&String| self.breaks.iter().any(|own| rule.split(' ').next() == Some(own));
-        let mut said = String::new();
-        let ended = if let Some(rule) = rules.find(own) {
-            write!(said, "red, as it must be with this bug ({rule}).").unwrap();
+        if let Some(rule) = rules.find(own) {
+            println!("{}: red, as it must be with this bug ({rule}).", self.name);
             ExitCode::SUCCESS
         } else {
-            write!(said, "the bug was not found: nothing broke {}.", self.breaks.join(" or ")).unwrap();
+            println!("{}: the bug was not found: nothing broke {}.", self.name, self.breaks.join(" or "));
             ExitCode::FAILURE
-        };
-        println!("{}: {said}", self.name);
-        ended
+        }
     }
 }

@@ -6,7 +6,7 @@ use crate::cluster;
 use crate::deployment::with_us;
 use crate::dice::Dice;
 use crate::judge;
-use crate::mutants::{self, Mutant, Shows};
+use crate::mutants::{self, Aim, Mutant};
 use crate::points::POINTS;
 use crate::report::Told;
 use crate::stage::Profile;
@@ -51,29 +51,24 @@ impl Wanted {
     pub fn read(number: impl Fn(&str, u64) -> u64, now_ms: i64) -> Self {
         let asked = |name: &str| std::env::var(name).ok().filter(|word| !word.is_empty());
         let bug = asked("SEEDED_BUG").map(|name| mutants::named(&name));
-        // A bug shows under its own fault, unless somebody asks for another.
-        let shows = bug.map(|mutant| mutant.shows).filter(|_| ["KILLS", "POINTS", "PROFILE", "ROW"].iter().all(|name| asked(name).is_none()));
         let row4 = asked("ROW").is_some_and(|row| {
             assert_eq!(row, "4", "of the rows of the fault matrix this program knows row 4");
             true
-        }) || matches!(shows, Some(Shows::Row4));
-        let (mut kills, mut own_profile, mut own_points, mut own_times) = (if row4 { 0 } else { 50 }, None, None, None);
-        match shows {
-            Some(Shows::Kills(profile, many) | Shows::Clock(profile, many, _)) => (kills, own_profile) = (many, Some(profile)),
-            Some(Shows::Points(profile, names, times)) => (kills, own_profile, own_points, own_times) = (0, Some(profile), Some(names.to_owned()), Some(times)),
-            Some(Shows::Row8) => panic!("this bug shows in row 8: make rig-mutants BUGS={}", bug.map_or("", |mutant| mutant.name)),
-            Some(Shows::Row4) | None => {}
-        }
-        if row4 {
-            own_profile = Some(Profile::Paused);
-        }
-        let kills = if row4 { kills } else { usize::try_from(number("KILLS", kills as u64)).unwrap() };
+        });
+        // A bug shows under its own fault, unless somebody asks for another.
+        let aim = match bug {
+            _ if row4 => Aim::ROW_4,
+            None => Aim::WHOLE,
+            Some(_) if ["KILLS", "POINTS", "PROFILE"].iter().any(|name| asked(name).is_some()) => Aim { points: "none", ..Aim::WHOLE },
+            Some(mutant) => mutant.aim.unwrap_or_else(|| panic!("it shows in row 8: make rig-mutants BUGS={}", mutant.name)),
+        };
+        let kills = if row4 { 0 } else { usize::try_from(number("KILLS", aim.kills as u64)).unwrap() };
         let seed = number("SEED", u64::try_from(now_ms).unwrap() % 1_000_000);
         let mut dice = Dice::new(seed, "choices");
-        let profile = asked("PROFILE").map(|word| if word == "one" { dice.one(&SHARES).0 } else { Profile::named(&word) }).or(own_profile);
-        let otherwise = if bug.is_some() || row4 { "none" } else { "all" };
-        let names = asked("POINTS").or(own_points).unwrap_or_else(|| otherwise.into());
-        let times = usize::try_from(number("TIMES", own_times.unwrap_or_else(|| u64::try_from((kills / KILLS_A_POINT).max(1)).unwrap()))).unwrap();
+        let profile = asked("PROFILE").map(|word| if word == "one" { dice.one(&SHARES).0 } else { Profile::named(&word) }).or(aim.profile);
+        let names = asked("POINTS").unwrap_or_else(|| aim.points.into());
+        let times = aim.times.unwrap_or_else(|| u64::try_from((kills / KILLS_A_POINT).max(1)).unwrap());
+        let times = usize::try_from(number("TIMES", times)).unwrap();
         let all = POINTS.iter().map(|point| point.name);
         let points: Vec<&'static str> = match names.as_str() {
             "all" => all.collect(),
@@ -86,7 +81,7 @@ impl Wanted {
                 Err(_) => names.split(',').map(|name| crate::points::named(name).name).collect(),
             },
         };
-        let clock = asked("CLOCK").or_else(|| if let Some(Shows::Clock(_, _, ahead)) = shows { Some(ahead.to_owned()) } else { None });
+        let clock = asked("CLOCK").or_else(|| aim.clock.map(str::to_owned));
         let complete = names == "all" && profile.is_none() && kills >= KILLS_A_POINT;
         Self { kills, seed, profile, points, times, bug, clock, complete }
     }

@@ -5,7 +5,7 @@ use super::messages::Message;
 use crate::bank::What;
 use crate::faults::Cause;
 use crate::plan::{Kind, Planned};
-use recado::delivery::{Channel, MessageId, Outcome, StatusWord};
+use recado::delivery::{Attempt, Channel, MessageId, Outcome, StatusWord};
 use recado::event::records::Returned;
 use recado::simulator::Line;
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,8 +111,20 @@ impl Court<'_> {
                 format!("{} {:?} ({}): {} instead of {end}, {calm}.", event.event_id, event.kind, event.story.name, word.word()),
             );
         }
+        if word == StatusWord::Delivered {
+            self.named(id, message, terminal.what.status.attempt);
+        }
         if word == StatusWord::Unconfirmed && event.story.end != word {
             self.counts.one("unconfirmed by a fault");
+        }
+    }
+
+    /// I1: who is said to have arrived has a receipt that says so.
+    fn named(&mut self, id: MessageId, message: &Message<'_>, attempt: Option<Attempt>) {
+        self.counts.one("ends held against the receipt of their attempt");
+        if !message.arrived().any(|(_, arrived)| Some(arrived) == attempt) {
+            let named = attempt.map_or_else(|| "nobody".to_owned(), |attempt| attempt.to_string());
+            self.fault("I1 delivered without a receipt", Some(id), format!("The end names {named}, of which no receipt says that it arrived."));
         }
     }
 
