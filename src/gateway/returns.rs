@@ -134,12 +134,13 @@ impl Returns {
             if !self.fixed && (!known || due) && self.ask_partitions().await {
                 asked = Some(clock::monotonic());
             }
-            lifeline = self.look(lifeline).await;
             self.beat_once();
             let silence = Duration::from_millis(now_ms().saturating_sub(self.acknowledged.load(Ordering::Relaxed)));
             let away =
                 (silence > SILENCE_MAX).then(|| format!("Kafka has acknowledged no record of the gateway for {} s: webhooks get 503.", silence.as_secs()));
             self.health.set(Cause::KafkaAway(Asker::Gateway), away);
+            // Last: it may take its time, and a sign of life waits for nobody.
+            lifeline = self.look(lifeline).await;
         }
     }
 
