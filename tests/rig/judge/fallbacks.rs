@@ -109,6 +109,10 @@ impl Court<'_> {
             self.counts.one("timers not judged above: commits are long");
             return;
         }
+        if call.time_ms < self.warm {
+            self.counts.one("timers not judged above: the brokers had just started");
+            return;
+        }
         if !self.calm(call.time_ms, at) {
             self.counts.one("timers not judged above: a fault was near");
             return;
