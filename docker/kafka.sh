@@ -11,6 +11,7 @@
 #   KAFKA_ADVERTISED="PORT ..."   the client ports to advertise, one a node: where a proxy listens
 #   KAFKA_ADVERTISED_INSIDE="PORT ..."   the same for the ports by which the brokers reach each other
 #   KAFKA_EXTRA="key=value ..."   more broker settings, without spaces in the values
+#   KAFKA_CLOCK=ms                the last node's wall clock is ahead by so much, by libfaketime (Debian's package faketime)
 #   KAFKA_JAVA="option ..."       how Java compiles; without it, for a quick start rather than for speed
 #   KAFKA_SECURE=1                clients need TLS and SCRAM-SHA-512: DIR/tls/ca.pem is the CA, the users are recado, intruder, recado-engine,
 #                                 recado-dispatcher and recado-gateway, each with its name and -secret as password
@@ -63,10 +64,18 @@ certificates() { # certificates DIR: a CA and a server certificate for 127.0.0.1
     $key -importcert -keystore "$tls/server.p12" -alias server -file "$tls/server.pem" 2>/dev/null
 }
 
+wrong_clock() { # wrong_clock I DIR: the variables that make this node's wall clock wrong, if it is to be
+    [ -n "${KAFKA_CLOCK:-}" ] && [ ! -e "$2/node$(($1 + 1)).properties" ] || return 0
+    faketime=$(find /usr/lib -name libfaketime.so.1 2>/dev/null | head -n 1)
+    [ -n "$faketime" ] || { say "libfaketime is missing. Type: apt-get install faketime"; return 1; }
+    printf 'LD_PRELOAD=%s FAKETIME=+%s.%03d FAKETIME_DONT_FAKE_MONOTONIC=1' "$faketime" $((KAFKA_CLOCK / 1000)) $((KAFKA_CLOCK % 1000))
+}
+
 launch() { # launch I DIR: one node, in a session of its own, so that a signal to the caller's group does not reach it
     : > "$2/logs/node$1.out"
+    faked=$(wrong_clock "$1" "$2")
     # shellcheck disable=SC2086  # words
-    setsid java -Xms512m -Xmx512m -XX:+UseSerialGC ${KAFKA_JAVA:--XX:TieredStopAtLevel=1} -Dlog4j2.configurationFile="$2/log4j2.properties" -Dkafka.logs.dir="$2/logs" \
+    env $faked setsid java -Xms512m -Xmx512m -XX:+UseSerialGC ${KAFKA_JAVA:--XX:TieredStopAtLevel=1} -Dlog4j2.configurationFile="$2/log4j2.properties" -Dkafka.logs.dir="$2/logs" \
         -cp "$libs/*" kafka.Kafka "$2/node$1.properties" >> "$2/logs/node$1.out" 2>&1 < /dev/null &
     echo $! > "$2/node$1.pid"
 }

@@ -9,7 +9,7 @@
 //! |---|---|---|---|
 //! | `intent_after_call` | writes the intent when the call has come back: a crash in between forgets that somebody called | I3 | kill (1) |
 //! | `no_read_back` | calls as soon as the intent is written, whoever else's stands first in the journal | I3 | twin (4) |
-//! | `epoch_per_process` | takes intents of an earlier assignment for its own | I3 | partition leaves and comes back, calls in flight (49) |
+//! | `epoch_per_process` | takes intents of an earlier assignment for its own, and goes on with them | I3 | partition leaves and comes back, calls in flight (49) |
 //! | `unclaimed_too_late` | says *too_late* (or *unavailable*) without a `refused` of its own in the journal | I3, copies on a channel | twin (4) |
 //! | `ignore_not_after` | claims and calls past `not_after` | I5 | SIGSTOP (4), 429 (23) |
 //! | `skip_unfinished` | commits positions of dispatches past the lowest unfinished | I3, *unknown* without an intent | kill of a dispatcher (1) |
@@ -47,6 +47,9 @@ const ABORT: &str = "SEEDED_ABORT";
 
 /// The variable that says by how many ms this process's wall clock is ahead of the machine's.
 const CLOCK: &str = "SEEDED_CLOCK";
+
+/// The variable that says for how many ms a dispatcher waits for its calls in flight when it leaves its partitions.
+const LEAVE: &str = "SEEDED_LEAVE";
 
 /// All bugs, in the order of the table above.
 const BUGS: [&str; 22] = [
@@ -107,7 +110,17 @@ pub(crate) fn without(mitigation: &str) -> bool {
 /// By how much the wall clock is ahead: a fault, not a bug. Every rule must hold in spite of it.
 pub(crate) fn clock_ahead() -> Duration {
     static AHEAD: OnceLock<Duration> = OnceLock::new();
-    *AHEAD.get_or_init(|| Duration::from_millis(std::env::var_os(CLOCK).and_then(|ms| ms.to_str()?.parse().ok()).unwrap_or(0)))
+    *AHEAD.get_or_init(|| millis(CLOCK).unwrap_or_default())
+}
+
+/// For how long a dispatcher waits for its calls in flight, where that is not what it promises: a fault, as if Kafka had not taken their outcomes in time.
+pub(crate) fn leaves_within() -> Option<Duration> {
+    static WITHIN: OnceLock<Option<Duration>> = OnceLock::new();
+    *WITHIN.get_or_init(|| millis(LEAVE))
+}
+
+fn millis(name: &str) -> Option<Duration> {
+    std::env::var_os(name).and_then(|ms| ms.to_str()?.parse().ok()).map(Duration::from_millis)
 }
 
 /// Whether the transaction under way is to be aborted.

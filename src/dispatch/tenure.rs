@@ -264,7 +264,10 @@ impl Tenure {
                 self.ledger.leave();
                 self.leave.cancel();
                 let settings = &self.shared.settings;
-                self.leave_until = Some(crate::clock::now().plus(settings.call_timeout + settings.leave_margin));
+                let within = settings.call_timeout + settings.leave_margin;
+                #[cfg(feature = "mutants")]
+                let within = crate::seeded_bug::leaves_within().unwrap_or(within);
+                self.leave_until = Some(crate::clock::now().plus(within));
             }
         }
     }

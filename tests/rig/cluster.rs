@@ -4,6 +4,8 @@
 
 use crate::support;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Message, OwnedMessage, Timestamp};
+use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -46,6 +48,36 @@ fn wait(what: &str, mut holds: impl FnMut() -> Result<bool, String>) {
         }
         assert!(Instant::now() < deadline, "{what}: not within {READY_WITHIN:?}: {answer:?}");
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// By how much the time that a broker stamps on records is ahead: nothing, but where KAFKA_CLOCK set the last node's clock wrong. Then nobody may lead but who led
+/// from the start.
+pub struct Stamps {
+    ahead_ms: i64,
+    led: BTreeSet<(String, i32)>,
+}
+
+impl Stamps {
+    /// Asks which partitions the last node leads.
+    pub fn look() -> Self {
+        let Some(ahead_ms) = std::env::var("KAFKA_CLOCK").ok().and_then(|ms| ms.parse().ok()) else { return Self { ahead_ms: 0, led: BTreeSet::new() } };
+        let client: BaseConsumer = support::client().create().unwrap();
+        let metadata = client.fetch_metadata(None, Duration::from_secs(10)).unwrap();
+        let mut led = BTreeSet::new();
+        for topic in metadata.topics() {
+            let of_last = topic.partitions().iter().filter(|partition| usize::try_from(partition.leader()) == Ok(NODES));
+            led.extend(of_last.map(|partition| (topic.name().to_owned(), partition.id())));
+        }
+        Self { ahead_ms, led }
+    }
+
+    /// The time of a record, as if its broker's clock had been right.
+    pub fn right(&self, message: &OwnedMessage) -> i64 {
+        match message.timestamp() {
+            Timestamp::LogAppendTime(at) if self.led.contains(&(message.topic().to_owned(), message.partition())) => at - self.ahead_ms,
+            at => at.to_millis().unwrap_or(0),
+        }
     }
 }
 

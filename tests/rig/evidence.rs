@@ -4,6 +4,7 @@
 use crate::avro;
 use crate::bank::Written;
 use crate::canaries::{Canaries, Environment};
+use crate::cluster::Stamps;
 use crate::dice::now_ms;
 use crate::faults::Kill;
 use crate::fold;
@@ -32,7 +33,7 @@ pub struct Row<T> {
     pub topic: Arc<str>,
     pub partition: i32,
     pub offset: i64,
-    /// Its timestamp, ms since 1970: of the append, but for statuses and state.
+    /// Its timestamp, ms since 1970: of the append, but for statuses and state. Where a broker's clock was set wrong, as if it had been right.
     pub at: i64,
     pub what: T,
 }
@@ -138,13 +139,14 @@ fn logs(topics: impl Iterator<Item = String>) -> BTreeMap<(Arc<str>, i32), Log> 
 
 fn rows<T>(messages: &[OwnedMessage], decode: impl Fn(&[u8]) -> T) -> Vec<Row<T>> {
     let mut topics: BTreeMap<&str, Arc<str>> = BTreeMap::new();
+    let stamps = Stamps::look();
     messages
         .iter()
         .map(|message| Row {
             topic: topics.entry(message.topic()).or_insert_with(|| message.topic().into()).clone(),
             partition: message.partition(),
             offset: message.offset(),
-            at: message.timestamp().to_millis().unwrap_or(0),
+            at: stamps.right(message),
             what: decode(support::value(message)),
         })
         .collect()

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 /// One bug.
 pub struct Mutant {
     pub name: &'static str,
-    /// The first words of the rules of which it must break one.
+    /// What the rules begin with of which it must break one.
     breaks: &'static [&'static str],
     /// Where it shows; `None`: in the other program, where a proxy holds frames back (tests/proxy).
     pub aim: Option<Aim>,
@@ -25,13 +25,17 @@ pub struct Aim {
     pub points: &'static str,
     /// How often each; `None`: as the number of kills asks for.
     pub times: Option<u64>,
-    /// By how much the engines' wall clocks are ahead, in ms.
-    pub clock: Option<&'static str>,
+    /// What is wrong all the time, of [`FAULTS`].
+    pub faults: &'static [(&'static str, &'static str)],
 }
+
+/// What can be wrong all the time, by the names that the environment gives: CLOCK, by how many ms the engines' wall clocks are ahead; LEAVE, for how many ms a dispatcher
+/// waits for its calls in flight when it leaves its partitions; KAFKA_CLOCK, by how many ms the clock of the last broker is ahead.
+pub const FAULTS: [&str; 3] = ["CLOCK", "LEAVE", "KAFKA_CLOCK"];
 
 impl Aim {
     /// The whole rig.
-    pub const WHOLE: Self = Self { kills: 50, profile: None, points: "all", times: None, clock: None };
+    pub const WHOLE: Self = Self { kills: 50, profile: None, points: "all", times: None, faults: &[] };
     /// Processes that stand still, with a twin and without.
     pub const ROW_4: Self = kills(Profile::Paused, 0);
 }
@@ -53,28 +57,28 @@ const ONE_ROLE_EACH: Option<Aim> = Some(kills(Apart, 24));
 const STANDING_STILL: Option<Aim> = Some(Aim::ROW_4);
 
 const MUTANTS: [Mutant; 22] = [
-    mutant("intent_after_call", &["I3"], SIX),
-    mutant("no_read_back", &["I3"], STANDING_STILL),
-    mutant("epoch_per_process", &["I3"], ONE_ROLE_EACH),
-    mutant("unclaimed_too_late", &["I3"], STANDING_STILL),
-    mutant("ignore_not_after", &["I5"], STANDING_STILL),
-    mutant("skip_unfinished", &["E9", "I3"], SIX),
-    mutant("all_unknown", &["I3", "I1"], SIX),
-    mutant("resend_unknown", &["I3"], SIX),
-    mutant("log_text", &["I7"], SIX),
-    mutant("early_200", &["I13", "I2"], ONE_ROLE_EACH),
-    mutant("any_attempt", &["I1"], SIX),
-    mutant("any_timer", &["I8"], SIX),
-    mutant("fire_undrained", &["I2", "I8"], ONE_ROLE_EACH),
-    mutant("lease_without_heartbeat", &["I3", "I2"], ONE_ROLE_EACH),
-    mutant("wall_clock", &["I8"], Some(Aim { clock: Some("2500"), ..kills(Together, 6) })),
-    mutant("one_offset", &["I8"], SIX),
-    mutant("seq_restarts", &["I4"], SIX),
-    mutant("apply_before_commit", &["I10", "I1"], Some(at("mid_txn,before_endtxn", 4))),
-    mutant("positions_apart", &["I10"], Some(at("mid_flush", 4))),
-    mutant("stable_end", &["E3", "I10"], None),
-    mutant("follow_group", &["I1", "I11"], None),
-    mutant("keep_producer", &["I1", "I4"], None),
+    mutant("intent_after_call", &["I3 "], SIX),
+    mutant("no_read_back", &["I3 "], STANDING_STILL),
+    mutant("epoch_per_process", &["I3 called twice"], Some(Aim { faults: &[("LEAVE", "0")], ..kills(Apart, 24) })),
+    mutant("unclaimed_too_late", &["I3 "], STANDING_STILL),
+    mutant("ignore_not_after", &["I5 "], ONE_ROLE_EACH),
+    mutant("skip_unfinished", &["E9 ", "I3 "], SIX),
+    mutant("all_unknown", &["I3 ", "I1 "], SIX),
+    mutant("resend_unknown", &["I3 "], SIX),
+    mutant("log_text", &["I7 "], SIX),
+    mutant("early_200", &["I13 ", "I2 "], ONE_ROLE_EACH),
+    mutant("any_attempt", &["I1 "], SIX),
+    mutant("any_timer", &["I8 "], SIX),
+    mutant("fire_undrained", &["I2 ", "I8 "], ONE_ROLE_EACH),
+    mutant("lease_without_heartbeat", &["I3 ", "I2 "], ONE_ROLE_EACH),
+    mutant("wall_clock", &["I8 "], Some(Aim { faults: &[("CLOCK", "2500")], ..kills(Together, 6) })),
+    mutant("one_offset", &["I8 early"], Some(Aim { faults: &[("KAFKA_CLOCK", "900")], ..kills(Together, 0) })),
+    mutant("seq_restarts", &["I4 "], SIX),
+    mutant("apply_before_commit", &["I10 ", "I1 "], Some(at("mid_txn,before_endtxn", 4))),
+    mutant("positions_apart", &["I10 "], Some(at("mid_flush", 4))),
+    mutant("stable_end", &["E3 ", "I10 "], None),
+    mutant("follow_group", &["I1 ", "I11 "], None),
+    mutant("keep_producer", &["I1 ", "I4 "], None),
 ];
 
 const fn mutant(name: &'static str, breaks: &'static [&'static str], aim: Option<Aim>) -> Mutant {
@@ -89,7 +93,7 @@ pub fn named(name: &str) -> &'static Mutant {
 impl Mutant {
     /// Green where one of its own rules was broken.
     pub fn verdict<'a>(&self, mut rules: impl Iterator<Item = &'a String>) -> ExitCode {
-        let own = |rule: &&String| self.breaks.iter().any(|own| rule.split(' ').next() == Some(own));
+        let own = |rule: &&String| self.breaks.iter().any(|own| rule.starts_with(own));
         if let Some(rule) = rules.find(own) {
             println!("{}: red, as it must be with this bug ({rule}).", self.name);
             ExitCode::SUCCESS

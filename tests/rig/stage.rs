@@ -340,9 +340,11 @@ impl Instance {
     pub fn run(&self, config: &Path, environment: &[(&str, &str)]) -> Process {
         let mut command = program();
         command.args(["run", "--roles", self.roles, "--config"]).arg(config).envs(environment.iter().copied());
-        // Row 13 in part: the wall clock of each engine is ahead from its start, by so many ms.
-        if let Some(ahead) = std::env::var_os("CLOCK").filter(|_| self.has("engine")) {
-            command.env("SEEDED_CLOCK", ahead);
+        // What is wrong from the start of each process: mutants.rs says what the words mean.
+        for (role, fault, seeded) in [("engine", "CLOCK", "SEEDED_CLOCK"), ("dispatcher", "LEAVE", "SEEDED_LEAVE")] {
+            if let Some(value) = std::env::var_os(fault).filter(|_| self.has(role)) {
+                command.env(seeded, value);
+            }
         }
         Process::start(with_us(&mut command), config.with_extension("log"))
     }

@@ -6,7 +6,7 @@ use crate::cluster;
 use crate::deployment::with_us;
 use crate::dice::Dice;
 use crate::judge;
-use crate::mutants::{self, Aim, Mutant};
+use crate::mutants::{self, Aim, FAULTS, Mutant};
 use crate::points::POINTS;
 use crate::report::Told;
 use crate::stage::Profile;
@@ -32,8 +32,8 @@ pub struct Wanted {
     /// How often each.
     times: usize,
     pub bug: Option<&'static Mutant>,
-    /// By how much the engines' wall clocks are ahead, in ms.
-    clock: Option<String>,
+    /// What is wrong all the time.
+    faults: Vec<(&'static str, String)>,
     /// Everything that a run can have: then it must also have met everything.
     complete: bool,
 }
@@ -81,9 +81,10 @@ impl Wanted {
                 Err(_) => names.split(',').map(|name| crate::points::named(name).name).collect(),
             },
         };
-        let clock = asked("CLOCK").or_else(|| aim.clock.map(str::to_owned));
+        let of_aim = |name: &str| aim.faults.iter().find(|(fault, _)| *fault == name).map(|(_, value)| (*value).to_owned());
+        let faults = FAULTS.into_iter().filter_map(|name| Some((name, asked(name).or_else(|| of_aim(name))?))).collect();
         let complete = names == "all" && profile.is_none() && kills >= KILLS_A_POINT;
-        Self { kills, seed, profile, points, times, bug, clock, complete }
+        Self { kills, seed, profile, points, times, bug, faults, complete }
     }
 
     /// The parts: kills by the shares, points in turn over the profiles that have the usual commits.
@@ -126,7 +127,7 @@ pub fn run(wanted: &Wanted) -> ExitCode {
     let Wanted { kills, seed, .. } = *wanted;
     let parts = wanted.parts();
     let mut command = format!("make rig KILLS={kills} SEED={seed}");
-    for name in ["ROW", "PROFILE", "POINTS", "TIMES", "CLOCK", "SEEDED_BUG"] {
+    for name in ["ROW", "PROFILE", "POINTS", "TIMES", "SEEDED_BUG"].into_iter().chain(FAULTS) {
         if let Ok(value) = std::env::var(name) {
             write!(command, " {name}={value}").unwrap();
         }
@@ -144,7 +145,7 @@ pub fn run(wanted: &Wanted) -> ExitCode {
     let mut lines = String::from("parts, each with a cluster of its own:\n");
     for (number, part) in parts.iter().enumerate() {
         println!();
-        let told = part.run(&folder.join((number + 1).to_string()), wanted.clock.as_deref());
+        let told = part.run(&folder.join((number + 1).to_string()), &wanted.faults);
         let one = told.as_deref().map(|text| {
             let mut one = Told::default();
             one.add(text);
@@ -196,15 +197,13 @@ fn verdict(wanted: &Wanted, sums: &Told, command: &str) -> ExitCode {
 
 impl Part {
     /// In a process of its own, which takes its cluster with it; `None` where it ended without its numbers.
-    fn run(&self, folder: &Path, clock: Option<&str>) -> Option<String> {
+    fn run(&self, folder: &Path, faults: &[(&'static str, String)]) -> Option<String> {
         std::fs::create_dir_all(folder).unwrap();
         let told = folder.join("told");
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.env("RIG_PART", folder).env("PROFILE", self.profile.word()).env("KILLS", self.kills.to_string()).env("SEED", self.seed.to_string());
         command.env("POINTS", if self.points.is_empty() { "none".into() } else { self.points.join(",") }).env("TIMES", "1");
-        if let Some(ahead) = clock {
-            command.env("CLOCK", ahead);
-        }
+        command.envs(faults.iter().map(|(name, value)| (*name, value)));
         let ended = with_us(&mut command).status().unwrap();
         let told = std::fs::read_to_string(&told).ok();
         if told.is_none() {
