@@ -185,11 +185,18 @@ async fn timers() {
 
 // kill -9 of the engine
 
+/// Waits that are armed when the engine is killed, unless `ARMED` says otherwise.
 const ARMED: usize = 100_000;
 
+/// A number of the environment.
+fn asked(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).map_or(otherwise, |number| number.parse().unwrap())
+}
+
 async fn engine_killed() {
-    heading("kill -9 of the engine → first commit, with 100,000 armed timers");
-    let more = More { engine: "attempts_open_max = 1000000\n", ..More::default() };
+    let (armed, load) = (asked("ARMED", ARMED), asked("LOAD", 0));
+    heading(&format!("kill -9 of the engine → first commit, with {armed} armed timers, {load} records a second"));
+    let more = More { engine: "attempts_open_max = 4000000\n", ..More::default() };
     let stage = Stage::with("killed", PARTITIONS, simulator::Settings::default(), more).await;
     let config = stage.config("a", stage.gateway_port, "");
     let mut instance = stage.start(&config, "engine");
@@ -201,7 +208,7 @@ async fn engine_killed() {
     let prefix = stage.prefix.clone();
     tokio::task::spawn_blocking(move || {
         let (writer, bank) = (Writer::new(), Bills::new());
-        for at in 0..ARMED {
+        for at in 0..armed {
             let customer = format!("customer-{}", at % 1_000);
             writer.send(&bills, i32::try_from(at % usize::from(PARTITIONS)).unwrap(), customer.as_bytes(), &bank.record(&format!("b-{at}"), &customer));
         }
@@ -211,41 +218,52 @@ async fn engine_killed() {
     .unwrap();
     loop {
         let metrics = scrape(&instance).await;
-        let armed: f64 =
-            metrics.lines().filter(|line| line.starts_with("recado_timers_armed")).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum();
-        if armed >= 100_000.0 && dispatcher.1.load(Ordering::Relaxed) >= u64::try_from(ARMED).unwrap() {
+        let lines = metrics.lines().filter(|line| line.starts_with("recado_timers_armed"));
+        let there: f64 = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum();
+        if there >= f64::from(u32::try_from(armed).unwrap()) && dispatcher.1.load(Ordering::Relaxed) >= u64::try_from(armed).unwrap() {
             break;
         }
-        assert!(loading.elapsed() < Duration::from_secs(600), "{armed} timers are armed");
+        assert!(loading.elapsed() < Duration::from_secs(600 + u64::try_from(armed).unwrap() / 500), "{there} timers are armed");
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
-    println!("Armed after {:.0?}.", loading.elapsed());
-    let mut told = Reader::new(&[(&format!("{prefix}status"), i32::from(PARTITIONS))]);
+    println!("Armed after {:.0?}; {}.", loading.elapsed(), memory(&instance));
+    let flow = Flow::of_bills(&stage, u64::try_from(load).unwrap());
+    let told = Reader::new(&[(&format!("{prefix}status"), i32::from(PARTITIONS))]);
     for (round, lose_disk) in [false, false, false, true].into_iter().enumerate() {
-        let killed = Instant::now();
+        // Everything that was said so far, and some seconds of the load.
+        let began = Instant::now();
+        while told.next().is_some() || began.elapsed() < Duration::from_secs(if load > 0 { 5 } else { 0 }) {}
+        let (killed, killed_ms) = (Instant::now(), recado::clock::wall().millis());
         instance.kill();
         if lose_disk {
             fs::remove_dir_all(stage.folder.path().join("state-a")).unwrap();
         }
         instance = stage.start(&config, "engine");
-        let probe = format!("probe-{round}");
         let (writer, bank) = (Writer::new(), Bills::new());
-        writer.send(&stage.input("billing.invoices"), 3, b"customer-1", &bank.record(&probe, "customer-1"));
-        let is_probe = |message: &rdkafka::message::OwnedMessage| {
-            records::decode_status(support::value(message)).is_ok_and(|status| status.event_id.as_deref() == Some(&probe))
-        };
-        let mut seen = 0;
-        told.until_within("the probe", Duration::from_secs(120), |read| {
-            let new = read[seen..].iter().any(is_probe);
-            seen = read.len();
-            new
-        });
+        writer.send(&stage.input("billing.invoices"), 3, b"customer-1", &bank.record(&format!("probe-{round}"), "customer-1"));
+        writer.flush();
+        // Nobody but the new process decides anything from now on, and it decides of records only when it can.
+        let is_new = |message: &rdkafka::message::OwnedMessage| message.timestamp().to_millis().is_some_and(|at| at > killed_ms + GONE_MS);
+        while told.next().as_ref().is_none_or(|message| !is_new(message)) {
+            assert!(killed.elapsed() < Duration::from_secs(180), "no commit in 180 s");
+        }
         println!("{}: {:.2?}", if lose_disk { "the same with the disk lost" } else { "killed" }, killed.elapsed());
         instance.ready().await;
+        println!("  {}", memory(&instance));
     }
+    flow.end();
     stop.store(true, Ordering::Relaxed);
     dispatcher.0.join().unwrap();
     instance.stop();
+}
+
+/// A process that is killed has not written anything later than this after it. A guess.
+const GONE_MS: i64 = 50;
+
+/// The most memory that a process has had.
+fn memory(instance: &Instance) -> String {
+    let status = fs::read_to_string(format!("/proc/{}/status", instance.pid())).unwrap_or_default();
+    status.lines().find(|line| line.starts_with("VmHWM")).map_or_else(String::new, |line| line.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// Says *accepted* of everything that is dispatched, as a dispatcher would; counts.
@@ -303,7 +321,7 @@ async fn dispatcher_killed() {
 
 // What the parts share
 
-/// Pix records at a steady rate, each of another customer with another phone.
+/// Records at a steady rate, each of another customer with another phone.
 struct Flow {
     thread: std::thread::JoinHandle<()>,
     stop: Arc<AtomicBool>,
@@ -311,8 +329,22 @@ struct Flow {
 
 impl Flow {
     fn start(stage: &Stage, rate: u64, count: u64) -> Self {
+        Self::of(stage.input("pix.transactions"), rate, count, |at, customer| {
+            bank::pix_received(&format!("e-{at}"), customer, &format!("+55119{:08}", 10_000_000 + at))
+        })
+    }
+
+    /// Bills, each of another customer, without an end; none where the rate is 0.
+    fn of_bills(stage: &Stage, rate: u64) -> Self {
+        let bills = Bills::new();
+        Self::of(stage.input("billing.invoices"), rate.max(1), if rate == 0 { 0 } else { u64::MAX }, move |at, customer| {
+            bills.record(&format!("f-{at}"), customer)
+        })
+    }
+
+    fn of(topic: String, rate: u64, count: u64, record: impl Fn(u64, &str) -> Vec<u8> + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (there, topic) = (stop.clone(), stage.input("pix.transactions"));
+        let there = stop.clone();
         let thread = std::thread::spawn(move || {
             let writer = Writer::new();
             let began = Instant::now();
@@ -320,11 +352,10 @@ impl Flow {
                 if there.load(Ordering::Relaxed) {
                     break;
                 }
-                let due = began + Duration::from_nanos(at * 1_000_000_000 / rate);
+                let due = began + Duration::from_secs(at / rate) + Duration::from_nanos(at % rate * 1_000_000_000 / rate);
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
-                let (customer, phone) = (format!("customer-{at}"), format!("+55119{:08}", 10_000_000 + at));
-                let record = bank::pix_received(&format!("e-{at}"), &customer, &phone);
-                writer.send(&topic, i32::try_from(at % u64::from(PARTITIONS)).unwrap(), customer.as_bytes(), &record);
+                let customer = format!("customer-{at}");
+                writer.send(&topic, i32::try_from(at % u64::from(PARTITIONS)).unwrap(), customer.as_bytes(), &record(at, &customer));
             }
             writer.flush();
         });
