@@ -72,7 +72,7 @@ const MUTANTS: [Mutant; 22] = [
     mutant("fire_undrained", &["I2 ", "I8 "], ONE_ROLE_EACH),
     mutant("lease_without_heartbeat", &["I3 ", "I2 "], ONE_ROLE_EACH),
     mutant("wall_clock", &["I8 "], Some(Aim { faults: &[("CLOCK", "2500")], ..kills(Together, 6) })),
-    mutant("one_offset", &["I8 early"], Some(Aim { faults: &[("KAFKA_CLOCK", "900")], ..kills(Together, 0) })),
+    mutant("one_offset", &["I8 early"], Some(Aim { faults: &[("KAFKA_CLOCK", "900")], ..kills(Together, 12) })),
     mutant("seq_restarts", &["I4 "], SIX),
     mutant("apply_before_commit", &["I10 ", "I1 "], Some(at("mid_txn,before_endtxn", 4))),
     mutant("positions_apart", &["I10 "], Some(at("mid_flush", 4))),
