@@ -55,7 +55,7 @@ check: ## formatting, lints, fences, licences
 	@$(CARGO) test --locked --features demo --test tidy
 	cargo deny --locked check licenses bans sources
 
-rig: deps ## the crash rig, 8 minutes: three brokers, kill -9 at random and at each crash point, a judge that knows the ends; KILLS=50 SEED=… PROFILE=together|apart|long|one CLOCK=ms POINTS=all|none|name,… REPORT=file; ROW=4: stopped processes; ROW=8: a delayed EndTxn
+rig: deps ## the crash rig, 8 minutes: three brokers, kill -9 at random and at each crash point, a judge that knows the ends; KILLS=50 SEED=… PROFILE=together|apart|long|one CLOCK=ms POINTS=all|none|name,… REPORT=file; ROW=4: stopped processes; ROW=49: dispatchers that come and go; ROW=8: a delayed EndTxn
 	@docker/kafka.sh libs > /dev/null
 	@$(CARGO) test --locked --features rig --lib -- crash_point a_kill_before # each kill comes where its name says
 	@$(CARGO) test --locked --features rig --test $(if $(filter 8,$(ROW)),proxy,rig)
@@ -63,7 +63,7 @@ rig: deps ## the crash rig, 8 minutes: three brokers, kill -9 at random and at e
 # Of the bugs of src/seeded_bug.rs six that show under kills alone; BUGS=all is every one, an hour.
 FEW_BUGS = intent_after_call resend_unknown seq_restarts skip_unfinished any_timer all_unknown
 ALL_BUGS = $(shell sed -n 's/^    "\([a-z0-9_]*\)",$$/\1/p' src/seeded_bug.rs)
-rig-mutants: deps ## the rig with a seeded bug each, 10 minutes: fails where one is not found for its own reason; BUGS="early_200 …" or BUGS=all
+rig-mutants: deps ## the rig with a seeded bug each, 10 minutes: fails where one is not found for its own reason; BUGS="early_200 …" or BUGS=all, REPORT=file gets a line each
 	@docker/kafka.sh libs > /dev/null
 	@for bug in $(or $(subst all,$(ALL_BUGS),$(filter all,$(BUGS))),$(BUGS),$(FEW_BUGS)); do \
 	  case $$bug in stable_end | follow_group | keep_producer) program=proxy ;; *) program=rig ;; esac; \

@@ -37,6 +37,7 @@ use bare::{Case, INVALID_PRODUCER_EPOCH, Observed};
 use broker::Kafka;
 use delayed::After;
 use lost::Loss;
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -101,6 +102,7 @@ impl Row {
 
     /// With a bug of `src/seeded_bug.rs`: green where it is found for its own reason.
     fn bug(&mut self, bug: &str) -> ExitCode {
+        let began = Instant::now();
         let rules: &[&str] = match bug {
             "stable_end" => {
                 self.markers();
@@ -117,12 +119,17 @@ impl Row {
             }
             other => panic!("{other} shows elsewhere: make rig-mutants BUGS={other}"),
         };
-        let Some(found) = self.red.iter().find(|fault| rules.iter().any(|rule| fault.contains(&format!(": {rule} ")))) else {
-            println!("{bug}: the bug was not found: nothing broke {}. {:?}", rules.join(" or "), self.red);
-            return ExitCode::FAILURE;
-        };
-        println!("{bug}: red, as it must be with this bug ({found}).");
-        ExitCode::SUCCESS
+        let own = |fault: &&String| rules.iter().any(|rule| fault.contains(&format!(": {rule} ")));
+        let found = self.red.iter().find(own).and_then(|fault| fault.lines().next());
+        let told = found.map_or_else(|| format!("NOT FOUND: nothing broke {}", rules.join(" or ")), |fault| format!("red, as it must be ({fault})"));
+        let line = format!("{bug:<24} row 8: {told}; {} s", began.elapsed().as_secs());
+        println!("{line}");
+        // One line for each bug: REPORT.
+        if let Ok(file) = std::env::var("REPORT") {
+            let opened = std::fs::OpenOptions::new().append(true).create(true).open(&file);
+            opened.and_then(|mut file| writeln!(file, "{line}")).unwrap_or_else(|error| panic!("{file}: {error}"));
+        }
+        if found.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
     /// The bug itself. Source of what is expected: testing.md §4, observed with librdkafka 2.12.1 and 2.16.0.

@@ -47,6 +47,8 @@ pub enum Cause {
     Stopped(&'static str),
     /// It was the second of a name.
     Twin,
+    /// It came or went, and partitions moved: nobody was killed.
+    Moved,
 }
 
 /// One kill that was.
@@ -80,6 +82,7 @@ impl Kill {
             Cause::Point(name, _) => name,
             Cause::Stopped(word) => word,
             Cause::Twin => "the twin",
+            Cause::Moved => "came or went",
             Cause::NotReached => "its point was not reached",
         }
     }

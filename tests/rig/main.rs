@@ -37,6 +37,7 @@ mod points;
 mod quiet;
 mod report;
 mod row4;
+mod row49;
 mod segments;
 mod stage;
 mod state;

@@ -8,7 +8,7 @@ use crate::plan::{Kind, Plan};
 use crate::points::{self, Inside};
 use crate::report::{self, Told};
 use crate::stage::{self, PARTITIONS, Profile, Stage};
-use crate::{broken, canaries, cluster, row4, state};
+use crate::{broken, canaries, cluster, row4, row49, state};
 use recado::simulator::Line;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -42,10 +42,17 @@ pub async fn run(order: &Order, folder: &Path) -> Told {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("{}: SEED={seed}, {kills} kills, {} armed starts; load {}", profile.word(), order.points.len(), load.trim());
     let aims = points::aims(&order.points, seed, profile.word(), profile.rarer());
-    let (planned, span) = if profile == Profile::Paused { (Vec::new(), row4::SPAN) } else { faults::schedule(seed, profile, kills, &aims) };
+    let (planned, span) = match profile {
+        Profile::Paused => (Vec::new(), row4::SPAN),
+        Profile::Moving => (Vec::new(), row49::SPAN),
+        Profile::Together | Profile::Apart | Profile::Long => faults::schedule(seed, profile, kills, &aims),
+    };
     let mut run = Run::begin(profile, seed, span, folder).await;
-    let crashes =
-        if profile == Profile::Paused { row4::carry_out(&mut run.stage, seed).await } else { faults::carry_out(&mut run.stage, &planned, &aims).await };
+    let crashes = match profile {
+        Profile::Paused => row4::carry_out(&mut run.stage, seed).await,
+        Profile::Moving => row49::carry_out(&mut run.stage, seed).await,
+        Profile::Together | Profile::Apart | Profile::Long => faults::carry_out(&mut run.stage, &planned, &aims).await,
+    };
     run.conclude(crashes, order.bug).await
 }
 
@@ -106,8 +113,10 @@ impl Run {
         let seen = watcher.stop();
         let evidence = Evidence::gather(&plan, written, kills, seen, &environments, &stage);
         println!("  record -> call before the first fault: {}", report::spread(&quick(&evidence)));
-        if stage.profile == Profile::Paused {
-            red.extend(row4::judge(&evidence, &mut told.counts));
+        match stage.profile {
+            Profile::Paused => red.extend(row4::judge(&evidence, &mut told.counts)),
+            Profile::Moving => row49::count(&evidence, &mut told.counts),
+            Profile::Together | Profile::Apart | Profile::Long => {}
         }
         cluster::end();
         let (faults, judged) = judge::judge(&evidence);

@@ -7,14 +7,12 @@ use crate::dice::{Dice, now_ms};
 use crate::evidence::Evidence;
 use crate::faults::{self, Cause, Crashes, Ends, Kill};
 use crate::judge::{Fault, PROVIDER_MS};
-use crate::stage::{PARTITIONS, Stage};
-use crate::support;
+use crate::stage::{Beside, PARTITIONS, Stage};
 use recado::delivery::AttemptId;
 use recado::event::records::JournalKind;
 use recado::simulator::Line;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// For how long the bank may have to publish.
@@ -142,29 +140,15 @@ impl Row<'_> {
         Some((last, now_ms()))
     }
 
-    /// A second process under the name of one that stands still, on a disk of its own; it is ready when this returns.
-    async fn twin(&mut self, index: usize) -> Twin {
-        let instance = &self.stage.instances[index];
-        let (gateway, management) = (support::free_port(), support::free_port());
-        let text = fs::read_to_string(&instance.config).unwrap();
-        let text = text
-            .replace(&format!("\"state-{}\"", instance.name), &format!("\"twin-{}-{}\"", instance.name, self.kills.len()))
-            .replace(&format!(":{}\"", instance.gateway), &format!(":{gateway}\""))
-            .replace(&format!(":{}\"", instance.management), &format!(":{management}\""));
-        let config: PathBuf = instance.config.with_file_name(format!("twin-{}.toml", instance.name));
-        fs::write(&config, text).unwrap();
-        let process = instance.run(&config, &[]);
-        let deadline = Instant::now() + WITHIN;
-        while !self.stage.answers_ready(management).await {
-            assert!(Instant::now() < deadline, "the twin of {} is not ready: {}", self.stage.instances[index].name, process.said());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+    /// A second process under the name of one that stands still.
+    async fn twin(&mut self, index: usize) -> Beside {
+        let twin = self.stage.beside(index, self.stage.instances[index].name, self.kills.len(), WITHIN).await;
         self.count("stops with a twin");
-        Twin { process, management }
+        twin
     }
 
     /// It goes on and finds its name taken: it must end. Then the twin dies and it starts again on its old disk.
-    async fn with_twin(&mut self, index: usize, stopped: usize, mut twin: Twin) {
+    async fn with_twin(&mut self, index: usize, stopped: usize, mut twin: Beside) {
         let name = self.stage.instances[index].name;
         let mut zombie = self.stage.take(index);
         if zombie.ended_by(Instant::now() + ENDS_WITHIN).is_some() {
@@ -213,11 +197,6 @@ impl Row<'_> {
     }
 }
 
-struct Twin {
-    process: crate::deployment::Process,
-    management: u16,
-}
-
 /// Whether every thread of a process is stopped.
 fn stands(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -241,20 +220,21 @@ pub fn judge(evidence: &Evidence, counts: &mut BTreeMap<String, usize>) -> Vec<F
         }
     }
     counts.insert("calls compared with not_after".into(), calls);
-    counts.insert("attempts without an end at a stop".into(), open_at_stops(evidence));
+    let stops = evidence.kills.iter().filter(|kill| matches!(kill.cause, Cause::Stopped(_)));
+    counts.insert("attempts without an end at a stop".into(), open_at(evidence, stops));
     counts.insert("position records in order".into(), evidence.positions.len());
     faults.extend(positions_backwards(evidence).into_iter().map(|sentence| Fault { rule: "I11 visible write of a zombie", message: None, sentence }));
     faults
 }
 
-/// Intents that had no end when a process was stopped.
-fn open_at_stops(evidence: &Evidence) -> usize {
+/// Intents that had no end when one of these faults came.
+pub fn open_at<'e>(evidence: &Evidence, faults: impl Iterator<Item = &'e Kill>) -> usize {
     let done: BTreeMap<AttemptId, i64> =
         evidence.journal.iter().filter(|row| row.what.kind == JournalKind::Done).map(|row| (row.what.attempt_id, row.at)).collect();
-    let stops: Vec<&Kill> = evidence.kills.iter().filter(|kill| matches!(kill.cause, Cause::Stopped(_))).collect();
+    let faults: Vec<&Kill> = faults.collect();
     let intents = evidence.journal.iter().filter(|row| row.what.kind == JournalKind::Intent);
     let open: BTreeSet<AttemptId> = intents
-        .filter(|row| stops.iter().any(|stop| row.at <= stop.at && done.get(&row.what.attempt_id).is_none_or(|done| *done >= stop.gone)))
+        .filter(|row| faults.iter().any(|fault| row.at <= fault.at && done.get(&row.what.attempt_id).is_none_or(|done| *done >= fault.gone)))
         .map(|row| row.what.attempt_id)
         .collect();
     open.len()

@@ -31,10 +31,12 @@ pub enum Profile {
     Long,
     /// Three instances with all roles, and leases that outlive a process that stands still.
     Paused,
+    /// One role in each process, and dispatchers that come and go.
+    Moving,
 }
 
 impl Profile {
-    pub const ALL: [Self; 4] = [Self::Together, Self::Apart, Self::Long, Self::Paused];
+    pub const ALL: [Self; 5] = [Self::Together, Self::Apart, Self::Long, Self::Paused, Self::Moving];
 
     pub fn word(self) -> &'static str {
         match self {
@@ -42,6 +44,7 @@ impl Profile {
             Self::Apart => "apart",
             Self::Long => "long",
             Self::Paused => "paused",
+            Self::Moving => "moving",
         }
     }
 
@@ -54,7 +57,7 @@ impl Profile {
             Self::Together | Self::Long | Self::Paused => {
                 &[("a", "engine,dispatcher,gateway"), ("b", "engine,dispatcher,gateway"), ("c", "engine,dispatcher,gateway")]
             }
-            Self::Apart => &[
+            Self::Apart | Self::Moving => &[
                 ("engine-a", "engine"),
                 ("engine-b", "engine"),
                 ("engine-c", "engine"),
@@ -69,7 +72,7 @@ impl Profile {
     /// By time alone: three brokers verify and mark each transaction, and on two cores there would be little left between them.
     fn commits(self) -> &'static str {
         match self {
-            Self::Together | Self::Apart | Self::Paused => "commit_interval = \"100ms\"\ncommit_on_drain = false\n",
+            Self::Together | Self::Apart | Self::Paused | Self::Moving => "commit_interval = \"100ms\"\ncommit_on_drain = false\n",
             Self::Long => "commit_interval = \"5s\"\ncommit_on_drain = false\n",
         }
     }
@@ -77,7 +80,7 @@ impl Profile {
     /// Long enough for a restart; where a dispatch is seen five seconds after its decision, or a process stands still until another has its name, for that too.
     fn lease(self) -> &'static str {
         match self {
-            Self::Together | Self::Apart => "60s",
+            Self::Together | Self::Apart | Self::Moving => "60s",
             Self::Long | Self::Paused => "2m",
         }
     }
@@ -177,6 +180,27 @@ impl Stage {
     /// Starts an instance that stops itself in this pass through this point.
     pub fn start_to_stop(&mut self, index: usize, point: &str, pass: u64) {
         self.start_with(index, &[("CRASH_POINT", point), ("CRASH_PASS", &pass.to_string()), ("CRASH_ACTION", "stop")]);
+    }
+
+    /// A second process with the roles of an instance, under this name and on a disk of its own; it is ready when this returns.
+    pub async fn beside(&self, index: usize, name: &str, number: usize, within: Duration) -> Beside {
+        let instance = &self.instances[index];
+        let (gateway, management) = (support::free_port(), support::free_port());
+        let text = fs::read_to_string(&instance.config).unwrap();
+        let text = text
+            .replace(&format!("instance = \"{}\"", instance.name), &format!("instance = \"{name}\""))
+            .replace(&format!("\"state-{}\"", instance.name), &format!("\"beside-{name}-{number}\""))
+            .replace(&format!(":{}\"", instance.gateway), &format!(":{gateway}\""))
+            .replace(&format!(":{}\"", instance.management), &format!(":{management}\""));
+        let config: PathBuf = instance.config.with_file_name(format!("beside-{name}.toml"));
+        fs::write(&config, text).unwrap();
+        let process = instance.run(&config, &[]);
+        let deadline = Instant::now() + within;
+        while !self.answers_ready(management).await {
+            assert!(Instant::now() < deadline, "{name} beside {} is not ready: {}", instance.name, process.said());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Beside { process, management }
     }
 
     /// Whether anybody answers at this management port that he is ready.
@@ -299,6 +323,12 @@ impl Stage {
     pub fn stop_simulator(&mut self) {
         self.simulator.kill();
     }
+}
+
+/// A process beside the instances.
+pub struct Beside {
+    pub process: Process,
+    pub management: u16,
 }
 
 /// One instance of Recado, running or not.

@@ -51,18 +51,19 @@ impl Wanted {
     pub fn read(number: impl Fn(&str, u64) -> u64, now_ms: i64) -> Self {
         let asked = |name: &str| std::env::var(name).ok().filter(|word| !word.is_empty());
         let bug = asked("SEEDED_BUG").map(|name| mutants::named(&name));
-        let row4 = asked("ROW").is_some_and(|row| {
-            assert_eq!(row, "4", "of the rows of the fault matrix this program knows row 4");
-            true
+        let row = asked("ROW").map(|row| match row.as_str() {
+            "4" => Aim::ROW_4,
+            "49" => Aim::ROW_49,
+            other => panic!("of the rows of the fault matrix this program knows 4 and 49, not {other}"),
         });
         // A bug shows under its own fault, unless somebody asks for another.
-        let aim = match bug {
-            _ if row4 => Aim::ROW_4,
-            None => Aim::WHOLE,
-            Some(_) if ["KILLS", "POINTS", "PROFILE"].iter().any(|name| asked(name).is_some()) => Aim { points: "none", ..Aim::WHOLE },
-            Some(mutant) => mutant.aim.unwrap_or_else(|| panic!("it shows in row 8: make rig-mutants BUGS={}", mutant.name)),
+        let aim = match (row, bug) {
+            (Some(row), _) => row,
+            (None, None) => Aim::WHOLE,
+            (None, Some(_)) if ["KILLS", "POINTS", "PROFILE"].iter().any(|name| asked(name).is_some()) => Aim { points: "none", ..Aim::WHOLE },
+            (None, Some(mutant)) => mutant.aim.unwrap_or_else(|| panic!("it shows in row 8: make rig-mutants BUGS={}", mutant.name)),
         };
-        let kills = if row4 { 0 } else { usize::try_from(number("KILLS", aim.kills as u64)).unwrap() };
+        let kills = if row.is_some() { 0 } else { usize::try_from(number("KILLS", aim.kills as u64)).unwrap() };
         let seed = number("SEED", u64::try_from(now_ms).unwrap() % 1_000_000);
         let mut dice = Dice::new(seed, "choices");
         let profile = asked("PROFILE").map(|word| if word == "one" { dice.one(&SHARES).0 } else { Profile::named(&word) }).or(aim.profile);
@@ -113,7 +114,7 @@ impl Wanted {
                 parts[hosts[turn % hosts.len()]].points.push(name);
             }
         }
-        parts.retain(|part| part.kills > 0 || !part.points.is_empty() || part.profile == Profile::Paused);
+        parts.retain(|part| part.kills > 0 || !part.points.is_empty() || matches!(part.profile, Profile::Paused | Profile::Moving));
         for (number, part) in parts.iter_mut().enumerate() {
             part.seed = self.seed + number as u64;
         }
@@ -172,7 +173,7 @@ pub fn run(wanted: &Wanted) -> ExitCode {
     let took = began.elapsed().as_secs();
     let text = format!("{head}{lines}{}duration: {took} s\n", sums.text());
     println!("\n{}", text.strip_prefix(&head).unwrap_or(&text));
-    if let Ok(file) = std::env::var("REPORT") {
+    if let (Ok(file), None) = (std::env::var("REPORT"), wanted.bug) {
         std::fs::write(&file, &text).unwrap_or_else(|error| panic!("{file}: {error}"));
     }
     let red = !sums.faults.is_empty();
@@ -181,12 +182,8 @@ pub fn run(wanted: &Wanted) -> ExitCode {
     } else {
         std::fs::remove_dir_all(&folder).unwrap();
     }
-    verdict(wanted, &sums, &command)
-}
-
-fn verdict(wanted: &Wanted, sums: &Told, command: &str) -> ExitCode {
     if let Some(mutant) = wanted.bug {
-        return mutant.verdict(sums.faults.keys());
+        return mutant.verdict(&sums.faults, seed, took);
     }
     if sums.faults.is_empty() {
         return ExitCode::SUCCESS;
@@ -246,8 +243,10 @@ fn missing(met: impl Fn(&str) -> usize, wanted: &Wanted) -> Vec<&'static str> {
     if wanted.complete {
         asked.extend(["kills inside a transaction", "kills inside a flush", "kills inside a restore", "kills after which partitions moved"]);
     }
-    if wanted.profile == Some(Profile::Paused) {
-        asked.extend(crate::row4::ASKED);
+    match wanted.profile {
+        Some(Profile::Paused) => asked.extend(crate::row4::ASKED),
+        Some(Profile::Moving) => asked.extend(crate::row49::ASKED),
+        _ => {}
     }
     asked.into_iter().filter(|what| met(what) == 0).collect()
 }

@@ -1,0 +1,73 @@
+//! Row 49 of the fault matrix: dispatchers come and go while calls are under way, so that partitions leave a process that lives on and come back to it.
+//!
+//! Easily got wrong: the group's protocol is eager, so each joining takes all partitions from all members for a moment, also those that they keep. With LEAVE=0 the members
+//! do not wait for their calls then: what they had under way is *unknown* to their own next tenure.
+
+use crate::dice::{Dice, now_ms};
+use crate::evidence::Evidence;
+use crate::faults::{self, Cause, Crashes, Kill};
+use crate::row4;
+use crate::stage::Stage;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// For how long the bank may have to publish.
+pub const SPAN: Duration = Duration::from_secs(600);
+const ROUNDS: usize = 8;
+const WITHIN: Duration = Duration::from_secs(60);
+/// Members of this group have names of their own, so one that ends is missed only when its session (10 s) is over.
+const MISSED_AFTER: Duration = Duration::from_millis(11_500);
+const NAME: &str = "dispatcher-x";
+
+/// What the run must have met.
+pub const ASKED: [&str; 2] = ["dispatchers that came and went", "attempts without an end when partitions moved"];
+
+/// All rounds, one after the other.
+pub async fn carry_out(stage: &mut Stage, seed: u64) -> Crashes {
+    let mut dice = Dice::new(seed, "moves");
+    let (mut kills, mut counts) = (Vec::new(), BTreeMap::new());
+    let like = stage.instances.iter().position(|instance| instance.has("dispatcher")).expect("there is one");
+    tokio::time::sleep(faults::CALM).await;
+    for round in 0..ROUNDS {
+        stage.all_ready(WITHIN).await;
+        tokio::time::sleep(Duration::from_millis(dice.between(1_000, 3_000))).await;
+        // It joins somewhere between its start and its readiness: everything that is under way in between counts.
+        let at = now_ms();
+        let mut other = stage.beside(like, NAME, round, WITHIN).await;
+        kills.push(moved(at, now_ms()));
+        tokio::time::sleep(Duration::from_millis(dice.between(500, 4_000))).await;
+        other.process.terminate();
+        assert!(other.process.ended_by(Instant::now() + WITHIN).is_some(), "{NAME} does not end");
+        let at = now_ms();
+        // Its absence is the fault.
+        tokio::time::sleep(MISSED_AFTER).await;
+        stage.all_ready(WITHIN).await;
+        kills.push(moved(at, at));
+        for kill in &mut kills {
+            kill.ready.get_or_insert_with(now_ms);
+        }
+        *counts.entry("dispatchers that came and went").or_default() += 1;
+    }
+    Crashes { kills, missed: Vec::new(), counts }
+}
+
+fn moved(at: i64, gone: i64) -> Kill {
+    Kill {
+        instance: NAME,
+        roles: "dispatcher",
+        at,
+        gone,
+        started: None,
+        ready: None,
+        was_ready: true,
+        restoring: false,
+        open_transactions: 0,
+        cause: Cause::Moved,
+    }
+}
+
+/// What the row is about is what everything else judges: no second call, nothing lost. This tells whether it was met.
+pub fn count(evidence: &Evidence, counts: &mut BTreeMap<String, usize>) {
+    let moves = evidence.kills.iter().filter(|kill| kill.cause == Cause::Moved);
+    counts.insert("attempts without an end when partitions moved".into(), row4::open_at(evidence, moves));
+}
