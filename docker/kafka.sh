@@ -11,11 +11,12 @@
 #   KAFKA_ADVERTISED="PORT ..."   the client ports to advertise, one a node: where a proxy listens
 #   KAFKA_ADVERTISED_INSIDE="PORT ..."   the same for the ports by which the brokers reach each other
 #   KAFKA_EXTRA="key=value ..."   more broker settings, without spaces in the values
-#   KAFKA_CLOCK=ms                the last node's wall clock is ahead by so much, by libfaketime (Debian's package faketime)
+#   KAFKA_CLOCK=ms                the last node's wall clock is ahead by so much (docker/wrong_clock.c; needs a C compiler)
 #   KAFKA_JAVA="option ..."       how Java compiles; without it, for a quick start rather than for speed
 #   KAFKA_SECURE=1                clients need TLS and SCRAM-SHA-512: DIR/tls/ca.pem is the CA, the users are recado, intruder, recado-engine,
 #                                 recado-dispatcher and recado-gateway, each with its name and -secret as password
 set -eu
+here=$(cd "$(dirname "$0")" && pwd)
 version=4.3.1
 cache=${RECADO_CACHE:-$HOME/.cache/recado}/kafka/$version
 libs=$cache/libs
@@ -66,9 +67,8 @@ certificates() { # certificates DIR: a CA and a server certificate for 127.0.0.1
 
 wrong_clock() { # wrong_clock I DIR: the variables that make this node's wall clock wrong, if it is to be
     [ -n "${KAFKA_CLOCK:-}" ] && [ ! -e "$2/node$(($1 + 1)).properties" ] || return 0
-    faketime=$(find /usr/lib -name libfaketime.so.1 2>/dev/null | head -n 1)
-    [ -n "$faketime" ] || { say "libfaketime is missing. Type: apt-get install faketime"; return 1; }
-    printf 'LD_PRELOAD=%s FAKETIME=+%s.%03d FAKETIME_DONT_FAKE_MONOTONIC=1' "$faketime" $((KAFKA_CLOCK / 1000)) $((KAFKA_CLOCK % 1000))
+    cc -shared -fPIC -O2 -o "$2/wrong_clock.so" "$here/wrong_clock.c" || return 1
+    printf 'LD_PRELOAD=%s WRONG_CLOCK_MS=%s' "$2/wrong_clock.so" "$KAFKA_CLOCK"
 }
 
 launch() { # launch I DIR: one node, in a session of its own, so that a signal to the caller's group does not reach it

@@ -61,8 +61,8 @@ const ONE_ROLE_EACH: Option<Aim> = Some(kills(Apart, 24));
 const STANDING_STILL: Option<Aim> = Some(Aim::ROW_4);
 
 const MUTANTS: [Mutant; 22] = [
-    mutant("intent_after_call", &["I3 "], SIX),
-    mutant("no_read_back", &["I3 "], STANDING_STILL),
+    mutant("intent_after_call", &["I3 called twice"], SIX),
+    mutant("no_read_back", &["I3 called twice"], STANDING_STILL),
     mutant("epoch_per_process", &["I3 called twice"], Some(Aim { faults: &[("LEAVE", "0")], ..Aim::ROW_49 })),
     mutant("unclaimed_too_late", &["I3 "], STANDING_STILL),
     mutant("ignore_not_after", &["I5 "], ONE_ROLE_EACH),
@@ -96,7 +96,7 @@ pub fn named(name: &str) -> &'static Mutant {
 
 impl Mutant {
     /// Green where one of its own rules was broken. Told in one line, which goes into the file that REPORT names too.
-    pub fn verdict(&self, broken: &BTreeMap<String, usize>, seed: u64, seconds: u64) -> ExitCode {
+    pub fn verdict(&self, broken: &BTreeMap<String, usize>, which: &str, seconds: u64) -> ExitCode {
         let own = |rule: &str| self.breaks.iter().any(|own| rule.starts_with(own));
         let (own, others): (Vec<_>, Vec<_>) = broken.iter().partition(|(rule, _)| own(rule));
         let list = |rules: &[(&String, &usize)]| rules.iter().map(|(rule, times)| format!("{rule}: {times}")).collect::<Vec<_>>().join(", ");
@@ -105,7 +105,7 @@ impl Mutant {
             own => format!("red, as it must be ({})", list(own)),
         };
         let others = if others.is_empty() { String::new() } else { format!("; and {}", list(&others)) };
-        let line = format!("{:<24} SEED={seed} {found}{others}; {seconds} s", self.name);
+        let line = format!("{:<24} {which}: {found}{others}; {seconds} s", self.name);
         println!("{line}");
         if let Ok(file) = std::env::var("REPORT") {
             let opened = std::fs::OpenOptions::new().append(true).create(true).open(&file);

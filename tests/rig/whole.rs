@@ -183,7 +183,7 @@ pub fn run(wanted: &Wanted) -> ExitCode {
         std::fs::remove_dir_all(&folder).unwrap();
     }
     if let Some(mutant) = wanted.bug {
-        return mutant.verdict(&sums.faults, seed, took);
+        return mutant.verdict(&sums.faults, &format!("SEED={seed}{}", commit()), took);
     }
     if sums.faults.is_empty() {
         return ExitCode::SUCCESS;
