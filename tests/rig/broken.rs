@@ -1,6 +1,6 @@
 //! The judge judged: copies of the evidence, each broken in one way, and the rule that must be found broken. A judge that was never seen to fail counts for nothing.
 
-use crate::bank::NAME;
+use crate::bank::{NAME, What};
 use crate::evidence::{Evidence, Row};
 use crate::judge::{self, Fault};
 use crate::plan::{CANARY, Kind};
@@ -101,6 +101,68 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         if let Returned::Outcome { outcome, .. } = &mut evidence.returned[at].what {
             *outcome = Outcome::Unknown;
         }
+        true
+    }),
+    ("I3 unknown without a cause", |evidence| {
+        // Long after any call can have ended.
+        evidence.kills.clear();
+        let accepted = |row: &&mut Row<_>| matches!(row.what, Returned::Outcome { outcome: Outcome::Accepted, .. });
+        let Some(row) = evidence.returned.iter_mut().find(accepted) else { return false };
+        row.at += 6_000;
+        if let Returned::Outcome { outcome, .. } = &mut row.what {
+            *outcome = Outcome::Unknown;
+        }
+        true
+    }),
+    ("I3 sent, and said not to be", |evidence| {
+        let row = evidence.returned.iter_mut().find(|row| matches!(row.what, Returned::Outcome { outcome: Outcome::Accepted, .. }));
+        let Some(Row { what: Returned::Outcome { outcome, .. }, .. }) = row else { return false };
+        *outcome = Outcome::Unavailable;
+        true
+    }),
+    ("I3 rejected by nobody", |evidence| {
+        let row = evidence.returned.iter_mut().find(|row| matches!(row.what, Returned::Outcome { outcome: Outcome::Accepted, .. }));
+        let Some(Row { what: Returned::Outcome { outcome, .. }, .. }) = row else { return false };
+        *outcome = Outcome::Rejected;
+        true
+    }),
+    ("I3 call before its intent", |evidence| {
+        let call = evidence.lines.iter_mut().find_map(|line| if let Line::Call(call) = line { Some(call) } else { None });
+        call.map(|call| call.time_ms -= 60_000).is_some()
+    }),
+    ("I3 call without an intent", |evidence| {
+        let Some(at) = evidence.journal.iter().position(|row| row.what.kind == JournalKind::Intent) else { return false };
+        let id = evidence.journal[at].what.attempt_id;
+        evidence.journal.retain(|row| row.what.kind != JournalKind::Intent || row.what.attempt_id != id);
+        true
+    }),
+    ("I3 given up unheard", |evidence| {
+        let by_timer = |row: &Row<recado::event::records::Dispatch>| row.what.why.filter(|why| why.reason == Reason::Timer && why.hold == Hold::No);
+        let Some((id, why)) = evidence.dispatches.iter().find_map(|row| Some((row.what.attempt_id.message_id, by_timer(row)?))) else { return false };
+        let from = AttemptId { message_id: id, attempt: why.from };
+        evidence.returned.retain(|row| !names(row, from) && !matches!(row.what, Returned::Receipt { attempt_id, .. } if attempt_id == from));
+        true
+    }),
+    ("E1 said twice", |evidence| {
+        let Some(at) = evidence.statuses.iter().position(|row| row.what.live) else { return false };
+        let more = evidence.statuses[at].clone();
+        evidence.statuses.insert(at + 1, more);
+        true
+    }),
+    ("I5 dispatched after the cancel", |evidence| {
+        // As if the code had been used long before: at the first record of that input.
+        let used: Vec<usize> = evidence.written.iter().filter(|written| written.what == What::Used).map(|written| written.event).collect();
+        let ids: BTreeSet<&str> = used.iter().map(|event| evidence.plan.events[*event].event_id.as_str()).collect();
+        let of_used = evidence.statuses.iter().filter(|row| row.what.event_id.as_deref().is_some_and(|id| ids.contains(id))).map(|row| row.what.message_id);
+        let messages: BTreeSet<MessageId> = of_used.collect();
+        let Some(last) = evidence.dispatches.iter().filter(|row| messages.contains(&row.what.attempt_id.message_id)).max_by_key(|row| row.at) else {
+            return false;
+        };
+        let id = last.what.attempt_id.message_id;
+        let event = evidence.statuses.iter().find_map(|row| row.what.event_id.clone().filter(|_| row.what.message_id == id)).unwrap();
+        let event = evidence.plan.events.iter().position(|planned| planned.event_id == event).unwrap();
+        let written = evidence.written.iter_mut().find(|written| written.what == What::Used && written.event == event).unwrap();
+        written.offset = -1;
         true
     }),
     ("I3 dispatch without an outcome", |evidence| {

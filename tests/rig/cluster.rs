@@ -72,10 +72,15 @@ impl Stamps {
         Self { ahead_ms, led }
     }
 
+    /// By how much what this partition's leader stamps is ahead, in ms.
+    pub fn ahead(&self, topic: &str, partition: i32) -> i64 {
+        if self.led.contains(&(topic.to_owned(), partition)) { self.ahead_ms } else { 0 }
+    }
+
     /// The time of a record, as if its broker's clock had been right.
     pub fn right(&self, message: &OwnedMessage) -> i64 {
         match message.timestamp() {
-            Timestamp::LogAppendTime(at) if self.led.contains(&(message.topic().to_owned(), message.partition())) => at - self.ahead_ms,
+            Timestamp::LogAppendTime(at) => at - self.ahead(message.topic(), message.partition()),
             at => at.to_millis().unwrap_or(0),
         }
     }

@@ -120,7 +120,7 @@ impl Evidence {
             lies,
             slow: seen.slow,
             quiet: Quiet::ask(stage, &calls),
-            canaries: Canaries::look(plan, stage, environments, &ours),
+            canaries: Canaries::look(stage, environments, &ours),
             ended: stage.ended.clone(),
         }
     }
@@ -134,7 +134,8 @@ impl Evidence {
 fn logs(topics: impl Iterator<Item = String>) -> BTreeMap<(Arc<str>, i32), Log> {
     let data = support::broker().folder.join("data");
     let partitions = topics.flat_map(|topic| (0..i32::from(PARTITIONS)).map(move |partition| (Arc::<str>::from(&*topic), partition)));
-    partitions.map(|(topic, partition)| ((topic.clone(), partition), Log::read(&data, &topic, partition))).collect()
+    let stamps = Stamps::look();
+    partitions.map(|(topic, partition)| ((topic.clone(), partition), Log::read(&data, &topic, partition, stamps.ahead(&topic, partition)))).collect()
 }
 
 fn rows<T>(messages: &[OwnedMessage], decode: impl Fn(&[u8]) -> T) -> Vec<Row<T>> {

@@ -59,22 +59,23 @@ use Profile::{Apart, Together};
 const SIX: Option<Aim> = Some(kills(Together, 6));
 const ONE_ROLE_EACH: Option<Aim> = Some(kills(Apart, 24));
 const STANDING_STILL: Option<Aim> = Some(Aim::ROW_4);
+const COMING_AND_GOING: Option<Aim> = Some(Aim::ROW_49);
 
 const MUTANTS: [Mutant; 22] = [
     mutant("intent_after_call", &["I3 called twice"], SIX),
     mutant("no_read_back", &["I3 called twice"], STANDING_STILL),
     mutant("epoch_per_process", &["I3 called twice"], Some(Aim { faults: &[("LEAVE", "0")], ..Aim::ROW_49 })),
-    mutant("unclaimed_too_late", &["I3 "], STANDING_STILL),
-    mutant("ignore_not_after", &["I5 "], ONE_ROLE_EACH),
-    mutant("skip_unfinished", &["E9 ", "I3 "], SIX),
-    mutant("all_unknown", &["I3 ", "I1 "], SIX),
-    mutant("resend_unknown", &["I3 "], SIX),
+    mutant("unclaimed_too_late", &["I3 called, and said", "I3 outcome without"], STANDING_STILL),
+    mutant("ignore_not_after", &["I5 called too late"], COMING_AND_GOING),
+    mutant("skip_unfinished", &["E9 ", "I3 dispatch without"], SIX),
+    mutant("all_unknown", &["I3 unknown without", "I3 too many"], SIX),
+    mutant("resend_unknown", &["I3 copies"], SIX),
     mutant("log_text", &["I7 "], SIX),
-    mutant("early_200", &["I13 ", "I2 "], ONE_ROLE_EACH),
-    mutant("any_attempt", &["I1 "], SIX),
+    mutant("early_200", &["I13 "], ONE_ROLE_EACH),
+    mutant("any_attempt", &["I1 delivered without", "I1 wrong end"], SIX),
     mutant("any_timer", &["I8 early"], SIX),
-    mutant("fire_undrained", &["I2 ", "I8 early"], ONE_ROLE_EACH),
-    mutant("lease_without_heartbeat", &["I3 ", "I2 "], ONE_ROLE_EACH),
+    mutant("fire_undrained", &["I2 fallback for", "I8 early"], ONE_ROLE_EACH),
+    mutant("lease_without_heartbeat", &["I3 given up unheard"], COMING_AND_GOING),
     mutant("wall_clock", &["I8 early"], Some(Aim { faults: &[("CLOCK", "2500")], ..kills(Together, 6) })),
     mutant("one_offset", &["I8 early"], Some(Aim { faults: &[("KAFKA_CLOCK", "900")], ..kills(Together, 12) })),
     mutant("seq_restarts", &["I4 "], SIX),

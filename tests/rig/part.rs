@@ -101,10 +101,16 @@ impl Run {
             began.elapsed().as_secs(),
             healed.as_secs()
         );
+        let ended = watcher.ended();
         let mut red: Vec<Fault> = missed.into_iter().map(|sentence| Fault { rule: "not reached", message: None, sentence }).collect();
+        if ended < expected {
+            let sentence = format!("{} of {expected} events had no end {} s after everything stood again.", expected - ended, HEALED_WITHIN.as_secs());
+            red.push(Fault { rule: "I1 no end in time", message: None, sentence });
+        }
         stage.note_memory();
         let environments = canaries::environments(&stage);
-        red.extend(states(&mut stage).await);
+        let (differ, compared) = states(&mut stage).await;
+        red.extend(differ);
         stage.stop_simulator();
         let mut told = Told::of(&kills, &stage.memory);
         for (instance, kib) in stage.memory.iter().filter(|(_, kib)| **kib > MEMORY_KIB_MAX) {
@@ -112,6 +118,7 @@ impl Run {
         }
         let seen = watcher.stop();
         let evidence = Evidence::gather(&plan, written, kills, seen, &environments, &stage);
+        told.of_commits(&evidence, &stage.prefix);
         println!("  record -> call before the first fault: {}", report::spread(&quick(&evidence)));
         match stage.profile {
             Profile::Paused => red.extend(row4::judge(&evidence, &mut told.counts)),
@@ -128,7 +135,7 @@ impl Run {
         }
         red.extend(faults);
         tell(&evidence, &red);
-        let met = judged.0.into_iter().chain(of_kills(&evidence.kills)).chain(counts);
+        let met = judged.0.into_iter().chain(of_kills(&evidence.kills)).chain(counts).chain(compared);
         met.for_each(|(what, count)| *told.counts.entry(what.to_owned()).or_default() += count);
         red.iter().for_each(|fault| *told.faults.entry(fault.rule.to_owned()).or_default() += 1);
         told.seconds = began.elapsed().as_secs();
@@ -152,12 +159,13 @@ fn quick(evidence: &Evidence) -> Vec<u64> {
 }
 
 /// The stores against the changelog: as a kill of all leaves them, and as an orderly stop does.
-async fn states(stage: &mut Stage) -> Vec<Fault> {
+async fn states(stage: &mut Stage) -> (Vec<Fault>, [(&'static str, usize); 3]) {
     for index in 0..stage.instances.len() {
         stage.kill(index);
     }
-    let mut red = tell_state("state after kill -9 of all", &state::after_kill(stage));
-    red.extend(tell_state("state at each kill", &state::at_kills(stage)));
+    let (of_all, of_each) = (state::after_kill(stage), state::at_kills(stage));
+    let mut red = tell_state("state after kill -9 of all", &of_all);
+    red.extend(tell_state("state at each kill", &of_each));
     for index in 0..stage.instances.len() {
         stage.start(index);
     }
@@ -165,8 +173,14 @@ async fn states(stage: &mut Stage) -> Vec<Fault> {
     if let Err(sentence) = stage.stop_all(Duration::from_secs(30)) {
         red.push(Fault { rule: "stop", message: None, sentence });
     }
-    red.extend(tell_state("state after an orderly stop", &state::live(stage)));
-    red
+    let live = state::live(stage);
+    red.extend(tell_state("state after an orderly stop", &live));
+    let compared = [
+        ("stores compared at the kills", of_each.stores),
+        ("stores compared after kill -9 of all", of_all.stores),
+        ("stores compared after an orderly stop", live.stores),
+    ];
+    (red, compared)
 }
 
 /// Where the kills fell.

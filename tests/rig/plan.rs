@@ -62,6 +62,9 @@ impl Kind {
 /// How some codes begin: they have the 15 characters that a code can have at most, and are looked for wherever something could rest.
 pub const CANARY: &str = "Q7XZ2KJ9W";
 
+/// How all customers' numbers begin; five digits more are the event's own.
+pub const PHONES: &str = "55119800";
+
 /// The topic of used codes.
 pub const USED: &str = "auth.codes-used";
 
@@ -211,7 +214,7 @@ fn planned(dice: &mut Dice, run: &str, number: u32, at: Duration, used_after: Du
         story,
         event_id: format!("{run}-{number:06}"),
         customer_id: format!("C{:06}", dice.between(100_000, 101_000)),
-        phone: format!("55119{:08}", 80_000_000 + number),
+        phone: format!("{PHONES}{number:05}"),
         centavos: 1_000_003 + i64::from(number) * 7,
         code: if number.is_multiple_of(4) { format!("{CANARY}{number:06}") } else { format!("{:08}", 10_000_019 + number * 7) },
         partition: i32::try_from(dice.below(u64::from(partitions))).unwrap(),

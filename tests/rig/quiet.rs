@@ -23,6 +23,8 @@ pub struct Quiet {
     pub ends: BTreeMap<Place, (i64, i64)>,
     /// Transactional ids and their state.
     pub transactions: Vec<(String, String)>,
+    /// Which producer id each has: it stays over all restarts.
+    pub producers: BTreeMap<String, i64>,
     /// What Kafka's tool takes for hanging.
     pub hanging: Vec<String>,
     /// Committed positions of the engines' group, and of the dispatchers'.
@@ -34,9 +36,11 @@ impl Quiet {
     /// Asks. Nothing may write any more.
     pub fn ask(stage: &Stage, dispatches: &[String]) -> Self {
         let inputs: Vec<String> = INPUTS.iter().map(|name| format!("{}in.{name}", stage.prefix)).chain([stage.topic("receipts")]).collect();
+        let listed = table(&["list"]);
         Self {
             ends: ends(),
-            transactions: table(&["list"]).into_iter().map(|row| (row[0].clone(), row.last().unwrap().clone())).collect(),
+            transactions: listed.iter().map(|row| (row[0].clone(), row.last().unwrap().clone())).collect(),
+            producers: listed.iter().filter_map(|row| Some((row[0].clone(), row[2].parse().ok()?))).collect(),
             hanging: brokers().iter().flat_map(|broker| hanging(broker)).collect(),
             engine: positions(&stage.topic("engine"), &inputs),
             dispatcher: positions(&stage.topic("dispatch"), dispatches),

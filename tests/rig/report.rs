@@ -1,5 +1,6 @@
 //! What a part tells the whole, and what the whole tells its reader: on the screen, and with `REPORT` in a file.
 
+use crate::evidence::Evidence;
 use crate::faults::{Cause, Kill};
 use crate::judge;
 use crate::points::POINTS;
@@ -17,12 +18,16 @@ pub struct Told {
     pub points: BTreeMap<String, usize>,
     /// ms from a kill to ready again, of those that were started again at once; and from the start, of all.
     pub recoveries: Vec<u64>,
+    /// ms from the kill of an engine to its first commit, of those that were started again at once: by the brokers' logs, not by Recado's word.
+    pub commits: Vec<u64>,
     pub starts: Vec<u64>,
     /// The most that each instance had, in KiB.
     pub memory: BTreeMap<String, u64>,
     pub seconds: u64,
 }
 
+/// The median of these may take twice what one node may, 3 s. Source: the recovery promised for a million armed waits (benches/README.md).
+const FIRST_COMMIT_MAX_MS: u64 = 6_000;
 /// One that stays dead for longer says nothing of how quick a supervisor's restart is.
 const AT_ONCE_MS: i64 = 2_000;
 
@@ -47,6 +52,26 @@ impl Told {
         told
     }
 
+    /// When each killed engine committed again, of those that were neither long dead nor killed again before.
+    pub fn of_commits(&mut self, evidence: &Evidence, prefix: &str) {
+        for (number, kill) in evidence.kills.iter().enumerate().filter(|(_, kill)| kill.roles.contains("engine")) {
+            let at_once = kill.started.is_some_and(|started| started - kill.gone < AT_ONCE_MS);
+            let Some(&producer) = evidence.quiet.producers.get(&format!("{prefix}{}.0", kill.instance)).filter(|_| at_once) else { continue };
+            let Some(back) = evidence.logs.values().filter_map(|log| log.back(producer, kill.gone)).min() else { continue };
+            if evidence.kills[number + 1..].iter().all(|later| later.instance != kill.instance || later.at > back) {
+                self.commits.push(u64::try_from(back - kill.at).unwrap_or(0));
+            }
+        }
+    }
+
+    /// What is wrong with them.
+    pub fn slow_commits(&self) -> Option<String> {
+        let mut sorted = self.commits.clone();
+        sorted.sort_unstable();
+        let median = *sorted.get(sorted.len() / 2)?;
+        (median > FIRST_COMMIT_MAX_MS).then(|| format!("recovery: half of the killed engines took over {median} ms to their first commit"))
+    }
+
     /// One line each.
     pub fn write(&self) -> String {
         let mut text = format!("seconds\t{}\n", self.seconds);
@@ -55,6 +80,7 @@ impl Told {
         self.memory.iter().for_each(|(what, kib)| writeln!(text, "memory\t{kib}\t{what}").unwrap());
         self.recoveries.iter().for_each(|ms| writeln!(text, "recovery\t{ms}").unwrap());
         self.starts.iter().for_each(|ms| writeln!(text, "start\t{ms}").unwrap());
+        self.commits.iter().for_each(|ms| writeln!(text, "commit\t{ms}").unwrap());
         text
     }
 
@@ -75,6 +101,7 @@ impl Told {
                 }
                 "recovery" => self.recoveries.push(number),
                 "start" => self.starts.push(number),
+                "commit" => self.commits.push(number),
                 other => panic!("{other} is nothing that a part tells"),
             }
         }
@@ -89,6 +116,7 @@ impl Told {
             writeln!(text, "  {:>8}  {}", self.points.get(point.name).unwrap_or(&0), point.name).unwrap();
         }
         writeln!(text, "recovery, kill -9 -> ready again, where the restart came at once: {}", spread(&self.recoveries)).unwrap();
+        writeln!(text, "          kill -9 of an engine -> its first commit, likewise: {}", spread(&self.commits)).unwrap();
         writeln!(text, "          start -> ready, all restarts: {}", spread(&self.starts)).unwrap();
         let memory: Vec<String> = self.memory.iter().map(|(instance, kib)| format!("{instance} {} MiB", kib / 1_024)).collect();
         writeln!(text, "most memory (RSS): {}", memory.join(", ")).unwrap();

@@ -36,9 +36,12 @@ struct Stop {
     stands: Duration,
 }
 
-const STOPS: [Stop; 7] = [
+const STOPS: [Stop; 9] = [
     Stop { word: "stopped anywhere", point: None, twin: false, stands: STANDS },
     Stop { word: "stopped before EndTxn", point: Some(("before_endtxn", 60)), twin: false, stands: STANDS },
+    // Its transaction would move no position: the group is asked all the same whether it may.
+    Stop { word: "stopped at a timer", point: Some(("on_timer_fire", 15)), twin: false, stands: STANDS },
+    Stop { word: "stopped at a timer once more", point: Some(("on_timer_fire", 40)), twin: false, stands: STANDS },
     Stop { word: "stopped anywhere, with a twin", point: None, twin: true, stands: STANDS },
     Stop { word: "stopped before EndTxn, with a twin", point: Some(("before_endtxn", 60)), twin: true, stands: STANDS },
     Stop { word: "stopped before the intent, with a twin", point: Some(("before_intent", 40)), twin: true, stands: STANDS_WITHIN_LEASE },

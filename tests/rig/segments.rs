@@ -12,6 +12,7 @@ use std::path::Path;
 const HEADER_BYTES: usize = 61;
 const TRANSACTIONAL: i16 = 1 << 4;
 const CONTROL: i16 = 1 << 5;
+const APPEND_TIME: i16 = 1 << 3;
 
 /// One batch.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +24,8 @@ struct Batch {
     what: What,
     /// The newest timestamp in it, ms since 1970.
     at: i64,
+    /// Whether the leader stamped it: ends of transactions, and all of a topic with append times.
+    by_leader: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,11 +52,13 @@ pub struct Committed {
 pub struct Log(Vec<Batch>);
 
 impl Log {
-    /// Reads it from below `data`, which holds a folder for each broker: of its replicas the longest.
-    pub fn read(data: &Path, topic: &str, partition: i32) -> Self {
+    /// Reads it from below `data`, which holds a folder for each broker: of its replicas the longest. `ahead_ms`: by how much its leader's clock was wrong.
+    pub fn read(data: &Path, topic: &str, partition: i32, ahead_ms: i64) -> Self {
         let brokers = fs::read_dir(data).unwrap().flatten();
         let replicas = brokers.map(|broker| replica(&broker.path().join(format!("{topic}-{partition}"))));
-        replicas.max_by_key(|batches| batches.last().map_or(-1, |batch| batch.last)).map(Self).unwrap_or_default()
+        let mut longest = replicas.max_by_key(|batches| batches.last().map_or(-1, |batch| batch.last)).unwrap_or_default();
+        longest.iter_mut().filter(|batch| batch.by_leader).for_each(|batch| batch.at -= ahead_ms);
+        Self(longest)
     }
 
     /// The transaction that the record at this offset was committed with. `None`: it belongs to none, or to one that was aborted or is open.
@@ -62,6 +67,13 @@ impl Log {
         let batch = self.0.get(at).filter(|batch| batch.first <= offset && batch.what == What::Transactional)?;
         let end = self.0[at..].iter().find(|end| end.producer == batch.producer && matches!(end.what, What::Commit | What::Abort))?;
         (end.what == What::Commit).then_some(Committed { producer: batch.producer, epoch: batch.epoch, at: end.at, offset: end.first })
+    }
+
+    /// When this producer committed here first after this time (ms since 1970), under another epoch than it had before.
+    pub fn back(&self, producer: i64, after: i64) -> Option<i64> {
+        let own = || self.0.iter().filter(|batch| batch.producer == producer && batch.what != What::Plain);
+        let before = own().filter(|batch| batch.at <= after).map(|batch| batch.epoch).max();
+        own().find(|batch| batch.what == What::Commit && batch.at > after && Some(batch.epoch) != before).map(|batch| batch.at)
     }
 
     /// How many transactions were committed here, and how many aborted.
@@ -140,7 +152,8 @@ fn batches(mut bytes: &[u8]) -> Vec<Batch> {
             },
         };
         let epoch = i16::from_be_bytes([bytes[51], bytes[52]]);
-        batches.push(Batch { first, last: first + number(23, 4), producer: number(43, 8), epoch, what, at: number(35, 8) });
+        let by_leader = attributes & (CONTROL | APPEND_TIME) != 0;
+        batches.push(Batch { first, last: first + number(23, 4), producer: number(43, 8), epoch, what, at: number(35, 8), by_leader });
         bytes = &bytes[12 + length..];
     }
     batches

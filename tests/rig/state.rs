@@ -61,8 +61,8 @@ pub fn after_kill(stage: &Stage) -> Compared {
     compared
 }
 
-/// So many killed stores are kept: the first ones.
-const KEPT_MAX: usize = 60;
+/// So many killed stores are kept: the first ones. More than a part has kills.
+const KEPT_MAX: usize = 250;
 
 /// Keeps the store of an instance that was just killed, beside the ends of the changelog.
 pub fn keep(stage: &Stage, instance: &Instance) {

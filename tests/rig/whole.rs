@@ -165,6 +165,7 @@ pub fn run(wanted: &Wanted) -> ExitCode {
         let mut faults: Vec<String> = missing(met, wanted).into_iter().map(|what| format!("nothing met: {what}")).collect();
         let little = judge::enough(met, wanted.kills, wanted.profile != Some(Profile::Long));
         faults.extend(little.into_iter().map(|fault| format!("{}: {}", fault.rule, fault.sentence)));
+        faults.extend(sums.slow_commits());
         for fault in faults {
             println!("FAULT {fault}");
             *sums.faults.entry(fault).or_default() += 1;

@@ -1,12 +1,12 @@
 //! I3, I5: what was called, how often, until when, and on whose word.
 
-use super::messages::Message;
+use super::messages::{Message, repeatable};
 use super::statuses::begins;
 use super::{CUT_MS, Court, PROVIDER_MS};
 use crate::evidence::Row;
 use crate::plan::{Kind, Planned};
 use recado::delivery::{Attempt, MessageId, Outcome, Reason};
-use recado::event::records::StatusRecord;
+use recado::event::records::{JournalKind, StatusRecord};
 use recado::simulator::Line;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,8 +17,12 @@ impl Court<'_> {
         for (attempt, _) in message.sends() {
             *sends.entry(attempt).or_default() += 1;
         }
-        for (attempt, count) in &sends {
-            self.counts.one("attempts called");
+        let mut last_words: BTreeMap<Attempt, usize> = BTreeMap::new();
+        for (attempt, _) in message.calls().filter(|(_, call)| !repeatable(call)) {
+            *last_words.entry(attempt).or_default() += 1;
+        }
+        self.counts.add("attempts called", sends.len());
+        for (attempt, count) in &last_words {
             if *count > 1 {
                 self.fault("I3 called twice", Some(id), format!("{attempt} was called {count} times."));
             }
@@ -28,6 +32,18 @@ impl Court<'_> {
                 self.fault("I3 call without a dispatch", Some(id), format!("{attempt} was called, but no committed record asks for it."));
                 continue;
             };
+            let intents = message.journal.iter().filter(|row| row.what.attempt_id.attempt == attempt && row.what.kind == JournalKind::Intent);
+            match intents.map(|row| row.at).min() {
+                None => self.fault("I3 call without an intent", Some(id), attempt.to_string()),
+                Some(intent) if call.time_ms < intent - CUT_MS => {
+                    self.fault(
+                        "I3 call before its intent",
+                        Some(id),
+                        format!("{attempt} was called {} ms before anybody had claimed it.", intent - call.time_ms),
+                    );
+                }
+                Some(_) => self.counts.one("calls held against their intent"),
+            }
             self.counts.one("calls held against not_after and expiry");
             // It left before `not_after`; when the provider takes it up is the provider's affair, but for a bound.
             let late = call.time_ms - row.what.not_after.timestamp().millis();
@@ -68,8 +84,10 @@ impl Court<'_> {
         for (step, attempts) in by_step {
             let copies = attempts.len() - 1;
             self.counts.add("copies sent", copies);
+            let unknown = |attempt: Attempt| message.outcomes(attempt).any(|(outcome, _)| outcome == Outcome::Unknown);
             let asked = message.dispatches.iter().filter(|row| {
-                row.what.attempt_id.attempt.step == step && row.what.why.is_some_and(|why| matches!(why.reason, Reason::Resend | Reason::Unknown))
+                let resent = row.what.why.is_some_and(|why| matches!(why.reason, Reason::Resend | Reason::Unknown) && unknown(why.from));
+                row.what.attempt_id.attempt.step == step && resent
             });
             let last = usize::from(step) == event.kind.waits().len();
             let allowed = usize::from(event.kind.resends() && last && asked.count() > 0);
@@ -100,6 +118,21 @@ impl Court<'_> {
             }
             let left = message.sends().filter(|(other, call)| *other == attempt && call.time_ms > end.at).count();
             self.counts.add("sends after the end whose dispatch was committed before it", left);
+        }
+    }
+
+    /// I5: nothing is dispatched of a code whose withdrawal was decided upon in an earlier transaction.
+    pub(super) fn after_the_cancel(&mut self, id: MessageId, message: &Message<'_>) {
+        let used = message.event.and_then(|event| self.used.get(&event).copied());
+        let Some(cancel) = used.and_then(|used| self.decided(used)) else { return };
+        for row in &message.dispatches {
+            let Some(own) = self.evidence.log(row).committed(row.offset) else { continue };
+            self.counts.one("dispatches held against the cancel of their code");
+            let after = if own.producer == cancel.producer { row.at > cancel.at } else { own.at > cancel.at };
+            if after {
+                let sentence = format!("{} was committed {} ms after the code had been withdrawn.", row.what.attempt_id.attempt, own.at - cancel.at);
+                self.fault("I5 dispatched after the cancel", Some(id), sentence);
+            }
         }
     }
 

@@ -2,7 +2,6 @@
 
 use super::Court;
 use super::messages::Message;
-use crate::bank::What;
 use crate::faults::Cause;
 use crate::plan::{Kind, Planned};
 use recado::delivery::{Attempt, Channel, MessageId, Outcome, StatusWord};
@@ -83,7 +82,7 @@ impl Court<'_> {
         }
         let said = |outcome| message.returned.iter().any(|row| matches!(&row.what, Returned::Outcome { outcome: other, .. } if *other == outcome));
         let lost = message.lines.iter().any(|line| matches!(line, Line::Lost { .. }));
-        let used = self.evidence.written.iter().find(|written| Some(written.event) == message.event && written.what == What::Used).map(|written| written.at);
+        let used = message.event.and_then(|event| self.used.get(&event)).map(|written| written.at);
         let allowed = word == event.story.end
             || match word {
                 // The provider's log says that the wait was over by then.

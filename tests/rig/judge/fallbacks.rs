@@ -24,6 +24,7 @@ impl Court<'_> {
             if matches!(why.reason, Reason::Timer | Reason::Unknown | Reason::Resend | Reason::GatewaySilent | Reason::DispatcherSilent | Reason::Storm) {
                 self.counts.one("fallbacks by a timer judged");
                 self.waited(id, message, event, why.from, row.at, &what);
+                self.heard(id, message, why.from, why.hold, row.at, &what);
                 self.punctual(id, message, event, why, row.at, &what);
             } else {
                 self.caused(id, message, why.from, &what);
@@ -38,11 +39,50 @@ impl Court<'_> {
             let near = message.deadline(attempt, event.kind).is_some_and(|deadline| (at - deadline).abs() <= NEAR_MS);
             self.counts.add("attempts delivered within 200 ms of their deadline", usize::from(near));
         }
-        if let Some(terminal) = message.terminal()
-            && terminal.what.status.word == StatusWord::Unconfirmed
-            && let Some(last) = message.dispatches.iter().map(|row| row.what.attempt_id.attempt).filter(|attempt| message.may_have_gone_out(*attempt)).max()
-        {
-            self.waited(id, message, event, last, terminal.what.decided.millis(), "the end, unconfirmed,");
+        self.given_up(id, message, event);
+    }
+
+    /// The ends that say that nothing more is tried: the last wait was over, or the failure came before any word that it had arrived.
+    fn given_up(&mut self, id: MessageId, message: &Message<'_>, event: &Planned) {
+        let Some(terminal) = message.terminal() else { return };
+        let (word, decided) = (terminal.what.status.word, terminal.what.decided.millis());
+        let attempts = || message.dispatches.iter().map(|row| row.what.attempt_id.attempt);
+        match word {
+            StatusWord::Unconfirmed => {
+                if let Some(last) = attempts().filter(|attempt| message.may_have_gone_out(*attempt)).max() {
+                    self.waited(id, message, event, last, decided, "the end, unconfirmed,");
+                }
+                if let Some(last) = attempts().max() {
+                    self.heard(id, message, last, terminal.what.status.hold, terminal.at, "the end, unconfirmed,");
+                }
+            }
+            StatusWord::Failed | StatusWord::Expired => {
+                let Some(last) = attempts().max() else { return };
+                let failed = |row: &&&Row<Returned>| match &row.what {
+                    Returned::Outcome { attempt_id, outcome, .. } => attempt_id.attempt == last && !matches!(outcome, Outcome::Accepted | Outcome::Unknown),
+                    Returned::Receipt { attempt_id, receipt, .. } => attempt_id.attempt == last && *receipt == Receipt::Failed,
+                    _ => false,
+                };
+                if message.returned.iter().any(|row| failed(&row)) {
+                    self.caused(id, message, last, &format!("the end, {},", word.word()));
+                } else if message.may_have_gone_out(last) {
+                    self.counts.one("ends by a wait that were not unconfirmed");
+                    self.arrived_before(id, message, event, last, &format!("the end, {},", word.word()));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// I3: nobody is given up of whom nothing was heard, but where a hold says why.
+    fn heard(&mut self, id: MessageId, message: &Message<'_>, from: Attempt, hold: Hold, at: i64, what: &str) {
+        self.counts.one("waits held against what was heard of their attempt");
+        let of_it = |row: &&Row<Returned>| match &row.what {
+            Returned::Outcome { attempt_id, .. } | Returned::Receipt { attempt_id, .. } => attempt_id.attempt == from && row.at <= at,
+            _ => false,
+        };
+        if hold == Hold::No && !message.returned.iter().any(of_it) {
+            self.fault("I3 given up unheard", Some(id), format!("{what} came though nobody had said what became of {from}."));
         }
     }
 
@@ -64,15 +104,21 @@ impl Court<'_> {
         if at < deadline - CUT_MS {
             self.fault("I8 early", Some(id), format!("{what} came {} ms before the wait of {from} could end.", deadline - at));
         }
+        self.arrived_before(id, message, event, from, what);
+        self.counts.add("receipts held against a deadline that ran out", message.acknowledged().count());
+        if message.acknowledged().any(|(acknowledged, _)| (acknowledged - deadline).abs() <= NEAR_MS) {
+            self.counts.one("receipts within 200 ms of a deadline that ran out");
+        }
+    }
+
+    /// I2: no receipt was acknowledged before the wait of this attempt could end.
+    fn arrived_before(&mut self, id: MessageId, message: &Message<'_>, event: &Planned, from: Attempt, what: &str) {
+        let Some(deadline) = message.deadline(from, event.kind) else { return };
         for (came, by) in message.acknowledged().map(|(at, id)| (at, id.attempt)) {
             if came < deadline - CUT_MS {
                 let sentence = format!("{what}: the receipt of {by} was acknowledged {} ms ahead.", deadline - came);
                 self.fault("I2 fallback for an acknowledged receipt", Some(id), sentence);
             }
-        }
-        self.counts.add("receipts held against a deadline that ran out", message.acknowledged().count());
-        if message.acknowledged().any(|(acknowledged, _)| (acknowledged - deadline).abs() <= NEAR_MS) {
-            self.counts.one("receipts within 200 ms of a deadline that ran out");
         }
     }
 
@@ -95,7 +141,7 @@ impl Court<'_> {
     }
 
     /// For how long of this stretch brokers or machine were slow, ms.
-    fn slow(&self, from: i64, to: i64) -> i64 {
+    pub(super) fn slow(&self, from: i64, to: i64) -> i64 {
         self.evidence.slow.iter().map(|(began, ended)| (to.min(*ended) - from.max(*began)).max(0)).sum()
     }
 

@@ -101,7 +101,8 @@ impl<'e> Message<'e> {
             return self.dispatches.iter().find(|row| row.what.attempt_id.attempt == attempt).map(|row| row.at + wait);
         };
         let accepted = self.outcomes(attempt).any(|(outcome, _)| outcome == Outcome::Accepted);
-        let receipt_first = self.lines.iter().any(|line| matches!(line, Line::Webhook { time_ms, .. } if *time_ms < call.answer_ms));
+        let of_it = |line: &Line| attempt_of(line).is_some_and(|id| id.attempt == attempt);
+        let receipt_first = self.lines.iter().any(|line| matches!(line, Line::Webhook { time_ms, .. } if *time_ms < call.answer_ms && of_it(line)));
         Some(wait + if accepted && !receipt_first { call.answer_ms } else { call.time_ms })
     }
 
@@ -132,7 +133,12 @@ impl<'e> Message<'e> {
     }
 }
 
-/// A documented refusal: no send, and the same attempt may come again.
+/// Whether the provider's answer allows that the same attempt comes again: nothing went out, and it may be otherwise in a moment.
+pub(super) fn repeatable(call: &CallLine) -> bool {
+    !call.counts && (call.status == 429 || call.status >= 500)
+}
+
+/// A documented refusal: no send.
 fn refused(call: &CallLine) -> bool {
     !call.counts && (call.answer == "error" || call.status == 429)
 }

@@ -21,6 +21,8 @@ pub use rules::{enough, table};
 
 use crate::bank::{What, Written};
 use crate::evidence::Evidence;
+use crate::plan::USED;
+use crate::segments::Committed;
 use messages::{Message, messages};
 use recado::delivery::MessageId;
 use std::collections::BTreeMap;
@@ -84,17 +86,22 @@ struct Court<'e> {
     evidence: &'e Evidence,
     /// The bank's own record of each event.
     written: BTreeMap<usize, &'e Written>,
+    /// What it wrote when a code was used.
+    used: BTreeMap<usize, &'e Written>,
     /// From when on the brokers' Java has compiled what it runs, ms since 1970.
     warm: i64,
     /// Stretches that a fault touches, each with what lies too near to it, in their order and apart from each other.
     faulty: Vec<(i64, i64)>,
+    /// By partition, each position record that moved in the input of used codes: its position, and the transaction that made it stand.
+    cancels: BTreeMap<i32, Vec<(i64, Committed)>>,
     faults: Vec<Fault>,
     counts: Counts,
 }
 
 impl<'e> Court<'e> {
     fn new(evidence: &'e Evidence) -> Self {
-        let written = evidence.written.iter().filter(|written| written.what == What::Event).map(|written| (written.event, written)).collect();
+        let wrote = |what: What| evidence.written.iter().filter(move |written| written.what == what).map(|written| (written.event, written)).collect();
+        let (written, used) = (wrote(What::Event), wrote(What::Used));
         let mut near: Vec<(i64, i64)> = evidence.kills.iter().map(|kill| (kill.at - CLEAR_MS, kill.ready.map_or(i64::MAX, |ready| ready + CLEAR_MS))).collect();
         near.extend(evidence.slow.iter().map(|(from, to)| (from - SLOW_NEAR_MS, to + SLOW_NEAR_MS)));
         near.sort_unstable();
@@ -106,7 +113,7 @@ impl<'e> Court<'e> {
             }
         }
         let began = evidence.written.iter().map(|written| written.at).min().unwrap_or(0);
-        Self { evidence, written, warm: began + WARMING_MS, faulty, faults: Vec::new(), counts: Counts::default() }
+        Self { evidence, written, used, warm: began + WARMING_MS, faulty, cancels: cancels(evidence), faults: Vec::new(), counts: Counts::default() }
     }
 
     fn fault(&mut self, rule: &'static str, message: Option<MessageId>, sentence: impl Into<String>) {
@@ -124,11 +131,18 @@ impl<'e> Court<'e> {
         self.written.get(&message.event?).copied()
     }
 
+    /// The transaction with which a withdrawal was decided upon: the first whose position lies above it.
+    fn decided(&self, used: &Written) -> Option<Committed> {
+        let moves = self.cancels.get(&used.partition)?;
+        moves.get(moves.partition_point(|(next, _)| *next <= used.offset)).map(|(_, committed)| *committed)
+    }
+
     fn message(&mut self, id: MessageId, message: &Message<'_>) {
         self.statuses(id, message);
         self.calls(id, message);
         self.attempts(id, message);
         self.after_the_end(id, message);
+        self.after_the_cancel(id, message);
         let Some(event) = message.event.map(|event| &self.evidence.plan.events[event]) else { return };
         self.recipients(id, message, event);
         self.lives(id, message, event);
@@ -137,4 +151,18 @@ impl<'e> Court<'e> {
         self.end(id, message, event);
         self.receipts(id, message);
     }
+}
+
+fn cancels(evidence: &Evidence) -> BTreeMap<i32, Vec<(i64, Committed)>> {
+    let mut moves: BTreeMap<i32, Vec<(i64, Committed)>> = BTreeMap::new();
+    for row in &evidence.positions {
+        let Some((_, next)) = row.what.iter().find(|(topic, _)| topic.ends_with(USED)) else { continue };
+        let moves = moves.entry(row.partition).or_default();
+        if moves.last().is_none_or(|(before, _)| before < next)
+            && let Some(committed) = evidence.log(row).committed(row.offset)
+        {
+            moves.push((*next, committed));
+        }
+    }
+    moves
 }

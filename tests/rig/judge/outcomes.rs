@@ -3,11 +3,15 @@
 use super::messages::{Message, unknown_by_script};
 use super::statuses::begins;
 use super::{CUT_MS, Court};
+use crate::evidence::Row;
 use crate::faults::Kill;
 use crate::plan::CALL_TIMEOUT_MS;
 use recado::delivery::{Attempt, MessageId, Outcome};
-use recado::event::records::JournalKind;
+use recado::event::records::{Dispatch, JournalKind};
 use std::collections::BTreeSet;
+
+/// After a call's time-out, until its outcome lies in the receipts topic. A guess.
+const TOLD_WITHIN_MS: i64 = 1_000;
 
 impl Court<'_> {
     /// Each attempt has one dispatch, one status and an outcome; each *unknown* has a cause.
@@ -29,6 +33,7 @@ impl Court<'_> {
                 self.fault("I3 dispatch without an outcome", Some(id), format!("Nobody said what became of {attempt}."));
             }
             self.claims(id, message, *attempt, &outcomes);
+            self.not_sent(id, message, *attempt, &outcomes);
             self.counts.add("outcomes too_late", outcomes.iter().filter(|outcome| **outcome == Outcome::TooLate).count());
             if outcomes.iter().all(|outcome| *outcome == Outcome::Unknown) && !outcomes.is_empty() {
                 self.counts.one("outcomes unknown");
@@ -43,6 +48,19 @@ impl Court<'_> {
                     self.fault("I3 unknown without a cause", Some(id), format!("{attempt} was not in flight when a dispatcher was killed."));
                 }
             }
+        }
+    }
+
+    /// What is said not to have gone out did not, and what is said to have been refused was.
+    fn not_sent(&mut self, id: MessageId, message: &Message<'_>, attempt: Attempt, outcomes: &[Outcome]) {
+        let said: Vec<&Outcome> = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Rejected | Outcome::Throttled | Outcome::Unavailable)).collect();
+        let calls = || message.calls().filter(|(other, _)| *other == attempt);
+        self.counts.add("outcomes not sent held against the send log", said.len());
+        if !said.is_empty() && calls().any(|(_, call)| call.counts) {
+            self.fault("I3 sent, and said not to be", Some(id), format!("{attempt} went out and is said to be {said:?}."));
+        }
+        if outcomes.contains(&Outcome::Rejected) && !calls().any(|(_, call)| !call.counts) {
+            self.fault("I3 rejected by nobody", Some(id), format!("{attempt} is said to be rejected, and no provider has refused it."));
         }
     }
 
@@ -65,24 +83,34 @@ impl Court<'_> {
             if outcomes.contains(&Outcome::TooLate) && message.sends().any(|(other, _)| other == attempt) {
                 self.fault("I3 called, and said to be too late", Some(id), attempt.to_string());
             }
+            let said = message.outcomes(attempt).find(|(outcome, _)| *outcome == Outcome::TooLate).map(|(_, row)| row.at);
+            self.early(id, attempt, row, said);
             return;
         }
         self.counts.one("attempts without an intent");
         if message.calls().any(|(other, _)| other == attempt) {
             self.fault("I3 called, though refused", Some(id), format!("The first entry of {attempt} says that nobody calls."));
         }
-        // A dispatcher that leaves gives back what it has not sent; that happens near faults alone.
-        let early = row.what.not_after.timestamp().millis() - first.at;
-        if outcomes.contains(&Outcome::TooLate) && early > CUT_MS && self.calm(row.at, first.at) {
+        self.early(id, attempt, row, outcomes.contains(&Outcome::TooLate).then_some(first.at));
+    }
+
+    /// What was given up as too late at this time was. A dispatcher that leaves gives back what it has not sent; that happens near faults alone.
+    fn early(&mut self, id: MessageId, attempt: Attempt, row: &Row<Dispatch>, given_up: Option<i64>) {
+        let Some(given_up) = given_up else { return };
+        let early = row.what.not_after.timestamp().millis() - given_up;
+        if early > CUT_MS && self.calm(row.at, given_up) {
             self.fault("I3 too late before not_after", Some(id), format!("{attempt} could have left for {early} ms more."));
         }
     }
 
-    /// Whether its call took as long as a call may: a machine that is too busy to hear the answer.
+    /// Whether its call took as long as a call may, and was then told: a machine that is too busy to hear the answer. What is told much later nobody was waiting for.
     fn timed_out(&self, message: &Message<'_>, attempt: Attempt) -> bool {
         let intent = message.journal.iter().find(|row| row.what.attempt_id.attempt == attempt && row.what.kind == JournalKind::Intent);
         let said = message.outcomes(attempt).map(|(_, row)| row.at).min();
-        intent.zip(said).is_some_and(|(intent, said)| said - intent.at >= CALL_TIMEOUT_MS - CUT_MS)
+        intent.zip(said).is_some_and(|(intent, said)| {
+            let told = CALL_TIMEOUT_MS + TOLD_WITHIN_MS + self.slow(intent.at, said);
+            (CALL_TIMEOUT_MS - CUT_MS..=told).contains(&(said - intent.at))
+        })
     }
 
     /// Whether the attempt's intent was open when a dispatcher was killed.

@@ -27,8 +27,13 @@ fn told(line: &Line) -> Option<(AttemptId, Receipt)> {
 impl Court<'_> {
     /// Both ways, for one message.
     pub(super) fn receipts(&mut self, id: MessageId, message: &Message<'_>) {
+        let mut said: Vec<(AttemptId, Receipt)> = Vec::new();
         for line in message.lines.iter().filter(|line| matches!(line, Line::Webhook { .. })) {
             let Some((attempt_id, expected)) = told(line) else { continue };
+            self.counts.add("receipts said twice by the provider", usize::from(said.contains(&(attempt_id, expected))));
+            let sent_last = expected == Receipt::Sent && said.iter().any(|(id, receipt)| *id == attempt_id && *receipt != Receipt::Sent);
+            self.counts.add("messages whose receipts came out of order", usize::from(sent_last));
+            said.push((attempt_id, expected));
             self.counts.one("receipts acknowledged");
             let there =
                 |row: &Row<Returned>| matches!(&row.what, Returned::Receipt { attempt_id: other, receipt, .. } if *other == attempt_id && *receipt == expected);
