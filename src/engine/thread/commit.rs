@@ -131,6 +131,8 @@ impl Engine {
         written
     }
 
+    /// Never empty: of an empty list librdkafka sends nothing, and it is with the positions that the group says whether we still own what we write for. What a timer
+    /// decided moves no position.
     fn changed_positions(&self, touched: &[Partition]) -> Result<TopicPartitionList, EngineError> {
         let mut list = TopicPartitionList::new();
         for partition in touched {
@@ -138,6 +140,11 @@ impl Engine {
             for (topic, &next) in task.positions.0.iter().filter(|(topic, next)| task.committed.0.get(*topic) != Some(next)) {
                 list.add_partition_offset(topic, partition.kafka(), Offset::Offset(next)).map_err(kafka("noting positions"))?;
             }
+        }
+        if list.count() == 0
+            && let Some((partition, (topic, &next))) = touched.iter().find_map(|partition| Some((partition, self.tasks[partition].positions.0.iter().next()?)))
+        {
+            list.add_partition_offset(topic, partition.kafka(), Offset::Offset(next)).map_err(kafka("noting positions"))?;
         }
         Ok(list)
     }
