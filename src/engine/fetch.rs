@@ -137,6 +137,16 @@ impl Queue {
         Self { client, queue: unsafe { sys::rd_kafka_queue_new(client) } }
     }
 
+    /// The queue of a consumer itself, for one that nothing else polls while it is read.
+    ///
+    /// # Safety
+    /// As [`Queue::new`].
+    pub unsafe fn of_consumer<C: ClientContext>(client: &Client<C>) -> Self {
+        let client = client.native_ptr();
+        // SAFETY: the client is live; the queue is a counted reference that is given back.
+        Self { client, queue: unsafe { sys::rd_kafka_queue_get_consumer(client) } }
+    }
+
     /// Sends what is fetched from this partition to this queue. Harmless when it is so already.
     pub fn forward(&self, topic: &str, partition: Partition) {
         let topic = CString::new(topic).expect("a topic name has no zero byte");

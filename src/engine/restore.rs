@@ -4,6 +4,7 @@
 //! on its way are missed.
 
 use super::end_offsets::EndOffsets;
+use super::fetch::{Fetched, Queue};
 use super::poison::Note;
 use super::resume::{self, Known, Oddity};
 use super::store::{PartitionStore, StoreError};
@@ -32,8 +33,16 @@ const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// The whole replay gives up after this; the process restarts and goes on from what is flushed.
 const REPLAY_TIMEOUT: Duration = Duration::from_secs(600);
+/// So near to the end of a changelog its position is looked at after each batch; before that only where nothing comes. A guess: ends of transactions alone may
+/// lie behind the last record.
+const NEAR_END: i64 = 100;
 /// So many keys are folded before they are written to the store.
 const FOLD_MAX: usize = 1_000_000;
+/// So many keys are worth a flush at once. A guess.
+const FLUSHED_FROM: usize = 20_000;
+
+/// The last value of each key.
+type Fold = HashMap<Vec<u8>, Option<Vec<u8>>, foldhash::fast::RandomState>;
 
 /// Why partitions could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -120,10 +129,15 @@ pub fn open<C: ConsumerContext>(
     // A second time those whose damage shows only when all of it is read; what is damaged then too is somebody else's to mend.
     for attempt in 0..2 {
         replay(shared, &mut stores, &changelog, beat)?;
+        let mut read = Vec::new();
         for (partition, (store, meta)) in std::mem::take(&mut stores) {
             let note = Note::open(&shared.settings.state_folder.join(format!("deciding-{}", partition.0)))?;
-            let mut task = Task::new(partition, store, note, meta, crate::clock::now());
-            match task.rebuild() {
+            read.push(Task::new(partition, store, note, meta, crate::clock::now()));
+        }
+        let rebuilt = rebuild(&mut read, shared.settings.threads);
+        for (task, rebuilt) in read.into_iter().zip(rebuilt) {
+            let partition = task.partition;
+            match rebuilt {
                 Ok(()) => drop(tasks.insert(partition, task)),
                 Err(TaskError::Store(StoreError::Corrupt(_)) | TaskError::Bytes(_)) if attempt == 0 => {
                     drop(task);
@@ -151,6 +165,19 @@ pub fn open<C: ConsumerContext>(
         }
     }
     Ok(opened)
+}
+
+/// Reads what each task keeps in memory out of its store, on as many of the machine's cores as each engine thread has.
+fn rebuild(tasks: &mut [Task], engines: usize) -> Vec<Result<(), TaskError>> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = (cores / engines.max(1)).clamp(1, tasks.len().max(1));
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = tasks
+            .chunks_mut(tasks.len().div_ceil(threads).max(1))
+            .map(|part| scope.spawn(move || part.iter_mut().map(Task::rebuild).collect::<Vec<_>>()))
+            .collect();
+        parts.into_iter().flat_map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
 }
 
 /// The group's stable positions: the question waits for pending transactions, ours of a former life included.
@@ -300,10 +327,14 @@ impl Reader {
     ) -> Result<(), RestoreError> {
         self.consumer.assign(list).map_err(kafka("reading the changelog"))?;
         let deadline = crate::clock::monotonic() + REPLAY_TIMEOUT;
-        let mut folds: BTreeMap<Partition, HashMap<Vec<u8>, Option<Vec<u8>>>> = BTreeMap::new();
+        let mut folds: BTreeMap<Partition, Fold> = BTreeMap::new();
         let mut since_beat = crate::clock::monotonic();
         let mut left: Vec<Partition> = list.elements().iter().filter_map(|element| Partition::from_kafka(element.partition())).collect();
         let mut read = 0u64;
+        let mut batch = Vec::new();
+        #[expect(unsafe_code, reason = "the queue must not outlive the client")]
+        // SAFETY: it ends with this function, and the consumer is borrowed for longer.
+        let queue = unsafe { Queue::of_consumer(self.consumer.client()) };
         #[cfg(feature = "mutants")]
         let mut half = Some(unread(stores, ends) / 2);
         while !left.is_empty() {
@@ -315,26 +346,43 @@ impl Reader {
             if now > deadline {
                 return Err(RestoreError::Silent("reading the changelog to its end"));
             }
-            match self.consumer.poll(Duration::from_millis(50)) {
-                Some(Ok(message)) => {
-                    let Some(partition) = Partition::from_kafka(message.partition()) else { continue };
-                    let (_, meta) = stores.get_mut(&partition).expect("only stores that are being opened are read");
-                    meta.changelog_position = message.offset() + 1;
-                    read += 1;
-                    if let Some(key) = message.key() {
-                        let fold = folds.entry(partition).or_default();
-                        fold.insert(key.to_vec(), message.payload().map(<[u8]>::to_vec));
-                        if fold.len() >= FOLD_MAX {
-                            write(stores, partition, std::mem::take(fold))?;
+            // Many at once: a poll for each record costs more than the record.
+            queue.take(&mut batch);
+            let mut look = batch.is_empty();
+            if look {
+                match self.consumer.poll(Duration::from_millis(50)) {
+                    Some(Ok(message)) => {
+                        let Some(partition) = Partition::from_kafka(message.partition()) else { continue };
+                        read += 1;
+                        take(stores, &mut folds, partition, message.offset(), message.key(), message.payload())?;
+                    }
+                    Some(Err(KafkaError::PartitionEOF(_))) | None => {}
+                    Some(Err(error)) if retriable(&error) => tracing::warn!(%error, "The changelog cannot be read now; trying on."),
+                    Some(Err(error)) => return Err(RestoreError::Kafka { doing: "reading the changelog", error }),
+                }
+            }
+            for fetched in batch.drain(..) {
+                match fetched {
+                    Fetched::Record(record) => {
+                        read += 1;
+                        take(stores, &mut folds, record.partition(), record.offset(), record.key(), record.value())?;
+                        look |= record.offset() + NEAR_END >= ends.get(&record.partition()).copied().unwrap_or(0);
+                    }
+                    Fetched::End { .. } => look = true,
+                    Fetched::Fault { error, .. } => {
+                        let error = KafkaError::MessageConsumption(error);
+                        if !retriable(&error) {
+                            return Err(RestoreError::Kafka { doing: "reading the changelog", error });
                         }
+                        tracing::warn!(%error, "The changelog cannot be read now; trying on.");
                     }
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) | None => {}
-                Some(Err(error)) if retriable(&error) => tracing::warn!(%error, "The changelog cannot be read now; trying on."),
-                Some(Err(error)) => return Err(RestoreError::Kafka { doing: "reading the changelog", error }),
             }
             crash_point!("mid_restore", if half.take_if(|half| unread(stores, ends) <= *half).is_some());
             // Positions pass over commit markers, records do not: the end is reached by position.
+            if !look {
+                continue;
+            }
             let positions = self.consumer.position().map_err(kafka("reading the changelog"))?;
             for element in positions.elements() {
                 if let (Some(partition), Offset::Offset(position)) = (Partition::from_kafka(element.partition()), element.offset())
@@ -351,6 +399,29 @@ impl Reader {
         tracing::info!(records = read, partitions = list.count(), "Replayed the changelog.");
         Ok(())
     }
+}
+
+/// One record of the changelog: the last value of a key counts.
+fn take(
+    stores: &mut BTreeMap<Partition, (PartitionStore, Meta)>,
+    folds: &mut BTreeMap<Partition, Fold>,
+    partition: Partition,
+    offset: i64,
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+) -> Result<(), RestoreError> {
+    let (_, meta) = stores.get_mut(&partition).expect("only stores that are being opened are read");
+    meta.changelog_position = offset + 1;
+    let Some(key) = key else { return Ok(()) };
+    let fold = folds.entry(partition).or_default();
+    match fold.get_mut(key) {
+        Some(before) => *before = value.map(<[u8]>::to_vec),
+        None => drop(fold.insert(key.to_vec(), value.map(<[u8]>::to_vec))),
+    }
+    if fold.len() >= FOLD_MAX {
+        write(stores, partition, std::mem::take(fold))?;
+    }
+    Ok(())
 }
 
 /// What a read_committed client takes for the end of a log: its last stable offset.
@@ -392,19 +463,19 @@ fn retriable(error: &KafkaError) -> bool {
 }
 
 /// Writes folded changes and the position that they reach, in one batch.
-fn write(
-    stores: &mut BTreeMap<Partition, (PartitionStore, Meta)>,
-    partition: Partition,
-    mut fold: HashMap<Vec<u8>, Option<Vec<u8>>>,
-) -> Result<(), RestoreError> {
+fn write(stores: &mut BTreeMap<Partition, (PartitionStore, Meta)>, partition: Partition, mut fold: Fold) -> Result<(), RestoreError> {
     let (store, meta) = stores.get_mut(&partition).expect("only stores that are being opened are written");
     if let Some(Some(positions)) = fold.remove(POSITION_KEY) {
         meta.next_offsets = Positions::read(&positions).map_err(TaskError::from)?.0;
     }
     meta.wall = crate::clock::wall();
     let mut changes: Vec<_> = fold.into_iter().collect();
-    changes.sort();
+    changes.sort_unstable();
     store.apply(changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())), meta)?;
+    // Else a process that dies soon once more replays it once more.
+    if changes.len() >= FLUSHED_FROM {
+        store.begin_flush()?;
+    }
     Ok(())
 }
 

@@ -28,8 +28,6 @@ pub enum Cause {
     ClockDisagreement(Asker),
     /// Kafka does not answer.
     KafkaAway(Asker),
-    /// A topic is missing, or its settings are weak.
-    Topics,
     /// An input has more partitions than our topics: some belong to nobody.
     PartitionsWithoutOwner,
     /// An engine thread found the disk under the state folder full.
@@ -75,7 +73,6 @@ impl Cause {
             Self::NoKafkaTime(_) => "no_kafka_time",
             Self::ClockDisagreement(_) => "clock_disagreement",
             Self::KafkaAway(_) => "kafka_away",
-            Self::Topics => "topics",
             Self::PartitionsWithoutOwner => "partitions_without_owner",
             Self::Disk(_) => "disk",
             Self::KeysAway(_) => "keys_away",
@@ -99,7 +96,6 @@ impl Cause {
             | Self::NoKafkaTime(_)
             | Self::ClockDisagreement(_)
             | Self::KafkaAway(_)
-            | Self::Topics
             | Self::PartitionsWithoutOwner
             | Self::Disk(_)
             | Self::KeysAway(_) => true,
@@ -123,7 +119,6 @@ impl Cause {
             | Self::Draining
             | Self::ClockDisagreement(Asker::Start | Asker::Dispatcher | Asker::Gateway)
             | Self::KafkaAway(Asker::Start | Asker::Dispatcher | Asker::Gateway)
-            | Self::Topics
             | Self::PartitionsWithoutOwner
             | Self::RegistryAway
             | Self::ProviderAway

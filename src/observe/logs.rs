@@ -145,15 +145,22 @@ mod tests {
         let text = written(Level::Info, || {
             let health = Health::new();
             for free in [7, 6, 5] {
-                health.set(Cause::Topics, Some(format!("{free} topics are weak.")));
+                health.set(Cause::PartitionsWithoutOwner, Some(format!("{free} partitions belong to nobody.")));
             }
             health.set(Cause::ProviderAway, Some("meta does not answer.".into()));
             for _ in 0..2 {
-                health.set(Cause::Topics, None);
+                health.set(Cause::PartitionsWithoutOwner, None);
             }
         });
         let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let told: Vec<_> = lines.iter().map(|line| ["level", "cause", "detail"].map(|field| line[field].as_str().unwrap_or_default())).collect();
-        assert_eq!(told, [["WARN", "topics", "7 topics are weak."], ["INFO", "provider_away", "meta does not answer."], ["INFO", "topics", ""]]);
+        assert_eq!(
+            told,
+            [
+                ["WARN", "partitions_without_owner", "7 partitions belong to nobody."],
+                ["INFO", "provider_away", "meta does not answer."],
+                ["INFO", "partitions_without_owner", ""]
+            ]
+        );
     }
 }
