@@ -1,0 +1,216 @@
+//! Replays changelogs: each from the position that its store says up to its end, folded in memory, and written in one batch.
+//!
+//! Easily got wrong: the end lies behind ends of transactions that no record shows. It is reached by position; and to ask for positions costs more than a record.
+
+use super::{RestoreError, bounds, emptied, kafka, retriable};
+use crate::crash_point::crash_point;
+use crate::delivery::Partition;
+use crate::engine::fetch::{Fetched, Queue};
+use crate::engine::store::PartitionStore;
+use crate::engine::stored::{Meta, POSITION_KEY, Positions};
+use crate::engine::task::TaskError;
+use crate::engine::thread::Shared;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The whole replay gives up after this; the process restarts and goes on from what is flushed.
+const REPLAY_TIMEOUT: Duration = Duration::from_secs(600);
+/// So near to the end of a changelog its position is looked at after each batch; before that only where nothing comes. A guess: ends of transactions alone may
+/// lie behind the last record.
+const NEAR_END: i64 = 100;
+/// So many keys are folded before they are written to the store.
+const FOLD_MAX: usize = 1_000_000;
+/// So many keys are worth a flush at once. A guess.
+const FLUSHED_FROM: usize = 20_000;
+
+/// The last value of each key.
+type Fold = HashMap<Vec<u8>, Option<Vec<u8>>, foldhash::fast::RandomState>;
+
+/// Reads each changelog from the stored position to its end and folds it into the store.
+pub(super) fn replay(
+    shared: &Shared,
+    stores: &mut BTreeMap<Partition, (PartitionStore, Meta)>,
+    ends: &BTreeMap<Partition, i64>,
+    beat: &mut dyn FnMut(),
+) -> Result<(), RestoreError> {
+    let reader = Reader::open(shared)?;
+    let mut list = TopicPartitionList::new();
+    for (&partition, (store, meta)) in stores.iter_mut() {
+        let end = ends.get(&partition).copied().unwrap_or(0);
+        let (start, log_end) = reader.watermarks(partition)?;
+        if meta.changelog_position > end || (meta.changelog_position > 0 && meta.changelog_position < start) {
+            let (fresh, empty) = emptied(shared, partition, meta.topic_id, "outside_log")?;
+            (*store, *meta) = (fresh, empty);
+        }
+        meta.changelog_position = meta.changelog_position.max(start);
+        if meta.changelog_position < end {
+            list.add_partition_offset(&shared.settings.topics.state, partition.kafka(), Offset::Offset(meta.changelog_position))
+                .map_err(kafka("reading the changelog"))?;
+        }
+        tracing::debug!(partition = partition.0, from = meta.changelog_position, end, log_end, "Replaying.");
+    }
+    if list.count() > 0 {
+        reader.replay(&list, stores, ends, beat)?;
+    }
+    Ok(())
+}
+
+/// A second, assign-only consumer for changelogs.
+struct Reader {
+    consumer: BaseConsumer,
+    topic: Arc<str>,
+}
+
+impl Reader {
+    fn open(shared: &Shared) -> Result<Self, RestoreError> {
+        let mut config = shared.settings.kafka.clone();
+        config
+            // It joins nothing and commits nothing, but the client asks for its group's coordinator: this group is one that the engine has the right to name.
+            .set("group.id", format!("{}engine", shared.settings.topics.prefix()))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("isolation.level", "read_committed")
+            .set("auto.offset.reset", "error")
+            .set("check.crcs", "true")
+            .set("fetch.wait.max.ms", "20");
+        let consumer = config.create().map_err(kafka("making the changelog's reader"))?;
+        Ok(Self { consumer, topic: shared.settings.topics.state.clone() })
+    }
+
+    fn watermarks(&self, partition: Partition) -> Result<(i64, i64), RestoreError> {
+        bounds(&self.consumer, &self.topic, partition, "asking for the changelog's start")
+    }
+
+    fn replay(
+        &self,
+        list: &TopicPartitionList,
+        stores: &mut BTreeMap<Partition, (PartitionStore, Meta)>,
+        ends: &BTreeMap<Partition, i64>,
+        beat: &mut dyn FnMut(),
+    ) -> Result<(), RestoreError> {
+        self.consumer.assign(list).map_err(kafka("reading the changelog"))?;
+        let deadline = crate::clock::monotonic() + REPLAY_TIMEOUT;
+        let mut folds: BTreeMap<Partition, Fold> = BTreeMap::new();
+        let mut since_beat = crate::clock::monotonic();
+        let mut left: Vec<Partition> = list.elements().iter().filter_map(|element| Partition::from_kafka(element.partition())).collect();
+        let mut read = 0u64;
+        let mut batch = Vec::new();
+        #[expect(unsafe_code, reason = "the queue must not outlive the client")]
+        // SAFETY: it ends with this function, and the consumer is borrowed for longer.
+        let queue = unsafe { Queue::of_consumer(self.consumer.client()) };
+        #[cfg(feature = "mutants")]
+        let mut half = Some(unread(stores, ends) / 2);
+        while !left.is_empty() {
+            let now = crate::clock::monotonic();
+            if now.saturating_sub(since_beat) > Duration::from_millis(500) {
+                beat();
+                since_beat = now;
+            }
+            if now > deadline {
+                return Err(RestoreError::Silent("reading the changelog to its end"));
+            }
+            // Many at once: a poll for each record costs more than the record.
+            queue.take(&mut batch);
+            let mut look = batch.is_empty();
+            if look {
+                match self.consumer.poll(Duration::from_millis(50)) {
+                    Some(Ok(message)) => {
+                        let Some(partition) = Partition::from_kafka(message.partition()) else { continue };
+                        read += 1;
+                        take(stores, &mut folds, partition, message.offset(), message.key(), message.payload())?;
+                    }
+                    Some(Err(KafkaError::PartitionEOF(_))) | None => {}
+                    Some(Err(error)) if retriable(&error) => tracing::warn!(%error, "The changelog cannot be read now; trying on."),
+                    Some(Err(error)) => return Err(RestoreError::Kafka { doing: "reading the changelog", error }),
+                }
+            }
+            for fetched in batch.drain(..) {
+                match fetched {
+                    Fetched::Record(record) => {
+                        read += 1;
+                        take(stores, &mut folds, record.partition(), record.offset(), record.key(), record.value())?;
+                        look |= record.offset() + NEAR_END >= ends.get(&record.partition()).copied().unwrap_or(0);
+                    }
+                    Fetched::End { .. } => look = true,
+                    Fetched::Fault { error, .. } => {
+                        let error = KafkaError::MessageConsumption(error);
+                        if !retriable(&error) {
+                            return Err(RestoreError::Kafka { doing: "reading the changelog", error });
+                        }
+                        tracing::warn!(%error, "The changelog cannot be read now; trying on.");
+                    }
+                }
+            }
+            crash_point!("mid_restore", if half.take_if(|half| unread(stores, ends) <= *half).is_some());
+            // Positions pass over commit markers, records do not: the end is reached by position.
+            if !look {
+                continue;
+            }
+            let positions = self.consumer.position().map_err(kafka("reading the changelog"))?;
+            for element in positions.elements() {
+                if let (Some(partition), Offset::Offset(position)) = (Partition::from_kafka(element.partition()), element.offset())
+                    && position >= ends.get(&partition).copied().unwrap_or(0)
+                    && let Some(at) = left.iter().position(|other| *other == partition)
+                {
+                    left.swap_remove(at);
+                    let (_, meta) = stores.get_mut(&partition).expect("as above");
+                    meta.changelog_position = meta.changelog_position.max(position);
+                    write(stores, partition, folds.remove(&partition).unwrap_or_default())?;
+                }
+            }
+        }
+        tracing::info!(records = read, partitions = list.count(), "Replayed the changelog.");
+        Ok(())
+    }
+}
+
+/// One record of the changelog: the last value of a key counts.
+fn take(
+    stores: &mut BTreeMap<Partition, (PartitionStore, Meta)>,
+    folds: &mut BTreeMap<Partition, Fold>,
+    partition: Partition,
+    offset: i64,
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+) -> Result<(), RestoreError> {
+    let (_, meta) = stores.get_mut(&partition).expect("only stores that are being opened are read");
+    meta.changelog_position = offset + 1;
+    let Some(key) = key else { return Ok(()) };
+    let fold = folds.entry(partition).or_default();
+    match fold.get_mut(key) {
+        Some(before) => *before = value.map(<[u8]>::to_vec),
+        None => drop(fold.insert(key.to_vec(), value.map(<[u8]>::to_vec))),
+    }
+    if fold.len() >= FOLD_MAX {
+        write(stores, partition, std::mem::take(fold))?;
+    }
+    Ok(())
+}
+
+/// Writes folded changes and the position that they reach, in one batch.
+fn write(stores: &mut BTreeMap<Partition, (PartitionStore, Meta)>, partition: Partition, mut fold: Fold) -> Result<(), RestoreError> {
+    let (store, meta) = stores.get_mut(&partition).expect("only stores that are being opened are written");
+    if let Some(Some(positions)) = fold.remove(POSITION_KEY) {
+        meta.next_offsets = Positions::read(&positions).map_err(TaskError::from)?.0;
+    }
+    meta.wall = crate::clock::wall();
+    let mut changes: Vec<_> = fold.into_iter().collect();
+    changes.sort_unstable();
+    store.apply(changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())), meta)?;
+    // Else a process that dies soon once more replays it once more.
+    if changes.len() >= FLUSHED_FROM {
+        store.begin_flush()?;
+    }
+    Ok(())
+}
+
+/// How many offsets of the changelogs are still to be replayed.
+#[cfg(feature = "mutants")]
+fn unread(stores: &BTreeMap<Partition, (PartitionStore, Meta)>, ends: &BTreeMap<Partition, i64>) -> i64 {
+    stores.iter().map(|(partition, (_, meta))| (ends.get(partition).copied().unwrap_or(0) - meta.changelog_position).max(0)).sum()
+}
