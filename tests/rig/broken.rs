@@ -395,7 +395,9 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         true
     }),
     ("I8 late", |evidence| {
-        evidence.dispatches.iter_mut().filter(|row| row.what.why.is_some_and(|why| why.reason == Reason::Timer)).for_each(|row| row.at += 1_500);
+        // As above: of a machine that was never slow.
+        evidence.slow.clear();
+        evidence.dispatches.iter_mut().filter(|row| row.what.why.is_some_and(|why| why.reason == Reason::Timer)).for_each(|row| row.at += 1_100);
         true
     }),
     ("I8 held without a cause", |evidence| {

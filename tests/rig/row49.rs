@@ -27,7 +27,7 @@ pub async fn carry_out(stage: &mut Stage, seed: u64) -> Crashes {
     let mut dice = Dice::new(seed, "moves");
     let (mut kills, mut counts) = (Vec::new(), BTreeMap::new());
     let like = stage.instances.iter().position(|instance| instance.has("dispatcher")).expect("there is one");
-    tokio::time::sleep(faults::CALM).await;
+    tokio::time::sleep(faults::CALM * 2).await;
     for round in 0..ROUNDS {
         stage.all_ready(WITHIN).await;
         tokio::time::sleep(Duration::from_millis(dice.between(1_000, 3_000))).await;
