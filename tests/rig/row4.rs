@@ -231,7 +231,7 @@ pub fn judge(evidence: &Evidence, counts: &mut BTreeMap<String, usize>) -> Vec<F
 }
 
 /// Intents that had no end when one of these faults came.
-pub fn open_at<'e>(evidence: &Evidence, faults: impl Iterator<Item = &'e Kill>) -> usize {
+fn open_at<'e>(evidence: &Evidence, faults: impl Iterator<Item = &'e Kill>) -> usize {
     let done: BTreeMap<AttemptId, i64> =
         evidence.journal.iter().filter(|row| row.what.kind == JournalKind::Done).map(|row| (row.what.attempt_id, row.at)).collect();
     let faults: Vec<&Kill> = faults.collect();
