@@ -76,7 +76,8 @@ impl ConsumerContext for Membership {
     }
 }
 
-/// Watches a member that its group has left out. The one cause that is known, a client that lost every broker, is mended by `lifeline.rs` before this is over. Whoever waits longer than anybody needs ends the process, and a new one joins.
+/// Watches a member that its group has left out. The one cause that is known, a client that lost every broker, is mended by `lifeline.rs` before this is over. Whoever
+/// waits longer than anybody needs ends the process, and a new one joins.
 #[derive(Default)]
 pub struct Outside {
     since: Option<Duration>,

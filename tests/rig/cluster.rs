@@ -17,6 +17,8 @@ const READY_WITHIN: Duration = Duration::from_secs(90);
 /// Starts it, and waits until a topic on all its nodes can be written. It ends with this process, however that ends.
 pub async fn start() {
     support::NODES.store(NODES, Ordering::Relaxed);
+    // What was overwritten since a kill must still be there: the changelog is compared as it was then.
+    support::SETTINGS.set(&["log.cleaner.backoff.ms=86400000"]).unwrap();
     support::broker();
     let client: BaseConsumer = support::client().create().unwrap();
     wait("three brokers", || {

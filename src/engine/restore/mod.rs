@@ -30,6 +30,7 @@ const COMMITTED_TIMEOUT: Duration = Duration::from_secs(25);
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two questions that were not answered for all partitions.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
+
 /// Why partitions could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {

@@ -4,7 +4,7 @@ use super::messages::Message;
 use super::{CUT_MS, Court};
 use crate::evidence::Row;
 use crate::plan::Planned;
-use recado::delivery::{Attempt, Hold, MessageId, Outcome, Reason, Receipt, StatusWord, Why};
+use recado::delivery::{Attempt, Hold, MessageId, Outcome, Reason, StatusWord, Why};
 use recado::event::records::{Dispatch, Returned};
 use std::collections::BTreeMap;
 
@@ -58,12 +58,7 @@ impl Court<'_> {
             }
             StatusWord::Failed | StatusWord::Expired => {
                 let Some(last) = attempts().max() else { return };
-                let failed = |row: &&&Row<Returned>| match &row.what {
-                    Returned::Outcome { attempt_id, outcome, .. } => attempt_id.attempt == last && !matches!(outcome, Outcome::Accepted | Outcome::Unknown),
-                    Returned::Receipt { attempt_id, receipt, .. } => attempt_id.attempt == last && *receipt == Receipt::Failed,
-                    _ => false,
-                };
-                if message.returned.iter().any(|row| failed(&row)) {
+                if message.failures(last).next().is_some() {
                     self.caused(id, message, last, &format!("the end, {},", word.word()));
                 } else if message.may_have_gone_out(last) {
                     self.counts.one("ends by a wait that were not unconfirmed");
@@ -124,13 +119,8 @@ impl Court<'_> {
 
     /// I2: what a failure began was not delivered before: of the two records, the failure comes first.
     fn caused(&mut self, id: MessageId, message: &Message<'_>, from: Attempt, what: &str) {
-        let causes = message.returned.iter().filter(|row| match &row.what {
-            Returned::Outcome { attempt_id, outcome, .. } => attempt_id.attempt == from && !matches!(outcome, Outcome::Accepted | Outcome::Unknown),
-            Returned::Receipt { attempt_id, receipt, .. } => attempt_id.attempt == from && *receipt == Receipt::Failed,
-            _ => false,
-        });
         self.counts.one("fallbacks by a failure judged");
-        let Some(cause) = causes.map(|row| row.offset).min() else {
+        let Some(cause) = message.failures(from).map(|row| row.offset).min() else {
             self.fault("I2 fallback without a cause", Some(id), format!("{what}: nothing failed of {from}."));
             return;
         };

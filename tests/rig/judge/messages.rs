@@ -76,6 +76,15 @@ impl<'e> Message<'e> {
         })
     }
 
+    /// What says that this attempt failed: surely not sent, or sent and not delivered.
+    pub(super) fn failures(&self, attempt: Attempt) -> impl Iterator<Item = &'e Row<Returned>> {
+        self.returned.iter().copied().filter(move |row| match &row.what {
+            Returned::Outcome { attempt_id, outcome, .. } => attempt_id.attempt == attempt && !matches!(outcome, Outcome::Accepted | Outcome::Unknown),
+            Returned::Receipt { attempt_id, receipt, .. } => attempt_id.attempt == attempt && *receipt == Receipt::Failed,
+            _ => false,
+        })
+    }
+
     /// Receipts that prove the message on the phone, as the provider heard them acknowledged: when, for which attempt.
     pub(super) fn acknowledged(&self) -> impl Iterator<Item = (i64, AttemptId)> {
         self.lines.iter().filter_map(|line| match line {
