@@ -143,6 +143,37 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         evidence.returned.retain(|row| !names(row, from) && !matches!(row.what, Returned::Receipt { attempt_id, .. } if attempt_id == from));
         true
     }),
+    ("I3 called twice", |evidence| {
+        // After a refusal for good.
+        let refused = |line: &&Line| matches!(line, Line::Call(call) if !call.counts && (400..429).contains(&call.status));
+        let Some(line) = evidence.lines.iter().find(refused).cloned() else { return false };
+        evidence.lines.push(line);
+        true
+    }),
+    ("I3 copies", |evidence| {
+        // Of one that was accepted: the copy was for an unknown one alone.
+        let copies = evidence.dispatches.iter().filter_map(|row| {
+            let (id, why) = (row.what.attempt_id, row.what.why?);
+            let again = matches!(why.reason, Reason::Resend | Reason::Unknown) && why.from.step == id.attempt.step;
+            again.then_some((id, AttemptId { message_id: id.message_id, attempt: why.from }))
+        });
+        let sent = |id: &AttemptId| evidence.lines.iter().any(|line| matches!(line, Line::Call(call) if call.attempt_id == Some(id.to_string())));
+        let Some((_, from)) = copies.into_iter().find(|(copy, from)| sent(copy) && sent(from)) else { return false };
+        say(evidence, from, Outcome::Accepted)
+    }),
+    ("I2 fallback after a receipt", |evidence| {
+        // A failed end in place of a fallback.
+        let Some(end) = evidence.statuses.iter().find(|row| row.what.live && row.what.status.word == StatusWord::Failed) else { return false };
+        let id = end.what.message_id;
+        let attempts = evidence.dispatches.iter().map(|row| row.what.attempt_id).filter(|attempt_id| attempt_id.message_id == id);
+        let Some(last) = attempts.max_by_key(|attempt_id| attempt_id.attempt) else { return false };
+        let Some(at) = evidence.returned.iter().position(|row| names(row, last)) else { return false };
+        let mut row = evidence.returned[at].clone();
+        row.offset -= 1;
+        row.what = Returned::Receipt { attempt_id: last, receipt: Receipt::Delivered, reason: Reason::None, code: 0, provider_time: None };
+        evidence.returned.insert(at, row);
+        true
+    }),
     ("E1 said twice", |evidence| {
         let Some(at) = evidence.statuses.iter().position(|row| row.what.live) else { return false };
         let more = evidence.statuses[at].clone();
