@@ -5,7 +5,7 @@ use recado::channel::Request;
 use recado::delivery::{Attempt, AttemptId, MessageId, Partition, SourcePosition, Timestamp};
 use recado::privacy::PhoneNumber;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -36,15 +36,14 @@ impl Prism {
         let mut description: Value =
             serde_json::from_slice(&published.expect("RECADO_CONFORMANCE names the folder of the published API descriptions")).unwrap();
         write_out_encodings(&mut description);
-        let copy = std::env::temp_dir().join(format!("recado-{}-{file}", std::process::id()));
-        std::fs::write(&copy, description.to_string()).unwrap();
+        let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join(file);
+        lay_down(&copy, &description.to_string());
         let port = crate::support::free_port();
         let mut prism = Command::new(part("prism"));
         prism.args(["mock", "--errors", "-h", "127.0.0.1", "-p", &port.to_string()]).arg(&copy);
         let mut judge = Self { base_url: format!("http://127.0.0.1:{port}"), process: Beside::start(prism) };
         // It listens when it has read the description, not before.
         judge.process.wait_for_port(port, Duration::from_secs(60));
-        std::fs::remove_file(copy).unwrap();
         judge
     }
 
@@ -65,6 +64,14 @@ impl Prism {
         let post = post.header("content-type", request.content_type).header("authorization", authorization);
         let answer = post.body(body.to_vec()).send().await.unwrap();
         (answer.status().as_u16(), answer.bytes().await.unwrap().to_vec())
+    }
+}
+
+/// Prism watches its description for as long as it runs and ends when that has changed and is not there: it stays after the test, and it is written only where it
+/// differs.
+fn lay_down(copy: &Path, description: &str) {
+    if !std::fs::read_to_string(copy).is_ok_and(|there| there == description) {
+        std::fs::write(copy, description).unwrap();
     }
 }
 
