@@ -16,7 +16,7 @@
 //! | `all_unknown` | reports every call as *unknown* | I3, I1 | none |
 //! | `resend_unknown` | the engine takes *unknown* for *too_late* and dispatches the step again | I3, copies on a channel | kill (1), hang (25) |
 //! | `log_text` | logs the request of a call that was not accepted | I7 | refused calls (42) |
-//! | `early_200` | answers a webhook before its receipts are acknowledged | I13, I2 | kill of a gateway (1), brokers away (6, 32) |
+//! | `early_200` | answers a webhook before its receipts are acknowledged, which wait 100 ms for others | I13, I2 | kill of a gateway (1), brokers away (6, 32) |
 //! | `any_attempt` | books each receipt on the current attempt | I1, the expected end | late, shuffled receipts (27, 30) |
 //! | `any_timer` | a wait that was cleared fires all the same, for the current attempt | I8, early | a *failed* receipt, then a long next wait; also (9) |
 //! | `fire_undrained` | fires timers without knowing that the receipts are drained | I2, I8 | receipts near d; kill (1), pause (15, 32) |

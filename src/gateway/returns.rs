@@ -46,6 +46,10 @@ impl Returns {
         for (name, value) in PROPERTIES {
             config.set(*name, *value);
         }
+        #[cfg(feature = "mutants")]
+        if crate::seeded_bug::planted("early_200") {
+            config.set("linger.ms", "100");
+        }
         Ok(Self {
             producer: config.create().context("The gateway's Kafka producer cannot be made.")?,
             topic: settings.receipts_topic.clone(),
