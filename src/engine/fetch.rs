@@ -21,16 +21,24 @@ pub struct Record {
 unsafe impl Send for Record {}
 
 impl Record {
-    /// Its topic.
+    /// Its topic; empty for what speaks of no partition: an error of the group or of the whole client.
     pub fn topic(&self) -> &str {
-        // SAFETY: `rkt` is a live topic handle as long as the message lives, and its name is a C string of ASCII.
-        unsafe { CStr::from_ptr(sys::rd_kafka_topic_name((*self.message).rkt)) }.to_str().expect("Kafka's topic names are ASCII")
+        // SAFETY: the message is live; where `rkt` is set it is a topic handle that lives as long, and its name is a C string of ASCII.
+        unsafe {
+            let topic = (*self.message).rkt;
+            if topic.is_null() { "" } else { CStr::from_ptr(sys::rd_kafka_topic_name(topic)).to_str().expect("Kafka's topic names are ASCII") }
+        }
     }
 
     /// Its partition.
     pub fn partition(&self) -> Partition {
+        Partition::from_kafka(self.number()).expect("we are assigned partitions of ours only")
+    }
+
+    /// Its partition as Kafka numbers it: -1 for what speaks of none.
+    fn number(&self) -> i32 {
         // SAFETY: the message is live.
-        Partition::from_kafka(unsafe { (*self.message).partition }).expect("we are assigned partitions of ours only")
+        unsafe { (*self.message).partition }
     }
 
     /// Its offset.
@@ -106,12 +114,12 @@ pub enum Fetched {
         /// The offset that its next record will have at least.
         offset: i64,
     },
-    /// A partition cannot be read: its offset is outside the log, or the broker refuses it.
+    /// A partition cannot be read: its offset is outside the log, or the broker refuses it. Or the group cannot be asked.
     Fault {
-        /// Of which topic.
+        /// Of which topic; empty where it is the group's.
         topic: String,
-        /// Of which partition.
-        partition: Partition,
+        /// Of which partition; -1 where it is the group's.
+        partition: i32,
         /// What librdkafka says.
         error: rdkafka::error::RDKafkaErrorCode,
     },
@@ -175,7 +183,7 @@ impl Queue {
                 sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
                     into.push(Fetched::End { topic: record.topic().to_owned(), partition: record.partition(), offset: record.offset() });
                 }
-                error => into.push(Fetched::Fault { topic: record.topic().to_owned(), partition: record.partition(), error: error.into() }),
+                error => into.push(Fetched::Fault { topic: record.topic().to_owned(), partition: record.number(), error: error.into() }),
             }
         }
     }

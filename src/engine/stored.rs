@@ -197,6 +197,16 @@ impl CancelEntry {
 pub struct Positions(pub BTreeMap<String, i64>);
 
 impl Positions {
+    /// What a transaction commits with the group for this partition: what moved since `committed`, and if nothing did, `always` as it stands.
+    ///
+    /// Never nothing: only with a position does the group say whether the partition is still ours, and only of a partition with a pending position does an heir
+    /// wait for the transaction's end. What a timer decided moves no position.
+    pub fn to_commit<'p>(&'p self, committed: &Self, always: &str) -> Vec<(&'p str, i64)> {
+        let all = || self.0.iter().map(|(topic, &next)| (topic.as_str(), next));
+        let moved: Vec<_> = all().filter(|(topic, next)| committed.0.get(*topic) != Some(next)).collect();
+        if moved.is_empty() { all().find(|(topic, _)| *topic == always).or_else(|| all().next()).into_iter().collect() } else { moved }
+    }
+
     /// Its bytes.
     pub fn write(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
@@ -364,6 +374,16 @@ mod tests {
         let steps = vec![Step::new(Channel::Sms, "pix_sms", 10 * second, 30 * second, WaitFor::Delivered)];
         let route = Route { lane: Lane::Express, steps, on_unknown: OnUnknown::GiveUp, linger: 600 * second, call_max: 5 * second };
         delivery::request(Request { route, expiry: Timestamp::from_millis(300_000), obstacle: None }, Timestamp::from_millis(0)).0
+    }
+
+    #[test]
+    fn of_each_partition_that_is_written_for_a_position_is_committed() {
+        let positions = |all: &[(&str, i64)]| Positions(all.iter().map(|(topic, next)| ((*topic).to_owned(), *next)).collect());
+        let now = positions(&[("pix", 7), ("receipts", 3), ("used", 1)]);
+        assert_eq!(now.to_commit(&positions(&[("pix", 6), ("receipts", 3)]), "receipts"), [("pix", 7), ("used", 1)]);
+        assert_eq!(now.to_commit(&now, "receipts"), [("receipts", 3)], "a timer moves none");
+        assert_eq!(now.to_commit(&now, "another"), [("pix", 7)], "any is better than none");
+        assert_eq!(Positions::default().to_commit(&now, "receipts"), []);
     }
 
     fn whole() -> Delivery {

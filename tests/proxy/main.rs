@@ -3,7 +3,7 @@
 //!
 //! `MITIGATIONS` names those that stay on: `all` (the default, which then also shows that both cases fail with none), `off`, or a list of `recycle`,
 //! `position_record`, `source_skip`, `dedup`. `each` prints what every single one is worth. `PARTS` names parts of `all`: `bare`, `engine`, `blip`, `alone`, `off`, `lost`,
-//! `markers`. A run with a fault is red. With `SEEDED_BUG` it runs the part that must find that bug, and fails unless it does.
+//! `markers`, `timer`. A run with a fault is red. With `SEEDED_BUG` it runs the part that must find that bug, and fails unless it does.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 #![allow(
     clippy::disallowed_methods,
@@ -13,6 +13,7 @@
 )]
 #![allow(clippy::type_complexity, reason = "topics with their settings are listed in place")]
 
+mod asked;
 mod bare;
 mod broker;
 mod check;
@@ -84,7 +85,7 @@ impl Row {
             "all" => {
                 let parts = std::env::var("PARTS").unwrap_or_default();
                 let wanted = |part: &str| parts.is_empty() || parts.split(',').any(|other| other == part);
-                let all: [(&str, fn(&mut Self)); 7] = [
+                let all: [(&str, fn(&mut Self)); 8] = [
                     ("bare", Self::bare),
                     ("engine", |row| row.engine("all")),
                     ("blip", Self::blip),
@@ -92,6 +93,7 @@ impl Row {
                     ("off", Self::must_fail),
                     ("lost", Self::lost),
                     ("markers", Self::markers),
+                    ("timer", Self::timer),
                 ];
                 all.into_iter().filter(|(part, _)| wanted(part)).for_each(|(_, run)| run(self));
             }
@@ -247,6 +249,15 @@ impl Row {
             began.elapsed().as_millis()
         );
         self.red.extend(faults.iter().map(|fault| format!("marker held: {fault}")));
+    }
+
+    /// E4: what a timer alone decided is committed by the group's leave.
+    fn timer(&mut self) {
+        self.runs += 1;
+        let began = Instant::now();
+        let fault = asked::run(&self.kafka, &format!("row8-{}.", self.runs));
+        println!("  engine, a transaction that moves no position: {} faults; {} ms", fault.iter().count(), began.elapsed().as_millis());
+        self.red.extend(fault);
     }
 
     /// What each mitigation is worth alone.

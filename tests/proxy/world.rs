@@ -147,6 +147,14 @@ impl<'k> World<'k> {
         self.answered.insert(attempt_id.to_string());
     }
 
+    /// A sign of life of the gateway.
+    pub fn beat(&mut self) {
+        let mut value = Vec::new();
+        records::encode_returned(&Returned::GatewayHeartbeat { instance: "gateway".into() }, &mut value);
+        self.writer.send(&self.topics.receipts, 0, b"", &value);
+        self.writer.flush();
+    }
+
     /// Waits for the next dispatch that nobody has answered yet. It is the test's to answer.
     pub fn dispatched(&mut self) -> AttemptId {
         let deadline = Instant::now() + WITHIN;

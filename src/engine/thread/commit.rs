@@ -131,20 +131,14 @@ impl Engine {
         written
     }
 
-    /// Never empty: of an empty list librdkafka sends nothing, and it is with the positions that the group says whether we still own what we write for. What a timer
-    /// decided moves no position.
+    /// Of each touched partition at least one.
     fn changed_positions(&self, touched: &[Partition]) -> Result<TopicPartitionList, EngineError> {
         let mut list = TopicPartitionList::new();
         for partition in touched {
             let task = &self.tasks[partition];
-            for (topic, &next) in task.positions.0.iter().filter(|(topic, next)| task.committed.0.get(*topic) != Some(next)) {
+            for (topic, next) in task.positions.to_commit(&task.committed, &self.shared.settings.topics.receipts) {
                 list.add_partition_offset(topic, partition.kafka(), Offset::Offset(next)).map_err(kafka("noting positions"))?;
             }
-        }
-        if list.count() == 0
-            && let Some((partition, (topic, &next))) = touched.iter().find_map(|partition| Some((partition, self.tasks[partition].positions.0.iter().next()?)))
-        {
-            list.add_partition_offset(topic, partition.kafka(), Offset::Offset(next)).map_err(kafka("noting positions"))?;
         }
         Ok(list)
     }

@@ -33,7 +33,7 @@ impl Engine {
                 }
                 Fetched::End { topic, partition, offset } => self.end_read(&topic, partition, offset),
                 Fetched::Fault { topic, partition, error } => {
-                    tracing::warn!(topic, partition = partition.0, %error, "A source cannot be read.");
+                    tracing::warn!(topic, partition, %error, "A source cannot be read.");
                     self.start_over("a source cannot be read")?;
                     return Ok(true);
                 }
