@@ -99,7 +99,7 @@ impl Caller {
             if leave.is_cancelled() {
                 return Final::TOO_LATE;
             }
-            let (why, span) = match self.pass(line, &dispatch, &now, time, calls + 1).await {
+            let (why, span) = match self.pass(line, &dispatch, (&now, &leave), time, calls + 1).await {
                 Pass::End(why) => return why,
                 Pass::Wait(why, span) => (why, span),
                 Pass::Again(why, span) => {
@@ -121,7 +121,14 @@ impl Caller {
         }
     }
 
-    async fn pass(self: &Arc<Self>, line: &Line, dispatch: &Arc<Dispatch>, now: &Arc<KafkaNow>, time: Timestamp, count: u32) -> Pass {
+    async fn pass(
+        self: &Arc<Self>,
+        line: &Line,
+        dispatch: &Arc<Dispatch>,
+        (now, leave): (&Arc<KafkaNow>, &CancellationToken),
+        time: Timestamp,
+        count: u32,
+    ) -> Pass {
         let place = line.rate.lock().unwrap_or_else(PoisonError::into_inner).take(dispatch.lane, crate::clock::now());
         if let Err(wait) = place {
             return Pass::Wait(Final::plain(Outcome::Throttled, Reason::Throttled), wait);
@@ -134,10 +141,12 @@ impl Caller {
         #[cfg(feature = "mutants")]
         let text = crate::seeded_bug::planted("log_text").then(|| String::from_utf8_lossy(&request.body).into_owned());
         let not_after = dispatch.not_after;
-        let clock = now.clone();
+        let (clock, leave) = (now.clone(), leave.clone());
+        // Once the partition is to go, nothing new goes out: its next owner may hold a call that is still under way for ours.
+        let may_leave = move || !leave.is_cancelled() && clock.get().is_some_and(|time| allows(not_after, time));
         let began = crate::clock::monotonic();
         let in_flight = observe::call(dispatch.channel, dispatch.lane);
-        let posted = line.post.send(request, move || clock.get().is_some_and(|time| allows(not_after, time))).await;
+        let posted = line.post.send(request, may_leave).await;
         drop(in_flight);
         observe::call_took(dispatch.channel, crate::clock::monotonic().saturating_sub(began));
         let (answer, retry_after) = match posted {
@@ -146,7 +155,7 @@ impl Caller {
                 (answer(dispatch.channel, status, &body), retry_after)
             }
             Posted::NotSent => (Answer::unreached(), None),
-            // The time ran out, or is not known any more: the loop looks at it and says so.
+            // The time ran out, or is not known any more, or the partition is to go: the loop looks and says so.
             Posted::TooLate => return Pass::Wait(Final::TOO_LATE, Duration::ZERO),
             Posted::Lost => (Answer::lost(), None),
         };

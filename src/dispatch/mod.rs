@@ -13,6 +13,7 @@ mod post;
 pub mod breaker;
 mod rate;
 mod time;
+mod written;
 pub mod slot;
 mod settings;
 mod stop;

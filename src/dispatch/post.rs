@@ -81,10 +81,12 @@ impl Post {
             .body(body)
             .send()
             .await;
+        // From here on nobody hands it out: a request may still lie in the client's queue when its time is over (HTTP/2, all streams in use).
+        let withdrawn = fate.decide(WITHDRAWN);
         match (sent, fate.get()) {
             (Ok(response), _) => self.answer(response).await,
+            (Err(_), _) if withdrawn => Posted::NotSent,
             (Err(_), ASKED_TOO_LATE) => Posted::TooLate,
-            (Err(_), UNASKED) => Posted::NotSent,
             (Err(_), _) => Posted::Lost,
         }
     }
@@ -124,12 +126,18 @@ fn authorization(auth: &Auth) -> anyhow::Result<HeaderValue> {
 const UNASKED: u8 = 0;
 const HANDED_OUT: u8 = 1;
 const ASKED_TOO_LATE: u8 = 2;
+const WITHDRAWN: u8 = 3;
 
 /// What happened to the body.
 #[derive(Default)]
 struct Fate(AtomicU8);
 
 impl Fate {
+    /// Whether nothing was decided before: who asks for the body and who takes it back may come at the same time, on two threads.
+    fn decide(&self, word: u8) -> bool {
+        self.0.compare_exchange(UNASKED, word, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
     fn get(&self) -> u8 {
         self.0.load(Ordering::Acquire)
     }
@@ -165,7 +173,7 @@ struct Guarded<F> {
     fate: Arc<Fate>,
 }
 
-/// `not_after` has come.
+/// `not_after` has come, or the call was given up.
 #[derive(Debug, thiserror::Error)]
 #[error("too late")]
 struct TooLate;
@@ -183,12 +191,9 @@ where
         // head's frame may be on its way, without a byte of the body.
         // Before the last look at the time: a process that stands still here, and goes on too late, must not send.
         crash_point!("before_post");
-        if !(self.may_leave)() {
-            self.fate.0.store(ASKED_TOO_LATE, Ordering::Release);
-            return Poll::Ready(Some(Err(TooLate)));
-        }
-        self.fate.0.store(HANDED_OUT, Ordering::Release);
-        Poll::Ready(Some(Ok(Frame::data(bytes))))
+        let leaves = (self.may_leave)();
+        let decided = self.fate.decide(if leaves { HANDED_OUT } else { ASKED_TOO_LATE });
+        Poll::Ready(Some(if leaves && decided { Ok(Frame::data(bytes)) } else { Err(TooLate) }))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -282,6 +287,20 @@ mod tests {
         assert!(matches!(against("https", true, garbage).await.0, Posted::NotSent));
         let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         assert!(matches!(post(format!("http://{nobody}")).send(request(), || true).await, Posted::NotSent));
+    }
+
+    #[test]
+    fn of_a_call_that_was_given_up_no_byte_leaves_later_and_one_that_left_is_not_taken_back() {
+        let fate = Arc::new(Fate::default());
+        let ask = || {
+            let mut body = Guarded { bytes: Some(Bytes::from_static(b"hello")), may_leave: || true, fate: fate.clone() };
+            Pin::new(&mut body).poll_frame(&mut task::Context::from_waker(task::Waker::noop()))
+        };
+        assert!(fate.decide(WITHDRAWN));
+        assert!(matches!(ask(), Poll::Ready(Some(Err(TooLate)))));
+        fate.0.store(UNASKED, Ordering::Release);
+        assert!(matches!(ask(), Poll::Ready(Some(Ok(_)))));
+        assert!(!fate.decide(WITHDRAWN));
     }
 
     /// A child process that is armed makes the call; the provider, here, sees of it what the points' sentences say.

@@ -9,8 +9,9 @@ use super::ledger::{Final, Ledger, Todo, Work};
 use super::settings::Settings;
 use super::slot::{Slot, Traffic, traffics};
 use super::time::{Clocks, KafkaNow};
+use super::written::Written;
 use crate::crash_point::crash_point;
-use crate::delivery::{Attempt, AttemptId, MessageId, Partition, Timestamp};
+use crate::delivery::{AttemptId, Partition, Timestamp};
 use crate::engine::kafka_time::Estimator;
 use crate::event::records::{Dispatch, JournalEntry, JournalKind, Returned, encode_journal, encode_returned, journal_key};
 use crate::observe::Health;
@@ -136,8 +137,7 @@ pub struct Tenure {
     held: BTreeMap<AttemptId, Held>,
     clock: Estimator,
     now: Arc<KafkaNow>,
-    /// When entries that are not read back were first written (own clock).
-    written: BTreeMap<(AttemptId, JournalKind), Timestamp>,
+    written: Written,
     hello: Option<Timestamp>,
     sampled: Option<Timestamp>,
     heartbeat: Option<Timestamp>,
@@ -163,7 +163,7 @@ impl Tenure {
             held: BTreeMap::new(),
             clock: Estimator::default(),
             now: Arc::default(),
-            written: BTreeMap::new(),
+            written: Written::default(),
             hello: None,
             sampled: None,
             heartbeat: None,
@@ -227,7 +227,7 @@ impl Tenure {
 
     /// An own entry came back: a sample of Kafka's time.
     fn read_back(&mut self, entry: JournalEntry, appended: Timestamp, read: Timestamp) {
-        let Some(written) = self.written.remove(&(entry.attempt_id, entry.kind)) else { return };
+        let Some(written) = self.written.back(&entry) else { return };
         let round_trip = read.since(written);
         observe::read_back(round_trip);
         if round_trip <= ROUND_TRIP_MAX {
@@ -295,9 +295,7 @@ impl Tenure {
         }
         for id in self.ledger.finished() {
             self.held.remove(&id);
-            for kind in [JournalKind::Intent, JournalKind::Refused, JournalKind::Done] {
-                self.written.remove(&(id, kind));
-            }
+            self.written.forget(id);
         }
         if due(self.hello.max(self.sampled), if now.is_some() { HELLO_AFTER } else { HELLO_WITHOUT_TIME }, own_now) && self.hello.is_some() {
             self.say_hello(own_now);
@@ -319,8 +317,7 @@ impl Tenure {
 
     /// A write that fails, or finds the producer's queue full, is repeated by the ledger when it is not read back.
     fn write(&mut self, entry: JournalEntry, own_now: Timestamp) {
-        // Of an entry that is written twice, whichever comes back first was not written before the first time.
-        self.written.entry((entry.attempt_id, entry.kind)).or_insert(own_now);
+        self.written.note(&entry, own_now);
         let mut bytes = Vec::with_capacity(48);
         encode_journal(&entry, &mut bytes);
         let key = journal_key(&entry.attempt_id);
@@ -333,10 +330,7 @@ impl Tenure {
 
     fn say_hello(&mut self, own_now: Timestamp) {
         self.hello = Some(own_now);
-        let mut bytes = [0; 16];
-        bytes[6..8].copy_from_slice(&self.partition.0.to_be_bytes());
-        let attempt_id = AttemptId { message_id: MessageId::from_bytes(bytes), attempt: Attempt { step: 0, n: 0 } };
-        self.written.remove(&(attempt_id, JournalKind::Hello));
+        let attempt_id = self.written.next_hello(self.partition);
         self.write(JournalEntry { attempt_id, kind: JournalKind::Hello, epoch: self.ledger.epoch() }, own_now);
     }
 

@@ -1,0 +1,75 @@
+//! PURE: when a tenure wrote what it reads back from the journal: the way there and back says how much the append time in between is worth.
+//!
+//! Easily got wrong: a hello that comes back late, behind a long replay or a slow follower, is not the one that was written last. So each is another entry.
+
+use crate::delivery::{Attempt, AttemptId, MessageId, Partition, Timestamp};
+use crate::event::records::{JournalEntry, JournalKind};
+use std::collections::BTreeMap;
+
+/// What is not read back yet, by the own clock.
+#[derive(Debug, Default)]
+pub struct Written {
+    at: BTreeMap<(AttemptId, JournalKind), Timestamp>,
+    hellos: u16,
+}
+
+impl Written {
+    /// The name of the next hello of this partition; it comes again after 65,536 others.
+    pub fn next_hello(&mut self, partition: Partition) -> AttemptId {
+        let mut bytes = [0; 16];
+        bytes[6..8].copy_from_slice(&partition.0.to_be_bytes());
+        self.hellos = self.hellos.wrapping_add(1);
+        AttemptId { message_id: MessageId::from_bytes(bytes), attempt: Attempt { step: 0, n: self.hellos } }
+    }
+
+    /// Written now. Of an entry that is written twice, whichever comes back first was not written before the first time.
+    pub fn note(&mut self, entry: &JournalEntry, now: Timestamp) {
+        self.at.entry((entry.attempt_id, entry.kind)).or_insert(now);
+    }
+
+    /// It came back; when it was written.
+    pub fn back(&mut self, entry: &JournalEntry) -> Option<Timestamp> {
+        self.at.remove(&(entry.attempt_id, entry.kind))
+    }
+
+    /// Whatever was written of this attempt, nobody waits for it any more.
+    pub fn forget(&mut self, id: AttemptId) {
+        for kind in [JournalKind::Intent, JournalKind::Refused, JournalKind::Done] {
+            self.at.remove(&(id, kind));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    #[test]
+    fn a_hello_that_comes_back_late_was_not_written_when_a_later_one_was() {
+        let mut written = Written::default();
+        let mut hello = |now| {
+            let entry = JournalEntry { attempt_id: written.next_hello(Partition(7)), kind: JournalKind::Hello, epoch: 1 };
+            written.note(&entry, at(now));
+            entry
+        };
+        let (first, second) = (hello(0), hello(500));
+        assert_eq!(first.attempt_id.message_id.partition(), Partition(7));
+        assert_eq!((written.back(&first), written.back(&second), written.back(&first)), (Some(at(0)), Some(at(500)), None));
+    }
+
+    #[test]
+    fn what_is_written_again_counts_from_its_first_time_until_nobody_waits_for_it() {
+        let mut written = Written::default();
+        let intent = JournalEntry { attempt_id: written.next_hello(Partition(0)), kind: JournalKind::Intent, epoch: 1 };
+        written.note(&intent, at(0));
+        written.note(&intent, at(200));
+        assert_eq!(written.back(&intent), Some(at(0)));
+        written.note(&intent, at(400));
+        written.forget(intent.attempt_id);
+        assert_eq!(written.back(&intent), None);
+    }
+}
