@@ -9,6 +9,7 @@ pub mod end_offsets;
 pub mod jump;
 pub mod kafka_time;
 pub mod store;
+pub mod stored;
 pub mod transaction;
 pub mod watchdog;
 
@@ -24,7 +25,6 @@ mod resume;
 mod settings;
 pub(crate) mod standstill;
 mod storm;
-mod stored;
 mod task;
 mod thread;
 mod timers;

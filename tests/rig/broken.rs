@@ -2,14 +2,15 @@
 
 use crate::bank::{NAME, What};
 use crate::evidence::{Evidence, Row};
+use crate::faults::{Cause, Kill};
 use crate::judge::{self, Fault};
 use crate::plan::{CANARY, Kind};
 use crate::quiet::KAFKAS;
 use crate::segments::Log;
 use recado::delivery::{Attempt, AttemptId, Hold, MessageId, Outcome, Reason, Receipt, StatusWord};
-use recado::event::records::{JournalKind, Returned, StatusRecord};
+use recado::event::records::{Dispatch, JournalEntry, JournalKind, Returned, StatusRecord};
 use recado::simulator::Line;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,9 +44,11 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         true
     }),
     ("I1 wrong end", |evidence| {
-        let broken = |word| if word == StatusWord::Delivered { StatusWord::Cancelled } else { StatusWord::Delivered };
-        let at = evidence.statuses.iter().position(|row| row.what.live && matches!(row.what.status.word, StatusWord::Delivered));
-        at.map(|at| evidence.statuses[at].what.status.word = broken(evidence.statuses[at].what.status.word)).is_some()
+        // A code may be withdrawn: then a fault near it allows that.
+        let codes: BTreeSet<&str> = evidence.plan.events.iter().filter(|event| event.used_after.is_some()).map(|event| event.event_id.as_str()).collect();
+        let other = |row: &Row<StatusRecord>| row.what.event_id.as_deref().is_some_and(|id| !codes.contains(id));
+        let at = evidence.statuses.iter().position(|row| row.what.live && row.what.status.word == StatusWord::Delivered && other(row));
+        at.map(|at| evidence.statuses[at].what.status.word = StatusWord::Cancelled).is_some()
     }),
     ("I1 delivered without a receipt", |evidence| {
         let delivered = |row: &&mut Row<StatusRecord>| row.what.live && row.what.status.word == StatusWord::Delivered;
@@ -114,6 +117,16 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         }
         true
     }),
+    ("I3 unknown without a cause", |evidence| {
+        // A dispatcher was killed meanwhile, but not the attempt's own: its epoch writes on.
+        // In the order of offsets: the last one counts.
+        let last: BTreeMap<u64, i64> = evidence.journal.iter().map(|row| (row.what.epoch, row.at)).collect();
+        let own = |row: &&Row<JournalEntry>| row.what.kind == JournalKind::Intent && last[&row.what.epoch] > row.at + 5_000;
+        let Some(intent) = evidence.journal.iter().find(own).cloned() else { return false };
+        let Some(kill) = evidence.kills.iter().find(|kill| kill.roles.contains("dispatcher")).cloned() else { return false };
+        evidence.kills = vec![Kill { at: intent.at, gone: intent.at + 1, cause: Cause::Random, ..kill }];
+        say(evidence, intent.what.attempt_id, Outcome::Unknown)
+    }),
     ("I3 sent, and said not to be", |evidence| {
         let row = evidence.returned.iter_mut().find(|row| matches!(row.what, Returned::Outcome { outcome: Outcome::Accepted, .. }));
         let Some(Row { what: Returned::Outcome { outcome, .. }, .. }) = row else { return false };
@@ -128,7 +141,7 @@ const BREAKINGS: &[(&str, Breaking)] = &[
     }),
     ("I3 call before its intent", |evidence| {
         let call = evidence.lines.iter_mut().find_map(|line| if let Line::Call(call) = line { Some(call) } else { None });
-        call.map(|call| call.time_ms -= 60_000).is_some()
+        call.map(|call| call.time_ms -= 1_000).is_some()
     }),
     ("I3 call without an intent", |evidence| {
         let Some(at) = evidence.journal.iter().position(|row| row.what.kind == JournalKind::Intent) else { return false };
@@ -209,7 +222,11 @@ const BREAKINGS: &[(&str, Breaking)] = &[
     }),
     ("I5 called too late", |evidence| {
         let call = evidence.lines.iter_mut().find_map(|line| if let Line::Call(call) = line { Some(call) } else { None });
-        call.map(|call| call.time_ms += 60_000).is_some()
+        let Some(call) = call else { return false };
+        let own = |row: &&Row<Dispatch>| Some(row.what.attempt_id.to_string()) == call.attempt_id;
+        let Some(row) = evidence.dispatches.iter().find(own) else { return false };
+        call.time_ms = row.what.not_after.timestamp().millis() + judge::PROVIDER_MS + 1;
+        true
     }),
     ("I5 begun with too little life", |evidence| {
         let codes: BTreeSet<_> = evidence.plan.events.iter().filter(|event| event.kind == Kind::Code).map(|event| event.event_id.as_str()).collect();
@@ -230,6 +247,11 @@ const BREAKINGS: &[(&str, Breaking)] = &[
             _ => None,
         });
         call.map(|call| call.text = Some("R$ 0,01".into())).is_some()
+    }),
+    ("I6 code withheld", |evidence| {
+        (evidence.kills, evidence.slow) = (Vec::new(), Vec::new());
+        let said = evidence.lines.iter_mut().filter_map(|line| if let Line::Spoken { text, .. } = line { Some(text) } else { None });
+        said.map(|text| *text = Some("Não conseguimos ler o código.".into())).count() > 0
     }),
     ("I6 wrong code spoken", |evidence| {
         let said = evidence.lines.iter_mut().filter_map(|line| if let Line::Spoken { text, .. } = line { Some(text) } else { None });
@@ -255,7 +277,7 @@ const BREAKINGS: &[(&str, Breaking)] = &[
     ("I8 early", |evidence| {
         let mut any = false;
         for row in evidence.dispatches.iter_mut().filter(|row| row.what.why.is_some_and(|why| why.reason == Reason::Timer)) {
-            row.at -= 60_000;
+            row.at -= 1_000;
             any = true;
         }
         any
@@ -267,6 +289,28 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         let Some(Returned::Receipt { attempt_id, .. }) = at.map(|at| evidence.returned[at].what.clone()) else { return false };
         evidence.returned.retain(|row| !matches!(&row.what, Returned::Receipt { attempt_id: other, .. } if *other == attempt_id));
         true
+    }),
+    ("I13 acknowledged before it was written", |evidence| {
+        // By a hundredth of a second.
+        let latest: BTreeMap<String, i64> = evidence.lines.iter().filter_map(acknowledged).collect();
+        let written = |row: &Row<Returned>| match &row.what {
+            Returned::Receipt { attempt_id, receipt: Receipt::Delivered, .. } => latest.get(&attempt_id.to_string()).copied(),
+            _ => None,
+        };
+        let Some((at, acknowledged)) = evidence.returned.iter().enumerate().find_map(|(at, row)| Some((at, written(row)?))) else { return false };
+        evidence.returned[at].at = acknowledged + 10;
+        true
+    }),
+    ("E1 word without an effect", |evidence| {
+        // A receipt that says "sent", and no status that does.
+        let at = evidence.statuses.iter().position(|row| row.what.live && row.what.status.word == StatusWord::Sent);
+        at.map(|at| evidence.statuses.remove(at)).is_some()
+    }),
+    ("E1 word without an effect", |evidence| {
+        // A message that ended by another word, long after the position had passed its receipt.
+        let delivered = |row: &&mut Row<StatusRecord>| row.what.live && row.what.status.word == StatusWord::Delivered;
+        let Some(last) = evidence.statuses.iter().map(|row| row.offset).max() else { return false };
+        evidence.statuses.iter_mut().find(delivered).map(|row| row.offset = last).is_some()
     }),
     ("I1 too many unconfirmed", |evidence| {
         evidence.journal.retain(|row| row.what.kind == JournalKind::Hello);
@@ -404,7 +448,7 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         call.map(|call| call.time_ms += 30 * 86_400_000).is_some()
     }),
     ("I5 expiry beyond the bank's", |evidence| {
-        evidence.dispatches.iter_mut().for_each(|row| row.what.expiry = row.what.expiry.plus(Duration::from_secs(600)));
+        evidence.dispatches.iter_mut().for_each(|row| row.what.expiry = row.what.expiry.plus(Duration::from_secs(1)));
         true
     }),
     ("I7 canary at rest", |evidence| {
@@ -482,6 +526,10 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         evidence.journal.retain(|row| row.what.kind != JournalKind::Done);
         true
     }),
+    ("E9 position ahead of an unfinished attempt", |evidence| {
+        evidence.journal.iter_mut().filter(|row| row.what.kind == JournalKind::Done).for_each(|row| row.at += 5_000);
+        true
+    }),
     ("I13 receipt of nobody", |evidence| {
         let receipt = |row: &&Row<Returned>| matches!(&row.what, Returned::Receipt { attempt_id, .. } if attempt_id.message_id.bytes() != &[0; 16]);
         let Some(mut row) = evidence.returned.iter().find(receipt).cloned() else { return false };
@@ -512,6 +560,14 @@ fn failure(evidence: &Evidence) -> Option<(AttemptId, usize)> {
         let why = row.what.why.filter(|why| matches!(why.reason, Reason::Failed | Reason::Provider))?;
         Some((AttemptId { message_id: row.what.attempt_id.message_id, attempt: why.from }, at))
     })
+}
+
+/// When a receipt was acknowledged that says of which attempt that it arrived.
+fn acknowledged(line: &Line) -> Option<(String, i64)> {
+    match line {
+        Line::Webhook { time_ms, attempt_id: Some(id), receipt, .. } if matches!(receipt.as_str(), "delivered" | "keypress") => Some((id.clone(), *time_ms)),
+        _ => None,
+    }
 }
 
 /// Whether a returned record names this attempt.

@@ -166,8 +166,9 @@ pub fn each(topics: &[String], committed: bool, mut show: impl FnMut(&BorrowedMe
     let consumer = reader(committed);
     let mut list = TopicPartitionList::new();
     for topic in topics {
-        for partition in 0..PARTITIONS {
-            list.add_partition_offset(topic, i32::from(partition), Offset::Beginning).unwrap();
+        let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(30)).unwrap();
+        for partition in metadata.topics()[0].partitions() {
+            list.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
         }
     }
     consumer.assign(&list).unwrap();

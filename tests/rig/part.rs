@@ -175,6 +175,8 @@ async fn states(stage: &mut Stage) -> (Vec<Fault>, [(&'static str, usize); 3]) {
     }
     let live = state::live(stage);
     red.extend(tell_state("state after an orderly stop", &live));
+    // Every event has its terminal status by now.
+    red.extend(live.goes_on.iter().map(|sentence| Fault { rule: "I10 state goes on", message: None, sentence: sentence.clone() }));
     let compared = [
         ("stores compared at the kills", of_each.stores),
         ("stores compared after kill -9 of all", of_all.stores),
@@ -221,7 +223,7 @@ fn tell_state(what: &str, compared: &state::Compared) -> Vec<Fault> {
     let mut faults: Vec<Fault> =
         compared.differences.iter().map(|sentence| Fault { rule: "I10 state differs", message: None, sentence: sentence.clone() }).collect();
     // A short run may kill no engine that had written anything down.
-    for kind in ['s', 'd', 'p'].into_iter().filter(|_| compared.stores > 0) {
+    for kind in ['s', 'd', 'x', 'p'].into_iter().filter(|_| compared.stores > 0) {
         if compared.keys.get(&kind).copied().unwrap_or(0) == 0 {
             faults.push(Fault { rule: "nothing met", message: None, sentence: format!("{what}: no key of kind {kind} was compared") });
         }

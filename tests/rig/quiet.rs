@@ -1,9 +1,11 @@
 //! What the brokers say once everything is quiet: the two ends of every partition there is, Kafka's own topics among them; transactions that are not over, by its own
 //! tool; and the positions of Recado's groups.
 
+use crate::evidence::each;
 use crate::stage::{INPUTS, PARTITIONS, Stage};
 use crate::support;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -30,6 +32,8 @@ pub struct Quiet {
     /// Committed positions of the engines' group, and of the dispatchers'.
     pub engine: BTreeMap<Place, i64>,
     pub dispatcher: BTreeMap<Place, i64>,
+    /// Every commit of the dispatchers' group: by place, the position and when the broker took it, in the order of its log.
+    pub commits: BTreeMap<Place, Vec<(i64, i64)>>,
 }
 
 impl Quiet {
@@ -44,6 +48,7 @@ impl Quiet {
             hanging: brokers().iter().flat_map(|broker| hanging(broker)).collect(),
             engine: positions(&stage.topic("engine"), &inputs),
             dispatcher: positions(&stage.topic("dispatch"), dispatches),
+            commits: commits(&stage.topic("dispatch")),
         }
     }
 }
@@ -83,6 +88,34 @@ fn positions(group: &str, topics: &[String]) -> BTreeMap<Place, i64> {
     let answer = consumer.committed_offsets(list, WITHIN).unwrap();
     let place = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| (element.topic().to_owned(), element.partition());
     answer.elements().iter().filter_map(|element| if let Offset::Offset(offset) = element.offset() { Some((place(element), offset)) } else { None }).collect()
+}
+
+/// From Kafka's own topic of positions. Source of its bytes: Kafka's `OffsetCommitKey` (version, group, topic, partition) and `OffsetCommitValue` (version,
+/// offset, and more); a removed position has no value.
+fn commits(group: &str) -> BTreeMap<Place, Vec<(i64, i64)>> {
+    let mut commits: BTreeMap<Place, Vec<(i64, i64)>> = BTreeMap::new();
+    each(&[KAFKAS[0].to_owned()], true, |message| {
+        let key = message.key().unwrap_or_default();
+        let Some((place, next)) = position_of(key, group).zip(message.payload().and_then(|value| value.get(2..10))) else { return };
+        let next = i64::from_be_bytes(next.try_into().expect("they are eight bytes"));
+        commits.entry(place).or_default().push((next, message.timestamp().to_millis().expect("Kafka stamps what it writes")));
+    });
+    commits
+}
+
+/// The place that a key of the topic of positions names, where it is this group's.
+fn position_of(key: &[u8], group: &str) -> Option<Place> {
+    let (version, rest) = key.split_first_chunk::<2>()?;
+    let (name, rest) = text(rest)?;
+    let (topic, rest) = text(rest)?;
+    let (partition, _) = rest.split_first_chunk::<4>()?;
+    (i16::from_be_bytes(*version) <= 1 && name == group).then(|| (topic.to_owned(), i32::from_be_bytes(*partition)))
+}
+
+fn text(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<2>()?;
+    let (text, rest) = rest.split_at_checked(usize::try_from(i16::from_be_bytes(*length)).ok()?)?;
+    Some((std::str::from_utf8(text).ok()?, rest))
 }
 
 /// The rows that Kafka's own `kafka-transactions` prints under its heading.

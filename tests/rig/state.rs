@@ -12,6 +12,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Message, OwnedMessage};
 use recado::delivery::Partition;
 use recado::engine::store::{Meta, Options, Store};
+use recado::engine::stored::Delivery;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -23,6 +24,8 @@ pub struct Compared {
     pub keys: BTreeMap<char, usize>,
     pub stores: usize,
     pub differences: Vec<String>,
+    /// After an orderly stop: deliveries that have not ended.
+    pub goes_on: Vec<String>,
 }
 
 /// After an orderly stop: the live store of each partition is the fold of its changelog.
@@ -40,9 +43,39 @@ pub fn live(stage: &Stage) -> Compared {
             compared.differences.push(format!("partition {partition}: no store holds it"));
             continue;
         };
-        compared.compare(&format!("partition {partition} in the store of {name}"), &whole, &held, &meta);
+        let what = format!("partition {partition} in the store of {name}");
+        compared.compare(&what, &whole, &held, &meta);
+        compared.differences.extend(blind(&whole, &held, &meta).into_iter().map(|how| format!("{what}: nobody saw that {how}")));
+        compared.goes_on.extend(goes_on(&held));
     }
     compared
+}
+
+/// Messages whose state has no end.
+fn goes_on(held: &Fold) -> impl Iterator<Item = String> {
+    held.iter().filter(|(key, _)| key[0] == b's').filter_map(|(key, value)| match Delivery::read(value) {
+        Ok(delivery) if delivery.state.ended() => None,
+        Ok(_) => Some(format!("{} has no end in its state.", hex::encode(&key[1..]))),
+        Err(error) => Some(format!("{}: {error}", hex::encode(&key[1..]))),
+    })
+}
+
+/// The comparison compared: ways in which a store can be wrong that it does not see.
+fn blind(whole: &Fold, held: &Fold, meta: &Meta) -> Vec<&'static str> {
+    let sees = |held: &Fold, meta: &Meta| {
+        let mut compared = Compared::default();
+        compared.compare("a broken copy", whole, held, meta);
+        !compared.differences.is_empty()
+    };
+    let Some(key) = held.keys().find(|key| KINDS.contains(&key[0])).cloned() else { return Vec::new() };
+    let (mut less, mut more, mut other) = (held.clone(), held.clone(), held.clone());
+    less.remove(&key);
+    more.insert([key.as_slice(), b"more"].concat(), Vec::new());
+    other.get_mut(&key).unwrap().push(0);
+    let mut moved = meta.clone();
+    moved.next_offsets.values_mut().for_each(|next| *next += 1);
+    let seen = [("a key is missing", sees(&less, meta)), ("there is one more", sees(&more, meta)), ("a value differs", sees(&other, meta))];
+    seen.into_iter().chain([("the position differs", sees(held, &moved))]).filter(|(_, seen)| !seen).map(|(how, _)| how).collect()
 }
 
 /// After a kill: each store, with its changelog replayed from the position that it says, is the fold of the whole changelog.

@@ -45,15 +45,17 @@ impl Court<'_> {
     /// The ends that say that nothing more is tried: the last wait was over, or the failure came before any word that it had arrived.
     fn given_up(&mut self, id: MessageId, message: &Message<'_>, event: &Planned) {
         let Some(terminal) = message.terminal() else { return };
-        let (word, decided) = (terminal.what.status.word, terminal.what.decided.millis());
+        let word = terminal.what.status.word;
+        // Not when it says that it was decided: that is Recado's own word.
+        let produced = terminal.at;
         let attempts = || message.dispatches.iter().map(|row| row.what.attempt_id.attempt);
         match word {
             StatusWord::Unconfirmed => {
                 if let Some(last) = attempts().filter(|attempt| message.may_have_gone_out(*attempt)).max() {
-                    self.waited(id, message, event, last, decided, "the end, unconfirmed,");
+                    self.waited(id, message, event, last, produced, "the end, unconfirmed,");
                 }
                 if let Some(last) = attempts().max() {
-                    self.heard(id, message, last, terminal.what.status.hold, terminal.at, "the end, unconfirmed,");
+                    self.heard(id, message, last, terminal.what.status.hold, produced, "the end, unconfirmed,");
                 }
             }
             StatusWord::Failed | StatusWord::Expired => {

@@ -101,18 +101,21 @@ impl<'e> Message<'e> {
         })
     }
 
-    /// The earliest instant at which the wait of this attempt can end: the provider's answer, or, where nobody is known to have heard it, the call itself, plus the
-    /// route's wait.
+    /// The earliest instant at which the wait of this attempt can end: the route's wait after what can have begun it. That is the provider's answer, or, where nobody is
+    /// known to have heard it, the call itself; and neither before the lease was over nor before the first word of it lay in the receipts topic.
     pub(super) fn deadline(&self, attempt: Attempt, kind: Kind) -> Option<i64> {
         let wait = *kind.waits().get(usize::from(attempt.step) - 1)?;
+        let dispatch = self.dispatches.iter().find(|row| row.what.attempt_id.attempt == attempt);
+        let word = self.returned.iter().filter(|row| begins_wait(&row.what, attempt)).map(|row| row.at).min();
+        let known = dispatch.map(|row| word.unwrap_or(i64::MAX).min(row.what.lease_end.millis()));
         let Some((_, call)) = self.sends().find(|(other, _)| *other == attempt) else {
-            // Nobody called: its outcome, from which the wait counts, cannot be older than the dispatch.
-            return self.dispatches.iter().find(|row| row.what.attempt_id.attempt == attempt).map(|row| row.at + wait);
+            return known.max(dispatch.map(|row| row.at)).map(|from| from + wait);
         };
         let accepted = self.outcomes(attempt).any(|(outcome, _)| outcome == Outcome::Accepted);
         let of_it = |line: &Line| attempt_of(line).is_some_and(|id| id.attempt == attempt);
         let receipt_first = self.lines.iter().any(|line| matches!(line, Line::Webhook { time_ms, .. } if *time_ms < call.answer_ms && of_it(line)));
-        Some(wait + if accepted && !receipt_first { call.answer_ms } else { call.time_ms })
+        let heard = if accepted && !receipt_first { call.answer_ms } else { call.time_ms };
+        Some(wait + known.map_or(heard, |known| known.max(heard)))
     }
 
     /// Whether an attempt had a wait of its own: one that was surely not sent ends with its outcome.
@@ -139,6 +142,15 @@ impl<'e> Message<'e> {
 
     pub(super) fn terminal(&self) -> Option<&'e Row<StatusRecord>> {
         self.statuses.iter().copied().rfind(|row| row.what.live && row.what.status.word.terminal())
+    }
+}
+
+/// Whether the wait of this attempt can begin with it.
+fn begins_wait(returned: &Returned, attempt: Attempt) -> bool {
+    match returned {
+        Returned::Outcome { attempt_id, outcome, .. } => attempt_id.attempt == attempt && matches!(outcome, Outcome::Accepted | Outcome::Unknown),
+        Returned::Receipt { attempt_id, .. } => attempt_id.attempt == attempt,
+        _ => false,
     }
 }
 

@@ -14,6 +14,7 @@ mod receipts;
 mod recipients;
 mod rules;
 mod statuses;
+mod taken;
 mod whole;
 
 pub use history::{by_channel, history};
@@ -94,6 +95,10 @@ struct Court<'e> {
     faulty: Vec<(i64, i64)>,
     /// By partition, each position record that moved in the input of used codes: its position, and the transaction that made it stand.
     cancels: BTreeMap<i32, Vec<(i64, Committed)>>,
+    /// The same in the receipts topic.
+    receipts: BTreeMap<i32, Vec<(i64, Committed)>>,
+    /// When the last entry of each epoch was appended to the journal.
+    last_words: BTreeMap<u64, i64>,
     faults: Vec<Fault>,
     counts: Counts,
 }
@@ -113,7 +118,13 @@ impl<'e> Court<'e> {
             }
         }
         let began = evidence.written.iter().map(|written| written.at).min().unwrap_or(0);
-        Self { evidence, written, used, warm: began + WARMING_MS, faulty, cancels: cancels(evidence), faults: Vec::new(), counts: Counts::default() }
+        let mut last_words: BTreeMap<u64, i64> = BTreeMap::new();
+        for row in &evidence.journal {
+            let last = last_words.entry(row.what.epoch).or_insert(row.at);
+            *last = row.at.max(*last);
+        }
+        let (cancels, receipts) = (moves(evidence, USED), moves(evidence, "receipts"));
+        Self { evidence, written, used, warm: began + WARMING_MS, faulty, cancels, receipts, last_words, faults: Vec::new(), counts: Counts::default() }
     }
 
     fn fault(&mut self, rule: &'static str, message: Option<MessageId>, sentence: impl Into<String>) {
@@ -150,13 +161,15 @@ impl<'e> Court<'e> {
         self.copies(id, message, event);
         self.end(id, message, event);
         self.receipts(id, message);
+        self.taken(id, message);
     }
 }
 
-fn cancels(evidence: &Evidence) -> BTreeMap<i32, Vec<(i64, Committed)>> {
+/// The moves of the position in the topic whose name ends so.
+fn moves(evidence: &Evidence, topic: &str) -> BTreeMap<i32, Vec<(i64, Committed)>> {
     let mut moves: BTreeMap<i32, Vec<(i64, Committed)>> = BTreeMap::new();
     for row in &evidence.positions {
-        let Some((_, next)) = row.what.iter().find(|(topic, _)| topic.ends_with(USED)) else { continue };
+        let Some((_, next)) = row.what.iter().find(|(name, _)| name.ends_with(topic)) else { continue };
         let moves = moves.entry(row.partition).or_default();
         if moves.last().is_none_or(|(before, _)| before < next)
             && let Some(committed) = evidence.log(row).committed(row.offset)

@@ -2,14 +2,18 @@
 
 use super::messages::{Message, unknown_by_script};
 use super::statuses::begins;
-use super::{CUT_MS, Court};
+use super::{CLEAR_MS, CUT_MS, Court};
 use crate::evidence::Row;
-use crate::faults::Kill;
+use crate::faults::{Cause, Kill};
 use crate::plan::CALL_TIMEOUT_MS;
 use recado::delivery::{Attempt, MessageId, Outcome};
 use recado::event::records::{Dispatch, JournalKind};
 use std::collections::BTreeSet;
 
+/// What a dead process has handed to the kernel may be appended so long after. A guess.
+const APPENDED_WITHIN_MS: i64 = 500;
+/// A member that was away for less keeps its partitions: its session is 10 s, and its last heartbeat up to 2 s old.
+const SESSION_MS_MIN: i64 = 7_500;
 /// After a call's time-out, until its outcome lies in the receipts topic. A guess.
 const TOLD_WITHIN_MS: i64 = 1_000;
 
@@ -94,11 +98,12 @@ impl Court<'_> {
         self.early(id, attempt, row, outcomes.contains(&Outcome::TooLate).then_some(first.at));
     }
 
-    /// What was given up as too late at this time was. A dispatcher that leaves gives back what it has not sent; that happens near faults alone.
+    /// What was given up as too late at this time was. A dispatcher that leaves gives back what it has not sent: that happens only while partitions move.
     fn early(&mut self, id: MessageId, attempt: Attempt, row: &Row<Dispatch>, given_up: Option<i64>) {
         let Some(given_up) = given_up else { return };
         let early = row.what.not_after.timestamp().millis() - given_up;
-        if early > CUT_MS && self.calm(row.at, given_up) {
+        self.counts.one("attempts given up as too late held against their not_after");
+        if early > CUT_MS && !self.may_move(row.at, given_up) {
             self.fault("I3 too late before not_after", Some(id), format!("{attempt} could have left for {early} ms more."));
         }
     }
@@ -113,12 +118,23 @@ impl Court<'_> {
         })
     }
 
-    /// Whether the attempt's intent was open when a dispatcher was killed.
+    /// Whether the attempt's intent was open when its own dispatcher was killed. Who wrote in the journal under the same epoch later was another's victim.
     fn in_flight_at_a_kill(&self, message: &Message<'_>, attempt: Attempt) -> bool {
-        let of =
-            |kind: JournalKind| message.journal.iter().filter(move |row| row.what.attempt_id.attempt == attempt && row.what.kind == kind).map(|row| row.at);
-        let (intent, done) = (of(JournalKind::Intent).min(), of(JournalKind::Done).min());
-        let open = |kill: &Kill| intent.is_some_and(|intent| intent <= kill.gone + CUT_MS) && done.is_none_or(|done| done >= kill.at - CUT_MS);
-        self.evidence.kills.iter().any(|kill| kill.roles.contains("dispatcher") && open(kill))
+        let of = |kind: JournalKind| message.journal.iter().filter(move |row| row.what.attempt_id.attempt == attempt && row.what.kind == kind);
+        let (intent, done) = (of(JournalKind::Intent).min_by_key(|row| row.offset), of(JournalKind::Done).map(|row| row.at).min());
+        let Some(intent) = intent else { return false };
+        let last = self.last_words.get(&intent.what.epoch).copied().unwrap_or(i64::MIN);
+        // One that stands still, or hands its partitions over, may speak again.
+        let may_be_its = |kill: &Kill| matches!(kill.cause, Cause::Stopped(_) | Cause::Twin | Cause::Moved) || last <= kill.gone + APPENDED_WITHIN_MS;
+        let open = |kill: &Kill| intent.at <= kill.gone + CUT_MS && done.is_none_or(|done| done >= kill.at - CUT_MS);
+        self.evidence.kills.iter().any(|kill| kill.roles.contains("dispatcher") && open(kill) && may_be_its(kill))
+    }
+
+    /// Whether dispatchers' partitions may have moved meanwhile: one stayed away for about as long as its session, or stood still, or came or went.
+    fn may_move(&self, from: i64, to: i64) -> bool {
+        let long = |kill: &Kill| kill.ready.is_none_or(|ready| ready - kill.at > SESSION_MS_MIN);
+        let moves = |kill: &Kill| long(kill) || matches!(kill.cause, Cause::Stopped(_) | Cause::Twin | Cause::Moved);
+        let near = |kill: &Kill| kill.at - CLEAR_MS <= to && kill.ready.is_none_or(|ready| ready + CLEAR_MS >= from);
+        self.evidence.kills.iter().any(|kill| kill.roles.contains("dispatcher") && moves(kill) && near(kill))
     }
 }

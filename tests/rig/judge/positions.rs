@@ -3,8 +3,8 @@
 //!
 //! Easily got wrong: a position record that jumped over a record of the bank looks like progress. So each record below it is asked for its outputs.
 
-use super::Court;
 use super::messages::Message;
+use super::{CUT_MS, Court};
 use crate::bank::What;
 use crate::plan::Kind;
 use crate::quiet::Place;
@@ -24,6 +24,7 @@ impl Court<'_> {
         self.outputs(all, &resumed);
         self.group(&resumed);
         self.dispatchers();
+        self.committed_positions();
         self.epochs();
     }
 
@@ -111,6 +112,35 @@ impl Court<'_> {
             if !done.contains(&row.what.attempt_id) {
                 let sentence = format!("{} at offset {} of {} is not done.", row.what.attempt_id.attempt, row.offset, row.topic);
                 self.fault("E9 position past an unfinished attempt", Some(row.what.attempt_id.message_id), sentence);
+            }
+        }
+    }
+
+    /// E9 at any time: when the dispatchers' position first passed a dispatch, its attempt was done.
+    fn committed_positions(&mut self) {
+        let evidence = self.evidence;
+        let mut done: BTreeMap<AttemptId, i64> = BTreeMap::new();
+        for row in evidence.journal.iter().filter(|row| row.what.kind == JournalKind::Done) {
+            let first = done.entry(row.what.attempt_id).or_insert(row.at);
+            *first = row.at.min(*first);
+        }
+        let mut furthest: BTreeMap<&Place, Vec<(i64, i64)>> = BTreeMap::new();
+        for (place, commits) in &evidence.quiet.commits {
+            let moves = furthest.entry(place).or_default();
+            for &(next, at) in commits {
+                if moves.last().is_none_or(|(before, _)| *before < next) {
+                    moves.push((next, at));
+                }
+            }
+        }
+        for row in &evidence.dispatches {
+            let Some(moves) = furthest.get(&(row.topic.to_string(), row.partition)) else { continue };
+            let Some((_, at)) = moves.get(moves.partition_point(|(next, _)| *next <= row.offset)) else { continue };
+            self.counts.one("dispatches held against the commit that passed them");
+            let attempt_id = row.what.attempt_id;
+            if done.get(&attempt_id).is_none_or(|done| *done > at + CUT_MS) {
+                let sentence = format!("{} at offset {} of {} was not done when its position was committed.", attempt_id.attempt, row.offset, row.topic);
+                self.fault("E9 position ahead of an unfinished attempt", Some(attempt_id.message_id), sentence);
             }
         }
     }

@@ -1,7 +1,7 @@
-//! I13: what a webhook was acknowledged for is in the receipts topic, and what is there was sent by a provider.
+//! I13: what a webhook was acknowledged for lay in the receipts topic by then, and what is there was sent by a provider.
 
-use super::Court;
 use super::messages::{Message, attempt_of};
+use super::{CUT_MS, Court};
 use crate::evidence::Row;
 use recado::delivery::{AttemptId, MessageId, Receipt};
 use recado::event::records::Returned;
@@ -28,18 +28,23 @@ impl Court<'_> {
     /// Both ways, for one message.
     pub(super) fn receipts(&mut self, id: MessageId, message: &Message<'_>) {
         let mut said: Vec<(AttemptId, Receipt)> = Vec::new();
-        for line in message.lines.iter().filter(|line| matches!(line, Line::Webhook { .. })) {
+        for line in &message.lines {
+            let Line::Webhook { time_ms: acknowledged, .. } = line else { continue };
             let Some((attempt_id, expected)) = told(line) else { continue };
             self.counts.add("receipts said twice by the provider", usize::from(said.contains(&(attempt_id, expected))));
             let sent_last = expected == Receipt::Sent && said.iter().any(|(id, receipt)| *id == attempt_id && *receipt != Receipt::Sent);
             self.counts.add("messages whose receipts came out of order", usize::from(sent_last));
-            said.push((attempt_id, expected));
             self.counts.one("receipts acknowledged");
-            let there =
-                |row: &Row<Returned>| matches!(&row.what, Returned::Receipt { attempt_id: other, receipt, .. } if *other == attempt_id && *receipt == expected);
-            if !message.returned.iter().any(|row| there(row)) {
+            let there = |row: &&&Row<Returned>| matches!(&row.what, Returned::Receipt { attempt_id: other, receipt, .. } if *other == attempt_id && *receipt == expected);
+            let written: Vec<i64> = message.returned.iter().filter(there).map(|row| row.at).collect();
+            // Said twice it is written twice: each time before the answer.
+            let before = said.iter().filter(|before| **before == (attempt_id, expected)).count();
+            if written.is_empty() {
                 self.fault("I13 acknowledged receipt is missing", Some(id), format!("{} of {}", expected.word(), attempt_id.attempt));
+            } else if written.get(before).is_none_or(|at| *at > acknowledged + CUT_MS) {
+                self.fault("I13 acknowledged before it was written", Some(id), format!("{} of {} at {acknowledged}", expected.word(), attempt_id.attempt));
             }
+            said.push((attempt_id, expected));
         }
         for row in &message.returned {
             let Returned::Receipt { attempt_id, receipt, .. } = &row.what else { continue };

@@ -1,7 +1,7 @@
 //! I6: whom a call reached, and with what. From the seed, not from Recado's state.
 
-use super::Court;
 use super::messages::Message;
+use super::{Court, PROVIDER_MS};
 use crate::plan::{Kind, Planned};
 use recado::delivery::MessageId;
 use recado::simulator::{self, Line};
@@ -20,16 +20,27 @@ impl Court<'_> {
             }
             self.counts.one("recipients compared");
         }
-        for line in &message.lines {
-            let Line::Spoken { text: Some(text), .. } = line else { continue };
-            // Sign by sign, and "meia" for 6. A code whose life is over is not said.
-            let said: String = text.replace("meia", "6").split_whitespace().collect();
-            let over = text.contains("já não vale") || text.contains("Não conseguimos");
-            if event.kind == Kind::Code && !over {
-                self.counts.one("codes spoken");
-                if !said.contains(&event.code) {
-                    self.fault("I6 wrong code spoken", Some(id), format!("{:?} does not stand in {text:?}.", event.code));
+        let lives_until = self.written(message).map_or(0, |written| written.at) + i64::try_from(event.expires_after.as_millis()).unwrap();
+        for line in message.lines.iter().filter(|_| event.kind == Kind::Code) {
+            let Line::Spoken { time_ms, text: Some(text), .. } = line else { continue };
+            // A code whose life is over is not said, nor one that cannot be opened while a fault is near.
+            if text.contains("já não vale") {
+                if *time_ms < lives_until - PROVIDER_MS {
+                    self.fault("I6 code withheld", Some(id), format!("Its life was not over: {text:?}"));
                 }
+                continue;
+            }
+            if text.contains("Não conseguimos") {
+                if self.calm(*time_ms - PROVIDER_MS, *time_ms) {
+                    self.fault("I6 code withheld", Some(id), format!("No fault was near: {text:?}"));
+                }
+                continue;
+            }
+            self.counts.one("codes spoken");
+            // Sign by sign, and "meia" for 6.
+            let said: String = text.replace("meia", "6").split_whitespace().collect();
+            if !said.contains(&event.code) {
+                self.fault("I6 wrong code spoken", Some(id), format!("{:?} does not stand in {text:?}.", event.code));
             }
         }
     }

@@ -90,7 +90,7 @@ const RULES: &[Rule] = &[
     Rule { name: "I9", by: "comes with the buttons", counted: &[] },
     Rule {
         name: "I10",
-        by: "a fold of the changelog against every store, after an orderly stop and as E2",
+        by: "a fold of the changelog against every store, after an orderly stop and as E2; no state without an end",
         counted: &["stores compared after an orderly stop"],
     },
     Rule {
@@ -105,13 +105,13 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "I13",
-        by: "the provider's webhook log against recado.receipts, both ways",
+        by: "the provider's webhook log against recado.receipts, both ways, and which came first",
         counted: &["receipts acknowledged", "receipts written", "receipts of strangers"],
     },
     Rule {
         name: "E1",
-        by: "the bank's list against sources of statuses and dead letters, below and above the position; no status said twice",
-        counted: &["inputs below the position"],
+        by: "the bank's list against sources of statuses and dead letters, below and above the position; no status said twice; what came back against its effect",
+        counted: &["inputs below the position", "words of what became of an attempt held against their effect"],
     },
     Rule {
         name: "E2",
@@ -138,8 +138,14 @@ const RULES: &[Rule] = &[
     Rule { name: "E8", by: "not in this run: make rig ROW=8, the answer of an EndTxn lost", counted: &[] },
     Rule {
         name: "E9",
-        by: "the dispatchers' positions and the journal; I3, I5 for the calls",
-        counted: &["dispatches below the dispatchers' position", "outcomes too_late", "outcomes unknown by a kill"],
+        by: "each commit of the dispatchers' position against the journal as it was then; I3, I5 for the calls",
+        counted: &[
+            "dispatches below the dispatchers' position",
+            "dispatches held against the commit that passed them",
+            "attempts given up as too late held against their not_after",
+            "outcomes too_late",
+            "outcomes unknown by a kill",
+        ],
     },
 ];
 
