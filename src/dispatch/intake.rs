@@ -4,7 +4,8 @@
 //! too many of theirs are in hand.
 
 use super::journal::{Order, TAIL_QUEUE, client};
-use super::slot::{Slot, Traffic, traffics};
+use super::limits::{InHand, Limits, Part};
+use super::slot::{Slot, traffics};
 use super::stop::Stop;
 use super::tenure::{Handle, Heard, Marks, Place, Shared, Tenure};
 use crate::delivery::{Partition, Timestamp};
@@ -33,6 +34,8 @@ use std::time::Duration;
 const PACE: Duration = Duration::from_millis(20);
 /// Source: `engine.md` §3.
 const COMMIT_EVERY: Duration = Duration::from_millis(200);
+/// How often it is looked how much is in hand; and after each sixteenth of the limit.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How often the ends of the topics are asked for.
 const ENDS_EVERY: Duration = Duration::from_millis(500);
 /// The longest that one turn of the loop may take: giving partitions back awaits calls, and taking them asks Kafka until it answers.
@@ -92,8 +95,9 @@ pub struct Intake {
     slots: BTreeMap<String, Slot>,
     tenures: BTreeMap<Partition, Handle>,
     assigned: BTreeSet<(Slot, Partition)>,
-    counts: BTreeMap<Traffic, Arc<AtomicUsize>>,
-    paused: BTreeSet<Traffic>,
+    counts: BTreeMap<Part, Arc<AtomicUsize>>,
+    limits: Limits,
+    paused: BTreeSet<Part>,
     committed: BTreeMap<Partition, Marks>,
     /// An assignment was taken, which may be empty.
     joined: bool,
@@ -135,7 +139,7 @@ impl Intake {
         // SAFETY: it goes into the struct that keeps the consumer too, and is declared before it, so it is dropped first.
         let ends = unsafe { EndOffsets::new(consumer.client()) };
         let lifelines = [(); 2].map(|()| Lifeline::new(&settings.kafka, &settings.journal()));
-        let counts = traffics().map(|traffic| (traffic, Arc::default())).collect();
+        let limits = Limits::new(settings.in_hand_max);
         Ok(Self {
             ends,
             consumer,
@@ -146,7 +150,8 @@ impl Intake {
             slots,
             tenures: BTreeMap::new(),
             assigned: BTreeSet::new(),
-            counts,
+            counts: BTreeMap::new(),
+            limits,
             paused: BTreeSet::new(),
             committed: BTreeMap::new(),
             joined: false,
@@ -171,12 +176,14 @@ impl Intake {
     fn read(&mut self) -> anyhow::Result<()> {
         let pulse = self.shared.health.pulse("dispatch-intake", PULSE);
         let mut commit_due = crate::clock::now();
-        let mut ends_due = commit_due;
+        let (mut ends_due, mut look_due) = (commit_due, commit_due);
+        let (mut taken, many) = (0, self.shared.settings.in_hand_max / 16);
         while !self.stop.stopped() {
             pulse.beat();
             let polled = self.consumer.poll(PACE).map(|polled| polled.map(|message| self.take(&message)));
             match polled {
-                None | Some(Ok(())) => {}
+                None => {}
+                Some(Ok(())) => taken += 1,
                 Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange))) => {
                     anyhow::bail!("a topic of dispatches was truncated or made anew under its reader");
                 }
@@ -191,15 +198,19 @@ impl Intake {
                     }
                 }
             }
-            self.pause_and_resume()?;
             let now = crate::clock::now();
+            if now >= look_due || taken > many {
+                (look_due, taken) = (now.plus(LOOK_EVERY), 0);
+                self.pause_and_resume()?;
+            }
             if now >= commit_due {
                 commit_due = now.plus(COMMIT_EVERY);
                 self.tell_positions()?;
                 self.commit();
                 self.tell_health();
-                for (&(channel, lane), count) in &self.counts {
-                    observe::in_hand(channel, lane, count.load(Ordering::Acquire));
+                for traffic in traffics() {
+                    let of_it = self.counts.iter().filter(|((other, _), _)| *other == traffic);
+                    observe::in_hand(traffic.0, traffic.1, of_it.map(|(_, count)| count.load(Ordering::Acquire)).sum());
                 }
                 if let Some((code, reason)) = self.shared.producer.client().fatal_error() {
                     anyhow::bail!("the dispatcher's producer cannot go on: {code}: {reason}");
@@ -249,7 +260,7 @@ impl Intake {
         // What was not meant for this partition or topic is nobody's: its outcome would go to another home.
         let dispatch =
             dispatch.filter(|dispatch| dispatch.attempt_id.message_id.partition() == partition && (dispatch.channel, dispatch.lane) == slot.traffic());
-        let heard = match (dispatch, self.counts.get(&slot.traffic())) {
+        let heard = match (dispatch, self.counts.get(&(slot.traffic(), partition))) {
             (Some(dispatch), Some(count)) => {
                 let appended = Timestamp::from_millis(message.timestamp().to_millis().unwrap_or(0));
                 Heard::Taken { slot, offset, appended, dispatch: Box::new(dispatch), place: Place::take(count) }
@@ -272,6 +283,7 @@ impl Intake {
         for element in list.elements() {
             if let (Some(&slot), Some(partition)) = (self.slots.get(element.topic()), Partition::from_kafka(element.partition())) {
                 self.assigned.insert((slot, partition));
+                self.counts.entry((slot.traffic(), partition)).or_default();
                 partitions.insert(partition);
             }
         }
@@ -408,13 +420,17 @@ impl Intake {
             self.commit_marks(&marks);
         }
         // librdkafka keeps a pause over a new assignment, and nobody would know of it.
-        for traffic in std::mem::take(&mut self.paused) {
-            if let Err(error) = self.topics_of(traffic).and_then(|topics| Ok(self.consumer.resume(&topics)?)) {
-                tracing::warn!(%error, "Paused topics could not be resumed.");
-            }
-            observe::paused(traffic.0, traffic.1, false);
+        let paused = std::mem::take(&mut self.paused);
+        if !paused.is_empty()
+            && let Err(error) = self.topics_of(&paused).and_then(|topics| Ok(self.consumer.resume(&topics)?))
+        {
+            tracing::warn!(%error, "Paused topics could not be resumed.");
+        }
+        for (channel, lane) in traffics() {
+            observe::paused(channel, lane, false);
         }
         self.assigned.clear();
+        self.counts.clear();
         self.committed.clear();
         observe::partitions(0);
         tracing::info!("The dispatcher leaves its partitions.");
@@ -508,28 +524,35 @@ impl Intake {
         }
     }
 
-    /// Reading stops at the limit and goes on at half of it.
+    /// Stops reading what the limits say, and goes on with the rest.
     fn pause_and_resume(&mut self) -> anyhow::Result<()> {
-        let limit = self.shared.settings.in_hand_max;
+        let moves = |partition| self.tenures.get(partition).is_some_and(|tenure| tenure.marks.lock().unwrap_or_else(PoisonError::into_inner).ready);
+        let moving: BTreeMap<Partition, bool> = self.tenures.keys().map(|partition| (*partition, moves(partition))).collect();
+        let in_hand = |(part, count): (&Part, &Arc<AtomicUsize>)| {
+            let moves = moving.get(&part.1).copied().unwrap_or(false);
+            (*part, InHand { count: count.load(Ordering::Acquire), moves })
+        };
+        let wanted = self.limits.paused(&self.counts.iter().map(in_hand).collect());
+        if wanted == self.paused {
+            return Ok(());
+        }
+        let (stop, go): (BTreeSet<Part>, BTreeSet<Part>) = (&wanted - &self.paused, &self.paused - &wanted);
+        if !stop.is_empty() {
+            self.consumer.pause(&self.topics_of(&stop)?)?;
+        }
+        if !go.is_empty() {
+            self.consumer.resume(&self.topics_of(&go)?)?;
+        }
+        self.paused = wanted;
         for traffic in traffics() {
-            let count = self.counts.get(&traffic).map_or(0, |count| count.load(Ordering::Acquire));
-            let paused = self.paused.contains(&traffic);
-            if !paused && count >= limit {
-                self.consumer.pause(&self.topics_of(traffic)?)?;
-                self.paused.insert(traffic);
-                observe::paused(traffic.0, traffic.1, true);
-            } else if paused && count <= limit / 2 {
-                self.consumer.resume(&self.topics_of(traffic)?)?;
-                self.paused.remove(&traffic);
-                observe::paused(traffic.0, traffic.1, false);
-            }
+            observe::paused(traffic.0, traffic.1, self.paused.iter().any(|(other, _)| *other == traffic));
         }
         Ok(())
     }
 
-    fn topics_of(&self, traffic: Traffic) -> anyhow::Result<TopicPartitionList> {
+    fn topics_of(&self, parts: &BTreeSet<Part>) -> anyhow::Result<TopicPartitionList> {
         let mut list = TopicPartitionList::new();
-        for (slot, partition) in self.assigned.iter().filter(|(slot, _)| slot.traffic() == traffic) {
+        for (slot, partition) in self.assigned.iter().filter(|(slot, partition)| parts.contains(&(slot.traffic(), *partition))) {
             list.add_partition(&slot.topic(&self.shared.settings.prefix), partition.kafka());
         }
         Ok(list)

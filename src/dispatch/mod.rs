@@ -7,6 +7,7 @@ mod intake;
 mod tenure;
 pub mod ledger;
 mod journal;
+mod limits;
 mod call;
 mod prepare;
 mod post;
