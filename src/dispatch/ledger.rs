@@ -415,7 +415,10 @@ impl Ledger {
     pub fn journal_position(&self) -> Option<i64> {
         let position = self.book.position()?;
         let above = self.reading.values().filter_map(Reading::lowest_journal_offset).min();
-        Some([above, self.book.lowest_open()].into_iter().flatten().fold(position, i64::min))
+        // What waits unclaimed (no Kafka time, say) must still be known to have no entry after the next replay, or it would be *unknown* without anybody's call.
+        let waiting = self.waiting.iter().filter_map(|(_, _, id)| self.hand.get(id)).map(|hand| hand.appended);
+        let waiting = waiting.filter(|appended| self.book.covers(*appended)).min().and_then(|appended| self.book.covering(appended));
+        Some([above, self.book.lowest_open(), waiting].into_iter().flatten().fold(position, i64::min))
     }
 
     /// The ends of topics (read uncommitted), asked for at `asked` (Kafka time).

@@ -2,7 +2,7 @@
 
 use crate::delivery::{AttemptId, Timestamp};
 use crate::event::records::{JournalEntry, JournalKind};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// Replay begins at least so long before the journal's last entry. Source: `engine.md` §7.
@@ -11,6 +11,11 @@ pub const REPLAY_BEFORE_LAST: Duration = Duration::from_secs(5 * 60);
 const REMEMBERED_MAX: Duration = Duration::from_secs(3_600);
 /// Append times of two partitions may be so far apart before it counts as a clock disagreement. Source: design §4.
 const SKEW_MAX: Duration = crate::engine::kafka_time::DISAGREEMENT_MAX;
+
+/// So far apart are the entries from which a replay may begin that must cover a dispatch which still waits.
+const MARK_EVERY: Duration = Duration::from_secs(10);
+/// More than half a day of them: a dispatch that waits for longer is *unknown* to the next owner.
+const MARKS_MAX: usize = 5_000;
 
 /// From when on an attempt without an entry is known to have none. A dispatch older than that is *unknown*: never called, never *too_late*.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +75,8 @@ pub(super) struct Book {
     forget: BTreeSet<(Timestamp, AttemptId)>,
     /// Offsets of first entries without a done mark.
     open: BTreeMap<i64, AttemptId>,
+    /// Some entries that were read, at least [`MARK_EVERY`] apart: append time and offset.
+    marks: VecDeque<(Timestamp, i64)>,
 }
 
 impl Book {
@@ -96,9 +103,21 @@ impl Book {
         }
     }
 
+    /// From where a replay must begin that covers this append time too; `None` where nothing was read.
+    pub(super) fn covering(&self, appended: Timestamp) -> Option<i64> {
+        let early = |(mark, _): &&(Timestamp, i64)| mark.plus(SKEW_MAX) <= appended;
+        self.marks.iter().rev().find(early).or(self.marks.front()).map(|(_, offset)| *offset)
+    }
+
     /// Notes that this offset is read.
     pub(super) fn pass(&mut self, offset: i64, appended: Timestamp) {
         self.position = Some(offset + 1);
+        if self.marks.back().is_none_or(|(last, _)| *last <= appended.minus(MARK_EVERY)) {
+            if self.marks.len() == MARKS_MAX {
+                self.marks.pop_front();
+            }
+            self.marks.push_back((appended, offset));
+        }
         if self.coverage == Some(Coverage::FromFirst) {
             self.coverage = Some(Coverage::Since(appended));
         }

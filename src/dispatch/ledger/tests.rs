@@ -174,6 +174,27 @@ fn a_dispatch_older_than_the_replay_is_unknown_and_never_called() {
 }
 
 #[test]
+fn what_waits_unclaimed_for_long_is_covered_by_the_next_replay_too() {
+    let mut ledger = ready();
+    let hello = Some(entry(0, JournalKind::Hello, OURS));
+    ledger.journal(0, at(10), hello);
+    ledger.journal(1, at(90), hello);
+    ledger.taken(EXPRESS, 0, at(100), work(1, EXPRESS));
+    ledger.journal(2, at(500), hello);
+    ledger.journal(3, at(900), hello);
+    ledger.tick(at(900), None, |_| None);
+    assert_eq!(ledger.journal_position(), Some(1), "the clocks disagree, and nobody knows the time");
+    let (start, coverage) = replay_start(0, 4, ledger.journal_position(), Some((at(900), 3)));
+    let mut next = Ledger::new(THEIRS);
+    next.replay(start, 4, coverage);
+    (1..4).for_each(|offset| next.journal(offset, at([10, 90, 500, 900][usize::try_from(offset).unwrap()]), hello));
+    next.taken(EXPRESS, 0, at(100), work(1, EXPRESS));
+    assert_eq!(tick(&mut next, 901), [Todo::Write(entry(1, JournalKind::Refused, THEIRS))], "known not to have been called: too late, and not unknown");
+    assert_eq!(tick(&mut ledger, 901), [Todo::Write(entry(1, JournalKind::Refused, OURS))]);
+    assert_eq!(ledger.journal_position(), Some(4), "it is claimed now");
+}
+
+#[test]
 fn a_done_mark_of_another_does_not_hide_our_own_answer() {
     let mut ledger = ready();
     ledger.taken(EXPRESS, 0, at(0), work(1, EXPRESS));
