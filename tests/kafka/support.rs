@@ -117,6 +117,13 @@ pub fn file(path: &str) -> String {
     std::fs::read_to_string(repository().join(path)).expect("the repository has it")
 }
 
+/// ` at ` and the commit that this is, where git knows.
+#[allow(dead_code, reason = "told by the programs of the rig, which share this file")]
+pub fn commit() -> String {
+    let commit = Command::new("git").args(["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "--short", "HEAD"]).output();
+    commit.ok().filter(|output| output.status.success()).map_or_else(String::new, |output| format!(" at {}", String::from_utf8_lossy(&output.stdout).trim()))
+}
+
 /// A port that nobody uses now. It lies below those that outgoing connections get by themselves: while a broker is away they are many, and one of them would
 /// take the port before its owner does.
 pub fn free_port() -> u16 {

@@ -54,7 +54,8 @@ fn main() -> ExitCode {
     }
     let began = Instant::now();
     println!("row 8: MITIGATIONS={mitigations}");
-    println!("row 8: recado {}, Apache Kafka 4.3.1 (one node), librdkafka {}", env!("CARGO_PKG_VERSION"), rdkafka::util::get_rdkafka_version().1);
+    let librdkafka = rdkafka::util::get_rdkafka_version().1;
+    println!("row 8: recado {}{}, Apache Kafka 4.3.1 (one node), librdkafka {librdkafka}", env!("CARGO_PKG_VERSION"), support::commit());
     let kafka = Kafka::start();
     let mut row = Row { kafka, runs: 0, red: Vec::new() };
     if let Ok(bug) = std::env::var("SEEDED_BUG") {
@@ -124,7 +125,7 @@ impl Row {
         let own = |fault: &&String| rules.iter().any(|rule| fault.contains(&format!(": {rule} ")));
         let found = self.red.iter().find(own).and_then(|fault| fault.lines().next());
         let told = found.map_or_else(|| format!("NOT FOUND: nothing broke {}", rules.join(" or ")), |fault| format!("red, as it must be ({fault})"));
-        let line = format!("{bug:<24} row 8: {told}; {} s", began.elapsed().as_secs());
+        let line = format!("{bug:<24} row 8{}: {told}; {} s", support::commit(), began.elapsed().as_secs());
         println!("{line}");
         // One line for each bug: REPORT.
         if let Ok(file) = std::env::var("REPORT") {

@@ -132,6 +132,7 @@ impl Run {
             let (found, missed) = broken::judge_the_judge(&evidence, &faults);
             println!("  the judge was shown {} broken copies and found {found}", found + missed.len());
             red.extend(missed.into_iter().map(|sentence| Fault { rule: "the judge is blind", message: None, sentence }));
+            told.counts.insert("broken copies of the evidence that the judge found".to_owned(), found);
         }
         red.extend(faults);
         tell(&evidence, &red);

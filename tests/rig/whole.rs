@@ -10,6 +10,7 @@ use crate::mutants::{self, Aim, FAULTS, Mutant};
 use crate::points::POINTS;
 use crate::report::Told;
 use crate::stage::Profile;
+use crate::support;
 use std::fmt::Write;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -136,7 +137,7 @@ pub fn run(wanted: &Wanted) -> ExitCode {
     let head = format!(
         "{command}\nrecado {}{}, Apache Kafka 4.3.1 ({} nodes, each record on all of them, min.insync.replicas 2), librdkafka {}\n",
         env!("CARGO_PKG_VERSION"),
-        commit(),
+        support::commit(),
         cluster::NODES,
         rdkafka::util::get_rdkafka_version().1
     );
@@ -184,7 +185,7 @@ pub fn run(wanted: &Wanted) -> ExitCode {
         std::fs::remove_dir_all(&folder).unwrap();
     }
     if let Some(mutant) = wanted.bug {
-        return mutant.verdict(&sums.faults, &format!("SEED={seed}{}", commit()), took);
+        return mutant.verdict(&sums.faults, &format!("SEED={seed}{}", support::commit()), took);
     }
     if sums.faults.is_empty() {
         return ExitCode::SUCCESS;
@@ -209,12 +210,6 @@ impl Part {
         }
         told
     }
-}
-
-/// The commit that this is, where git knows.
-fn commit() -> String {
-    let commit = Command::new("git").args(["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "--short", "HEAD"]).output();
-    commit.ok().filter(|output| output.status.success()).map_or_else(String::new, |output| format!(" at {}", String::from_utf8_lossy(&output.stdout).trim()))
 }
 
 /// What the run must have met: calm proves nothing. Short runs are not asked for what needs luck.
