@@ -9,8 +9,9 @@ use crate::points::{self, Inside};
 use crate::report::{self, Told};
 use crate::stage::{self, PARTITIONS, Profile, Stage};
 use crate::{broken, canaries, cluster, row4, row49, state};
+use recado::delivery::MessageId;
 use recado::simulator::Line;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +22,7 @@ use tokio::task::JoinHandle;
 pub const PER_SECOND: u32 = 20;
 /// After the last restart every delivery must have ended within this: the longest route with its leases, twice.
 const HEALED_WITHIN: Duration = Duration::from_secs(90);
-/// So many histories are printed.
+/// So many histories are printed; all of them are in a file.
 const HISTORIES_MAX: usize = 12;
 /// The most memory that an instance may have, whatever befalls it: what a bank gives a small pod.
 const MEMORY_KIB_MAX: u64 = 1_536 * 1_024;
@@ -135,7 +136,7 @@ impl Run {
             told.counts.insert("broken copies of the evidence that the judge found".to_owned(), found);
         }
         red.extend(faults);
-        tell(&evidence, &red);
+        tell(&evidence, &red, &stage.folder);
         let met = judged.0.into_iter().chain(of_kills(&evidence.kills)).chain(counts).chain(compared);
         met.for_each(|(what, count)| *told.counts.entry(what.to_owned()).or_default() += count);
         red.iter().for_each(|fault| *told.faults.entry(fault.rule.to_owned()).or_default() += 1);
@@ -232,22 +233,31 @@ fn tell_state(what: &str, compared: &state::Compared) -> Vec<Fault> {
     faults
 }
 
-fn tell(evidence: &Evidence, faults: &[Fault]) {
-    let mut told = BTreeSet::new();
+/// Faults, and what happened to each message that has one, in the order of time.
+fn tell(evidence: &Evidence, faults: &[Fault], folder: &Path) {
     let mut by_rule: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut histories: BTreeMap<MessageId, String> = BTreeMap::new();
+    let mut printed = 0;
     for fault in faults {
         *by_rule.entry(fault.rule).or_default() += 1;
-        if by_rule[fault.rule] <= 5 {
+        let few = by_rule[fault.rule] <= 5;
+        if few {
             println!("FAULT {}: {} {}", fault.rule, fault.message.map_or_else(String::new, |id| id.to_string()), fault.sentence);
-            if let Some(id) = fault.message
-                && told.len() < HISTORIES_MAX
-                && told.insert(id)
-            {
-                print!("{}", judge::history(evidence, id));
-            }
         }
+        let Some(id) = fault.message.filter(|id| !histories.contains_key(id)) else { continue };
+        let history = judge::history(evidence, id);
+        if few && printed < HISTORIES_MAX {
+            printed += 1;
+            print!("{history}");
+        }
+        histories.insert(id, history);
     }
     if !by_rule.is_empty() {
         println!("faults by rule: {by_rule:?}");
+    }
+    if !histories.is_empty() {
+        let file = folder.join("histories");
+        std::fs::write(&file, histories.into_values().collect::<String>()).unwrap();
+        println!("what happened to each message with a fault: {}", file.display());
     }
 }
