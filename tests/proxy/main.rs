@@ -203,6 +203,9 @@ impl Row {
     fn alone(&mut self) {
         for case in CASES {
             let verdict = self.one(case, After::Wiped, "position_record");
+            if verdict.disagreed == 0 {
+                self.red.push(format!("case {case:?}, position record alone: the engine did not say that state and group disagree"));
+            }
             self.red.extend(verdict.faults.iter().map(|fault| format!("case {case:?}, position record alone: {fault}")));
             print!("{}", verdict.story);
         }
