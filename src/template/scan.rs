@@ -77,7 +77,7 @@ const PASSWORD_CHARS_MIN: usize = 3;
 /// The first rule that stops `text`, or `None`.
 pub(super) fn scan(text: &str, spans: &[Span], contacts: &Contacts) -> Option<Rule> {
     let flat = Flat::of(text);
-    let look = Look { words: flat.words(), allowed: allowed(&flat, spans, contacts), flat: &flat };
+    let look = Look { words: flat.words(), allowed: allowed(&flat, spans, contacts), values: values(&flat, spans), flat: &flat };
     look.numbers().or_else(|| look.emails()).or_else(|| look.passwords())
 }
 
@@ -109,6 +109,11 @@ impl Flat {
         self.at.push(at);
     }
 
+    /// The first character that stands at this byte of the text or behind it.
+    fn place(&self, at: usize) -> usize {
+        self.at.partition_point(|start| *start < at)
+    }
+
     /// Maximal runs of letters and digits.
     fn words(&self) -> Vec<Word> {
         let mut words: Vec<Word> = Vec::with_capacity(self.chars.len() / 4);
@@ -125,6 +130,11 @@ impl Flat {
         words.extend(open);
         words
     }
+}
+
+/// Whether the one lies in the other.
+fn holds(span: &Range<usize>, hit: &Range<usize>) -> bool {
+    span.start <= hit.start && hit.end <= span.end
 }
 
 struct Word {
@@ -145,10 +155,15 @@ fn plain(c: char) -> char {
     }
 }
 
+/// The spans in characters of the flat text.
+fn values(flat: &Flat, spans: &[Span]) -> Vec<(Range<usize>, Class)> {
+    spans.iter().map(|span| (flat.place(span.range.start)..flat.place(span.range.end), span.class)).collect()
+}
+
 /// What a hit may lie in: spans of codes, payment codes and public values of their field's shape, and the bank's own contacts; in characters of the flat text.
 fn allowed(flat: &Flat, spans: &[Span], contacts: &Contacts) -> Vec<Range<usize>> {
-    let place = |at: usize| flat.at.partition_point(|start| *start < at);
-    let mut allowed: Vec<_> = spans.iter().filter(|span| span.may_show_it()).map(|span| place(span.range.start)..place(span.range.end)).collect();
+    let shown = spans.iter().filter(|span| span.may_show_it());
+    let mut allowed: Vec<_> = shown.map(|span| flat.place(span.range.start)..flat.place(span.range.end)).collect();
     for contact in &contacts.0 {
         for (start, part) in flat.chars.windows(contact.len()).enumerate() {
             // A longer number or address around it is a longer hit, which does not lie in it: no need to look beside it.
@@ -164,11 +179,12 @@ struct Look<'a> {
     flat: &'a Flat,
     words: Vec<Word>,
     allowed: Vec<Range<usize>>,
+    values: Vec<(Range<usize>, Class)>,
 }
 
 impl Look<'_> {
     fn stops(&self, hit: &Range<usize>) -> bool {
-        !self.allowed.iter().any(|span| span.start <= hit.start && hit.end <= span.end)
+        !self.allowed.iter().any(|span| holds(span, hit))
     }
 
     fn text(&self, range: Range<usize>) -> &[char] {
@@ -180,9 +196,10 @@ impl Look<'_> {
         self.text(self.words[index].range.end..self.words[index + 1].range.start)
     }
 
-    /// Cards, CPFs, CNPJs and phones: runs of words, from each word on as far as one number can reach.
+    /// Cards, CPFs, CNPJs and phones: runs of words, from each word on as far as one number can reach. A CNPJ may begin with letters alone.
     fn numbers(&self) -> Option<Rule> {
-        (0..self.words.len()).filter(|first| self.words[*first].digits > 0 || self.words[*first].range.len() == 2).find_map(|first| self.number_from(first))
+        let begins = |word: &Word| word.digits > 0 || matches!(word.range.len(), 2 | 8 | 12);
+        (0..self.words.len()).filter(|first| begins(&self.words[*first])).find_map(|first| self.number_from(first))
     }
 
     fn number_from(&self, first: usize) -> Option<Rule> {
@@ -223,16 +240,26 @@ impl Look<'_> {
         })
     }
 
-    /// A password's word with a value within its reach: behind it, or before it in the same sentence.
+    /// A password's word with a value within its reach: behind it, or before it in the same sentence. In a person's or a company's name it is a name (*Pin* is one,
+    /// and who is paid chooses his own); in another value it speaks of that value alone. An amount is no password.
     fn passwords(&self) -> Option<Rule> {
         (0..self.words.len()).find_map(|index| {
             let last = self.password_word(index)?;
             let (from, to) = (self.words[index].range.start, self.words[last].range.end);
+            let own = self.values.iter().find(|(span, _)| holds(span, &(from..to)));
+            if own.is_some_and(|(_, class)| *class == Class::Name) {
+                return None;
+            }
+            let speaks_of = |word: &Word| match own {
+                Some((span, _)) => holds(span, &word.range),
+                None => !self.values.iter().any(|(span, class)| matches!(class, Class::Amount | Class::Balance) && holds(span, &word.range)),
+            };
             let behind = self.words[last + 1..].iter().take_while(|word| word.range.start - to <= PASSWORD_REACH_CHARS);
             let before =
                 self.words[..index].iter().rev().take_while(|word| from - word.range.end <= PASSWORD_REACH_CHARS && !self.sentence_ends(word.range.end..from));
-            let value = behind.chain(before).find(|word| word.digits > 0 && word.range.len() >= PASSWORD_CHARS_MIN && self.stops(&word.range));
-            (value.is_some() || self.is_named_value(last)).then_some(Rule::Password)
+            let is_value = |word: &&Word| word.digits > 0 && word.range.len() >= PASSWORD_CHARS_MIN && speaks_of(word) && self.stops(&word.range);
+            let value = behind.chain(before).find(is_value);
+            (value.is_some() || self.named_value(last).is_some_and(speaks_of)).then_some(Rule::Password)
         })
     }
 
@@ -249,11 +276,11 @@ impl Look<'_> {
     }
 
     /// `senha: girassol` at the end of a sentence: a value without digits.
-    fn is_named_value(&self, last: usize) -> bool {
-        let Some(next) = self.words.get(last + 1) else { return false };
+    fn named_value(&self, last: usize) -> Option<&Word> {
+        let next = self.words.get(last + 1)?;
         let named = matches!(self.gap(last), [':' | '='] | [':' | '=', ' '] | [' ', ':' | '=', ' ']);
         let ends = !matches!(self.flat.chars.get(next.range.end), Some(' ' | '-' | '/'));
-        named && ends && next.range.len() > PASSWORD_CHARS_MIN && self.stops(&next.range)
+        (named && ends && next.range.len() > PASSWORD_CHARS_MIN && self.stops(&next.range)).then_some(next)
     }
 
     fn sentence_ends(&self, range: Range<usize>) -> bool {
@@ -337,7 +364,7 @@ mod tests {
     }
 
     /// Leaks with their rule; the place marked `{}` is where they stand.
-    const LEAKS: [(&str, Rule); 36] = [
+    const LEAKS: [(&str, Rule); 37] = [
         ("4111111111111111", Rule::Card),
         ("4111 1111 1111 1111", Rule::Card),
         ("4111-1111.1111 1111", Rule::Card),
@@ -357,6 +384,7 @@ mod tests {
         ("12.ABC.345/01DE-35", Rule::Cnpj),
         ("12abc34501de35", Rule::Cnpj),
         ("11222333/0001-81", Rule::Cnpj),
+        ("ABCDEFGH/0001-95", Rule::Cnpj),
         ("maria.silva@exemplo.com.br", Rule::Email),
         ("m@exemplo.com", Rule::Email),
         ("maria＠exemplo.com.br", Rule::Email),
@@ -430,6 +458,23 @@ mod tests {
             let shaped = [Span { range: start..start + 11, class, shaped: true }];
             assert_eq!(scan(text, &shaped, &contacts), (class != Class::Public).then_some(Rule::Cpf), "only a public value has a shape: {class:?}");
         }
+    }
+
+    #[test]
+    fn a_name_that_is_a_passwords_word_silences_nothing() {
+        let contacts = Contacts::new(&[]);
+        let spans = |text: &str, values: &[(&str, Class)]| -> Vec<Span> {
+            let place = |value: &str| text.find(value).unwrap()..text.find(value).unwrap() + value.len();
+            values.iter().map(|(value, class)| Span { range: place(value), class: *class, shaped: false }).collect()
+        };
+        for (name, class) in [("PIN L.", Class::Name), ("Token", Class::Name), ("Token Bank", Class::Public), ("Senha", Class::Name)] {
+            let text = format!("Pix de R$ 5.000,00 enviado para {name} em 05/12/2025 às 14:32.");
+            assert_eq!(scan(&text, &spans(&text, &[("R$ 5.000,00", Class::Amount), (name, class)]), &contacts), None, "{text}");
+        }
+        let text = "Pix de R$ 250,00 de PIN. Sua senha é 4821";
+        assert_eq!(scan(text, &spans(text, &[("R$ 250,00", Class::Amount), ("PIN", Class::Name)]), &contacts), Some(Rule::Password));
+        let text = "Aviso: senha 4821, obrigado";
+        assert_eq!(scan(text, &spans(text, &[("senha 4821", Class::Public)]), &contacts), Some(Rule::Password), "a leak inside one value");
     }
 
     #[test]
