@@ -19,13 +19,19 @@ pub fn answer(status: u16, body: &[u8]) -> Answer {
             None => Answer::unknown(0),
         },
         400..=499 => match (body.code.code(), status) {
+            // Credentials that are not taken say so by the status, whatever number stands beside it.
+            (Some(code), 401) if !errors::is_listed(code) => Answer { code, ..unauthorized() },
             (Some(code), _) => Answer::refused(errors::meaning(code), code, status),
             (None, 429) => refused(Outcome::Throttled, Reason::Throttled, Again::BackOff, Breaker::Count(Scope::App), Attention::None),
-            (None, 401) => refused(Outcome::Unavailable, Reason::Unavailable, Again::Never, open(Scope::App), Attention::Page),
+            (None, 401) => unauthorized(),
             (None, _) => refused(Outcome::Rejected, Reason::Provider, Again::Never, Breaker::Count(Scope::App), Attention::Page),
         },
         _ => Answer::unknown(body.code.code().unwrap_or(0)),
     }
+}
+
+fn unauthorized() -> Answer {
+    refused(Outcome::Unavailable, Reason::Unavailable, Again::Never, open(Scope::App), Attention::Page)
 }
 
 fn refused(outcome: Outcome, reason: Reason, again: Again, breaker: Breaker, attention: Attention) -> Answer {
@@ -76,6 +82,7 @@ mod tests {
         assert_eq!(outcome(429, ""), (Outcome::Throttled, Reason::Throttled, 0, Again::BackOff));
         assert_eq!(outcome(401, &error(20_003, 401)), (Outcome::Unavailable, Reason::Unavailable, 20_003, Again::Never));
         assert_eq!(outcome(401, ""), (Outcome::Unavailable, Reason::Unavailable, 0, Again::Never));
+        assert_eq!(outcome(401, &error(20_101, 401)), (Outcome::Unavailable, Reason::Unavailable, 20_101, Again::Never));
         assert_eq!(outcome(400, &error(21_614, 400)), (Outcome::Rejected, Reason::Landline, 21_614, Again::Never));
         assert_eq!(outcome(400, &error(21_610, 400)), (Outcome::Rejected, Reason::OptedOut, 21_610, Again::Never));
         assert_eq!(outcome(400, &error(21_211, 400)), (Outcome::Rejected, Reason::Unreachable, 21_211, Again::Never));

@@ -10,6 +10,11 @@ pub fn meaning(code: u32) -> &'static Meaning {
     TABLE.iter().find(|(codes, _)| codes.contains(&code)).map_or(&UNLISTED, |(_, meaning)| meaning)
 }
 
+/// Whether the table knows it.
+pub fn is_listed(code: u32) -> bool {
+    TABLE.iter().any(|(codes, _)| codes.contains(&code))
+}
+
 const fn rejected(reason: Reason, breaker: Breaker, attention: Attention) -> Meaning {
     Meaning { sync: Sync::Is(Outcome::Rejected), reason, breaker, again: Again::Never, ends: true, attention }
 }
