@@ -1,7 +1,7 @@
 //! Makes the topics in Kafka and compares what is there with what must be.
 
 use super::acl::touched_by;
-use super::{Cleanup, Topic, all, names};
+use super::{Cleanup, Topic, UNLIMITED, all, names};
 use crate::app::Role;
 use crate::config::{Config, Fault};
 use anyhow::{Context, ensure};
@@ -292,6 +292,10 @@ fn setting_faults(config: &Config, topic: &Topic, there: &BTreeMap<String, Strin
             // Unlimited is -1. Longer than wanted keeps sealed data longer than promised; shorter loses what a restart needs.
             if number("retention.ms") != Some(wanted) {
                 refuse(format!("retention.ms must be {wanted}."));
+            }
+            // A cluster may have a limit for all topics: then what nobody has read yet goes before its time.
+            if number("retention.bytes").is_some_and(|there| there != UNLIMITED) {
+                refuse(format!("retention.bytes must be {UNLIMITED}: what was not read yet would go before its time."));
             }
         }
         Cleanup::Compact => {

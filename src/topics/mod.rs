@@ -12,6 +12,8 @@ use crate::delivery::{Channel, Lane};
 
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
+/// `retention.bytes`: records go by their age alone, whatever a cluster's own limit is.
+const UNLIMITED: i64 = -1;
 
 /// One topic of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +55,9 @@ impl Topic {
     /// Its settings in Kafka's words, less those that depend on how many brokers there are.
     pub fn settings(&self) -> Vec<(&'static str, String)> {
         let mut settings = match self.cleanup {
-            Cleanup::Delete { retention_ms } => vec![("cleanup.policy", "delete".to_owned()), ("retention.ms", retention_ms.to_string())],
+            Cleanup::Delete { retention_ms } => {
+                vec![("cleanup.policy", "delete".to_owned()), ("retention.ms", retention_ms.to_string()), ("retention.bytes", UNLIMITED.to_string())]
+            }
             Cleanup::Compact => {
                 let mut settings = vec![("cleanup.policy", "compact".to_owned())];
                 settings.extend(COMPACT.map(|(name, value)| (name, value.to_owned())));

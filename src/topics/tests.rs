@@ -88,7 +88,7 @@ async fn weak_topics_are_found_each_by_its_own_sentence() {
     make(&config, "recado.state", 2, &[("cleanup.policy", "delete")]).await;
     make(&config, "recado.receipts", 2, &[("cleanup.policy", "delete"), ("retention.ms", "604800000")]).await;
     make(&config, "recado.status", 1, &[("cleanup.policy", "delete"), ("retention.ms", "604800000")]).await;
-    make(&config, "recado.dead-letters", 2, &[("cleanup.policy", "delete"), day]).await;
+    make(&config, "recado.dead-letters", 2, &[("cleanup.policy", "delete"), day, ("retention.bytes", "1073741824")]).await;
     make(&config, "bills", 5, &[]).await;
     create(&config, &[]).await.unwrap();
     config.topics.replication_factor = 3;
@@ -105,6 +105,7 @@ async fn weak_topics_are_found_each_by_its_own_sentence() {
     told("recado.receipts", "LogAppendTime");
     told("recado.status", "has 1 partitions");
     told("recado.dead-letters", "retention.ms must be 2592000000");
+    told("recado.dead-letters", "retention.bytes must be -1");
     told("recado.dispatch.sms", "1 copies where 3");
     told("recado.dispatch.sms", "min.insync.replicas must be at least 2");
     told("bills", "belong to nobody");
