@@ -177,8 +177,12 @@ impl Engine {
         }
     }
 
-    fn destroy_old_keys(&self, own_now: Timestamp) {
-        let Some(now) = self.tasks.values().find_map(|task| task.now(own_now)) else { return };
+    /// By the earliest of the times, and not at all while they disagree: a broker whose clock is ahead would destroy keys that are in use.
+    fn destroy_old_keys(&mut self, own_now: Timestamp) {
+        if !self.clocks_agree(own_now) {
+            return;
+        }
+        let Some(now) = self.tasks.values().filter_map(|task| task.now(own_now)).min() else { return };
         if let Err(error) = self.shared.sealer.keys().destroy_past(now) {
             tracing::warn!(%error, "Keys whose time is over could not be destroyed; trying again in a minute.");
         }
