@@ -220,6 +220,9 @@ impl Using<'_> {
             None if !self.one.last_step => {
                 self.refuse("whatsapp.ttl", "falls back from it, so it needs a TTL of its own: Meta's default would deliver it weeks after the fallback")
             }
+            None if self.one.has_code => {
+                self.refuse("whatsapp.ttl", "sends a code by it, so it needs a TTL: by Meta's default it could arrive when the code is long over")
+            }
             None => {}
             Some(ttl) if ttl > self.one.wait => {
                 let wait = humantime::format_duration(self.one.wait);

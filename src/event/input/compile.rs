@@ -300,7 +300,7 @@ impl Compiler<'_> {
             faults.refuse(key("channel"), format!("is `{}`; a channel is whatsapp, sms or voice.", step.channel));
             return Step::new(Channel::Sms, step.template.as_str(), lease, wait, wait_for);
         };
-        self.check_template(step, channel, wait, index + 1 < route.steps.len(), &key, faults);
+        self.check_template(step, channel, wait, index + 1 < route.steps.len() || code, &key, faults);
         self.uses.push(TemplateUse {
             file: faults.file.to_owned(),
             key: key("template"),
@@ -314,7 +314,7 @@ impl Compiler<'_> {
         Step::new(channel, step.template.as_str(), self.scaled(lease), self.scaled(wait), wait_for).needing(self.scaled(life_min(channel, code)))
     }
 
-    fn check_template(&self, step: &StepFile, channel: Channel, wait: Duration, fallback: bool, key: &dyn Fn(&str) -> String, faults: &mut Faults<'_>) {
+    fn check_template(&self, step: &StepFile, channel: Channel, wait: Duration, in_time: bool, key: &dyn Fn(&str) -> String, faults: &mut Faults<'_>) {
         let Some(facts) = self.templates.get(&step.template) else {
             faults.refuse(key("template"), format!("is `{}`, which the catalogue does not have.", step.template));
             return;
@@ -326,9 +326,13 @@ impl Compiler<'_> {
             return;
         }
         match facts.whatsapp_ttl {
-            None if fallback => faults.refuse(
+            // Before a fallback, or with a code that is over soon.
+            None if in_time => faults.refuse(
                 key("template"),
-                format!("is `{}`, which has no TTL of its own at Meta (then 30 days): it could arrive long after its fallback.", step.template),
+                format!(
+                    "is `{}`, which has no TTL of its own at Meta (then 30 days): it could arrive long after its fallback or its code's end.",
+                    step.template
+                ),
             ),
             None => {}
             Some(ttl) if ttl > wait => {
