@@ -148,10 +148,7 @@ impl App {
             let bound = gateway::Gateway::bind(gateway_settings(&config)?, sealer.clone(), health.clone()).await?;
             gateway = Some(bound.address()?);
             let shutdown = shutdown.clone();
-            parts.spawn(async move {
-                bound.run(shutdown).await;
-                Ok(())
-            });
+            parts.spawn(named("gateway", bound.run(shutdown)));
         }
         if roles.contains(&Role::Dispatcher) {
             // Before it can say so itself, as with the engine.
@@ -209,7 +206,8 @@ fn say_start(config: &Config, roles: &str) {
 async fn together(mut parts: JoinSet<anyhow::Result<()>>, health: &Health, shutdown: &CancellationToken) -> anyhow::Result<()> {
     let mut first = Ok(());
     while let Some(part) = parts.join_next().await {
-        let ended = part.unwrap_or_else(|panic| Err(anyhow::anyhow!("a part of the process was stopped by a bug: {panic}")));
+        // What a panic says may quote what it stumbled over; the hook has logged where it was.
+        let ended = part.unwrap_or_else(|_| Err(anyhow::anyhow!("a part of the process was stopped by a bug")));
         if let Err(error) = &ended {
             tracing::error!(error = format!("{error:#}"), "A role ended; the process stops in order.");
         }

@@ -77,6 +77,7 @@ pub(super) fn gateway_settings(config: &Config) -> anyhow::Result<gateway::Setti
         meta_body_bytes_max: config.gateway.meta_body_max.bytes(),
         body_bytes_max: config.gateway.body_max.bytes(),
         connections_max: usize::try_from(config.gateway.connections_max).unwrap_or(usize::MAX),
+        connections_per_address_max: usize::try_from(config.gateway.connections_per_address_max).unwrap_or(usize::MAX),
         ..gateway::Limits::default()
     };
     Ok(gateway::Settings {

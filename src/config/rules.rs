@@ -171,11 +171,16 @@ impl Config {
             );
         } else {
             found.base_url("gateway.public_base_url", &gateway.public_base_url, self.mode, None);
+            // As it stands here it goes to Twilio, which signs it letter by letter.
+            let url = Url::parse(&gateway.public_base_url).ok();
+            let same = |url: &Url| url.as_str().trim_end_matches('/') == gateway.public_base_url;
             found.demand(
-                !gateway.public_base_url.ends_with('/'),
+                url.as_ref().is_none_or(same),
                 "gateway.public_base_url",
-                "It must not end with a slash: Twilio signs the address letter by letter.",
+                "It must be `https://` and a host in small letters, without the usual port or a slash at its end: Twilio signs the address letter by letter.",
             );
+            let named = url.as_ref().and_then(Url::host_str).is_none_or(|host| !host.contains('_'));
+            found.demand(named, "gateway.public_base_url", "Twilio calls no host with an underscore in its name.");
         }
         if self.mode == Mode::Production && gateway.tls_ended_by.trim().is_empty() {
             found.refuse("gateway.tls_ended_by", "It is missing: the gateway speaks plain HTTP, so name what ends TLS 1.3 in front of it.");
@@ -196,6 +201,11 @@ impl Config {
         found.demand(size.contains(&gateway.body_max.0), "gateway.body_max", "It must be between 1KiB and 64MiB.");
         found.demand(gateway.connections_max >= 1, "gateway.connections_max", "It must be at least 1.");
         found.demand(
+            (1..=gateway.connections_max).contains(&gateway.connections_per_address_max),
+            "gateway.connections_per_address_max",
+            "It must be between 1 and `gateway.connections_max`.",
+        );
+        found.demand(
             gateway.listen.port() == 0 || gateway.listen.port() != self.management.listen.port(),
             "management.listen",
             "Management has a port of its own: webhooks come from outside, metrics stay inside.",
@@ -214,6 +224,12 @@ impl Config {
         }
         found.span("schema_registry.timeout", self.schema_registry.timeout, Duration::from_millis(100), Duration::from_secs(60));
         found.demand(!self.keys.folder.as_os_str().is_empty(), "keys.folder", "It must name the folder in which the wrapped keys rest.");
+        let (keys, state) = (&self.keys.folder, &self.engine.state_folder);
+        found.demand(
+            !keys.starts_with(state) && !state.starts_with(keys),
+            "keys.folder",
+            "It must lie beside `engine.state_folder`: state may be deleted at any time, and what the keys seal is lost with them.",
+        );
         found.demand(
             self.keys.root_key_file.is_named(),
             "keys.root_key_file",
@@ -252,7 +268,7 @@ impl Config {
             if root_key && !(lines[0].len() == 64 && lines[0].bytes().all(|byte| byte.is_ascii_hexdigit())) {
                 found.refuse(&key, "It must hold 64 hex digits: `openssl rand -hex 32` makes them.");
             }
-            if key == "schema_registry.credentials_file" && !lines[0].contains(':') {
+            if key == "schema_registry.credentials_file" && !crate::event::registry::is_pair(&lines[0]) {
                 found.refuse(&key, "It must hold one line, `user:password`.");
             }
             for line in &lines {

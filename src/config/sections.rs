@@ -164,7 +164,7 @@ impl Dispatcher {
 pub struct Gateway {
     /// Where webhooks arrive.
     pub listen: SocketAddr,
-    /// How providers see us: scheme, host and, where it is part of what they call, port; no path, no slash at the end.
+    /// How providers see us: scheme, host and, where they are part of what they call, port and path; no slash at the end.
     pub public_base_url: String,
     /// Who ends TLS in front of this port; the gateway itself speaks plain HTTP.
     pub tls_ended_by: String,
@@ -174,6 +174,8 @@ pub struct Gateway {
     pub body_max: Size,
     /// How many connections may be open.
     pub connections_max: u32,
+    /// How many of them one address may have.
+    pub connections_per_address_max: u32,
     /// Meta's apps, by the name in the webhook's path (`/webhooks/meta/<app>`).
     pub meta: BTreeMap<String, MetaApp>,
     /// Twilio's accounts, by the name in the webhook's path (`/webhooks/twilio/<account>`).
@@ -189,6 +191,7 @@ impl Default for Gateway {
             meta_body_max: Size::mib(4),
             body_max: Size::kib(64),
             connections_max: 1_024,
+            connections_per_address_max: 1_024,
             meta: BTreeMap::new(),
             twilio: BTreeMap::new(),
         }

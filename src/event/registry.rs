@@ -249,6 +249,11 @@ async fn fetch(id: u32, http: Arc<Http>, cache: SchemaCache, permits: Arc<Semaph
     }
 }
 
+/// Whether this is `user:password`.
+pub fn is_pair(line: &str) -> bool {
+    line.split_once(':').is_some_and(|(user, password)| !user.is_empty() && !password.is_empty())
+}
+
 /// The certificates of a file of authorities, PEM; at least one.
 ///
 /// Errors: one sentence. The file cannot be read, or holds something else: a certificate that is broken would else be found by nobody but the registry's TLS.
@@ -323,11 +328,9 @@ impl Http {
             .await
             .map(Zeroizing::new)
             .with_context(|| format!("schema_registry.credentials_file {} cannot be read", file.display()))?;
-        let pair = text.trim();
-        anyhow::ensure!(
-            pair.split_once(':').is_some_and(|(user, password)| !user.is_empty() && !password.is_empty()),
-            "schema_registry.credentials_file must hold user:password"
-        );
+        // As in every file of secrets: remarks are no secrets, and the first line counts.
+        let pair = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or_default();
+        anyhow::ensure!(is_pair(pair), "schema_registry.credentials_file must hold user:password");
         let basic = Zeroizing::new(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)));
         let mut header = HeaderValue::from_str(&basic).context("base64 is legal in a header")?;
         header.set_sensitive(true);

@@ -12,14 +12,14 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroizing;
 
-/// A whole body, and its share of the memory that all bodies have together.
+/// A whole body, and its share of the memory that bodies like it have together.
 pub(super) struct Whole {
     pub(super) bytes: Zeroizing<Vec<u8>>,
     _share: Option<OwnedSemaphorePermit>,
 }
 
-/// Reads a body of at most `bytes_max`.
-pub(super) async fn read(shared: &Shared, headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Whole, Refusal> {
+/// Reads a body of at most `bytes_max` into memory that `room` has.
+pub(super) async fn read(shared: &Shared, headers: &HeaderMap, body: Body, bytes_max: usize, room: &Arc<Semaphore>) -> Result<Whole, Refusal> {
     if headers.get(CONTENT_ENCODING).is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(Refusal::Encoded);
     }
@@ -27,7 +27,7 @@ pub(super) async fn read(shared: &Shared, headers: &HeaderMap, body: Body, bytes
     if announced.is_some_and(|length| length > bytes_max) {
         return Err(Refusal::TooLarge);
     }
-    let reading = collect(body, bytes_max, &shared.bodies);
+    let reading = collect(body, bytes_max, room);
     tokio::time::timeout(shared.limits.body_deadline, reading).await.unwrap_or(Err(Refusal::Slow))
 }
 
@@ -43,7 +43,7 @@ pub(super) const fn permits(bytes: usize) -> usize {
     bytes.div_ceil(1_024)
 }
 
-async fn collect(mut body: Body, bytes_max: usize, bodies: &Arc<Semaphore>) -> Result<Whole, Refusal> {
+async fn collect(mut body: Body, bytes_max: usize, room: &Arc<Semaphore>) -> Result<Whole, Refusal> {
     let mut bytes = Zeroizing::new(Vec::new());
     let mut share: Option<OwnedSemaphorePermit> = None;
     while let Some(frame) = body.frame().await {
@@ -55,7 +55,7 @@ async fn collect(mut body: Body, bytes_max: usize, bodies: &Arc<Semaphore>) -> R
         bytes.extend_from_slice(&chunk);
         let held = share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let more = u32::try_from(permits(bytes.len()) - held).map_err(|_| Refusal::TooLarge)?;
-        let permit = Arc::clone(bodies).try_acquire_many_owned(more).map_err(|_| Refusal::Busy)?;
+        let permit = Arc::clone(room).try_acquire_many_owned(more).map_err(|_| Refusal::Busy)?;
         match &mut share {
             Some(share) => share.merge(permit),
             None => share = Some(permit),

@@ -73,7 +73,7 @@ async fn take(shared: &Shared, name: &str, request: Request<Body>) -> Result<&'s
     let app = shared.metas.get(name).ok_or(Refusal::Unknown)?;
     let (parts, body) = request.into_parts();
     let peer = parts.extensions.get::<Peer>().copied();
-    let body = body::read(shared, &parts.headers, body, shared.limits.meta_body_bytes_max).await?;
+    let body = body::read(shared, &parts.headers, body, shared.limits.meta_body_bytes_max, &shared.bodies).await?;
     check(shared, app, &parts.headers, &body, peer).await?;
     match whatsapp::receipts(&body.bytes) {
         Ok(receipts) => {

@@ -86,8 +86,10 @@ pub struct Limits {
     pub meta_body_bytes_max: usize,
     /// The largest body of anybody else's.
     pub body_bytes_max: usize,
-    /// All bodies in memory together; beyond it the answer is 503.
+    /// All of Meta's bodies in memory together; beyond it the answer is 503.
     pub bodies_bytes_max: usize,
+    /// The same of everybody else's: small forms, for which there is room however many large bodies somebody sends.
+    pub forms_bytes_max: usize,
     /// Open connections; more wait to be accepted.
     pub connections_max: usize,
     /// Open connections of one address; more are closed at once. A load balancer in front is one address.
@@ -106,6 +108,7 @@ impl Default for Limits {
             meta_body_bytes_max: 4 << 20,
             body_bytes_max: 64 << 10,
             bodies_bytes_max: 256 << 20,
+            forms_bytes_max: 64 << 20,
             connections_max: 1_024,
             connections_per_address_max: 256,
             header_deadline: Duration::from_secs(5),
@@ -127,7 +130,7 @@ impl Gateway {
     pub async fn bind(settings: Settings, sealer: Sealer, health: Health) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(settings.listen).await.with_context(|| format!("The gateway cannot listen on {}.", settings.listen))?;
         let returns = Returns::new(&settings, health)?;
-        let bodies = Semaphore::new(body::permits(settings.limits.bodies_bytes_max));
+        let [bodies, forms] = [settings.limits.bodies_bytes_max, settings.limits.forms_bytes_max].map(|bytes| Arc::new(Semaphore::new(body::permits(bytes))));
         let metas = settings.meta_apps.into_iter().map(|app| {
             let door = meta::App { signature: signature::Meta::new(&app.secrets), verify_tokens: app.verify_tokens };
             (app.name, door)
@@ -142,7 +145,8 @@ impl Gateway {
             metas: metas.collect(),
             twilios: twilios.collect(),
             limits: settings.limits,
-            bodies: Arc::new(bodies),
+            bodies,
+            forms,
             strangers: Strangers::default(),
             returns,
             sealer,
@@ -156,13 +160,22 @@ impl Gateway {
     }
 
     /// Serves until `shutdown`, then lets the requests under way end. Heartbeats stop first: a gateway that takes nothing new gives no sign of life.
-    pub async fn run(self, shutdown: CancellationToken) {
+    ///
+    /// Errors: its producer cannot go on. A restart makes a new one.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let routes = Router::new().merge(meta::routes()).merge(twilio::routes()).with_state(Arc::clone(&self.shared));
         let signs_of_life = Arc::clone(&self.shared);
-        let stop = shutdown.clone();
-        let beating = tokio::spawn(async move { stop.run_until_cancelled(signs_of_life.returns.beat(self.lifeline)).await });
-        listen::accept(self.listener, routes, &self.shared.limits, shutdown).await;
-        beating.await.expect("the heartbeat's future does not panic");
+        let stop = shutdown.child_token();
+        let beating = tokio::spawn({
+            let stop = stop.clone();
+            async move {
+                let failed = stop.run_until_cancelled(signs_of_life.returns.beat(self.lifeline)).await;
+                stop.cancel();
+                failed
+            }
+        });
+        listen::accept(self.listener, routes, &self.shared.limits, stop).await;
+        beating.await.expect("the heartbeat's future does not panic").map_or(Ok(()), Err)
     }
 }
 
@@ -176,6 +189,7 @@ struct Shared {
     twilios: BTreeMap<String, twilio::Account>,
     limits: Limits,
     bodies: Arc<Semaphore>,
+    forms: Arc<Semaphore>,
     strangers: Strangers,
     returns: Returns,
     sealer: Sealer,

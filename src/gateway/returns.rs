@@ -126,8 +126,8 @@ impl Returns {
     }
 
     /// Gives each partition a sign of life every second, as long as it is polled. Asks Kafka how many there are, every second until it answers, then every
-    /// minute.
-    pub(super) async fn beat(&self, mut lifeline: Lifeline) {
+    /// minute. Ends when the producer cannot go on: librdkafka never mends that, and every webhook would get 503 for good.
+    pub(super) async fn beat(&self, mut lifeline: Lifeline) -> anyhow::Error {
         let mut every = tokio::time::interval(HEARTBEAT);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut asked: Option<Duration> = None;
@@ -137,6 +137,9 @@ impl Returns {
             let due = asked.is_none_or(|at| clock::monotonic().saturating_sub(at) > PARTITIONS_EVERY);
             if !self.fixed && (!known || due) && self.ask_partitions().await {
                 asked = Some(clock::monotonic());
+            }
+            if let Some((code, reason)) = self.producer.client().fatal_error() {
+                return anyhow::anyhow!("the gateway's producer cannot go on: {code}: {reason}");
             }
             self.beat_once();
             let silence = Duration::from_millis(now_ms().saturating_sub(self.acknowledged.load(Ordering::Relaxed)));

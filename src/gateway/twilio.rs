@@ -61,12 +61,23 @@ async fn take_sms(shared: &Shared, name: &str, request: Request) -> Result<Respo
 
 async fn take_voice(shared: &Shared, name: &str, request: Request) -> Result<Response, Refusal> {
     let (account, query, form) = signed_form(shared, name, request).await?;
-    let (receipts, heard) = voice::receipts(&query, &form);
+    let (receipts, mut heard) = voice::receipts(&query, &form);
+    // Opened before the keypress counts as a delivery: whose code cannot be said has not been told it.
+    let code = match &mut heard {
+        Heard::Confirmed { attempt_id: Some(attempt_id), code } => match code.take() {
+            Some(code) => Some(open(shared, attempt_id, code).await?),
+            None => None,
+        },
+        _ => None,
+    };
+    if matches!(code, Some(Carried::Broken)) {
+        return Ok(script(voice::say_unavailable(&account.voice)));
+    }
     let written = shared.returns.write(Channel::Voice, &receipts.reports).await?;
     book(Channel::Voice, &receipts);
     match (heard, written) {
         (Heard::Progress, _) => Ok(StatusCode::OK.into_response()),
-        (Heard::Confirmed { attempt_id: Some(attempt_id), code }, Some(now)) => Ok(script(say(shared, &attempt_id, code, now, &account.voice).await)),
+        (Heard::Confirmed { attempt_id: Some(_), .. }, Some(now)) => Ok(script(say(code, now, &account.voice))),
         // A call that is not ours gets no code.
         (Heard::OtherKey | Heard::Confirmed { .. }, _) => Ok(script(Zeroizing::new(voice::HANG_UP.to_owned()))),
     }
@@ -77,7 +88,7 @@ async fn signed_form<'a>(shared: &'a Shared, name: &str, request: Request<Body>)
     let account = shared.twilios.get(name).ok_or(Refusal::Unknown)?;
     let (parts, body) = request.into_parts();
     let peer = parts.extensions.get::<Peer>().copied();
-    let body = body::read(shared, &parts.headers, body, shared.limits.body_bytes_max).await?;
+    let body = body::read(shared, &parts.headers, body, shared.limits.body_bytes_max, &shared.forms).await?;
     let form = Form::read(&body.bytes).map_err(|_| Refusal::Broken)?;
     let path_and_query = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let url = format!("{}{path_and_query}", shared.public_base_url);
@@ -92,43 +103,56 @@ async fn signed_form<'a>(shared: &'a Shared, name: &str, request: Request<Body>)
     Ok((account, Zeroizing::new(parts.uri.query().unwrap_or("").to_owned()), form))
 }
 
-/// The second script of a call. `now` is the append time of the keypress, Kafka time: that is what an expiry is compared with.
-async fn say(shared: &Shared, attempt_id: &AttemptId, code: Option<CarriedCode>, now: Timestamp, voice: &str) -> Zeroizing<String> {
-    let Some(CarriedCode { customer, expiry, sealed }) = code else { return voice::say_thanks(voice) };
-    if now >= expiry {
-        metrics::spoken_code("expired");
-        return voice::say_expired(voice);
-    }
+/// A code that a call carries.
+enum Carried {
+    Open {
+        code: Secret<String>,
+        expiry: Timestamp,
+    },
+    /// Its key is destroyed: its time is over, or its customer was forgotten.
+    Over,
+    /// It was not sealed for this call.
+    Broken,
+}
+
+/// Opens it. While the keys are away nothing is taken, and Twilio comes again.
+async fn open(shared: &Shared, attempt_id: &AttemptId, CarriedCode { customer, expiry, sealed }: CarriedCode) -> Result<Carried, Refusal> {
     let (sealer, message_id) = (shared.sealer.clone(), attempt_id.message_id);
     // The key service may read a file or ask another machine.
     let opening = tokio::task::spawn_blocking(move || sealer.open(Purpose::Code, customer, message_id, expiry, &sealed));
-    let Ok(opened) = tokio::time::timeout(super::KEYS_DEADLINE, opening).await else {
-        metrics::spoken_code("unavailable");
-        return voice::say_unavailable(voice);
-    };
-    match opened.expect("opening does not panic") {
-        Ok(code) => match std::str::from_utf8(code.expose()) {
-            Ok(code) => {
-                metrics::spoken_code("said");
-                voice::say_code(&Secret::new(code.to_owned()), voice)
-            }
-            Err(_) => {
-                metrics::spoken_code("broken");
-                voice::say_unavailable(voice)
-            }
+    let opened = tokio::time::timeout(super::KEYS_DEADLINE, opening).await.map(|opened| opened.expect("opening does not panic"));
+    match opened {
+        Ok(Ok(code)) => match std::str::from_utf8(code.expose()) {
+            Ok(code) => Ok(Carried::Open { code: Secret::new(code.to_owned()), expiry }),
+            Err(_) => Ok(broken()),
         },
-        Err(SealError::Key(KeyError::Gone)) => {
+        Ok(Err(SealError::Key(KeyError::Gone))) => Ok(Carried::Over),
+        Ok(Err(SealError::Broken | SealError::TooLong)) => Ok(broken()),
+        Ok(Err(SealError::Key(KeyError::Unavailable))) | Err(_) => {
+            metrics::spoken_code("unavailable");
+            Err(Refusal::KeysAway)
+        }
+    }
+}
+
+fn broken() -> Carried {
+    metrics::spoken_code("broken");
+    Carried::Broken
+}
+
+/// The second script of a call. `now` is the append time of the keypress, Kafka time: that is what an expiry is compared with.
+fn say(code: Option<Carried>, now: Timestamp, voice: &str) -> Zeroizing<String> {
+    match code {
+        Some(Carried::Open { code, expiry }) if now < expiry => {
+            metrics::spoken_code("said");
+            voice::say_code(&code, voice)
+        }
+        Some(Carried::Open { .. } | Carried::Over) => {
             metrics::spoken_code("expired");
             voice::say_expired(voice)
         }
-        Err(SealError::Key(KeyError::Unavailable)) => {
-            metrics::spoken_code("unavailable");
-            voice::say_unavailable(voice)
-        }
-        Err(SealError::Broken | SealError::TooLong) => {
-            metrics::spoken_code("broken");
-            voice::say_unavailable(voice)
-        }
+        Some(Carried::Broken) => voice::say_unavailable(voice),
+        None => voice::say_thanks(voice),
     }
 }
 

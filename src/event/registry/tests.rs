@@ -267,7 +267,7 @@ async fn credentials_come_from_a_file_are_read_again_when_refused_and_do_not_pri
     fake.lock().unwrap().credentials = Some("recado:new");
     let printed = format!("{client:?}");
     assert!(!printed.contains("old") && !printed.contains(&base64::engine::general_purpose::STANDARD.encode("recado:old")), "{printed}");
-    tokio::fs::write(&file, "recado:new\n").await.unwrap();
+    tokio::fs::write(&file, "# since November\nrecado:new\nrecado:old\n").await.unwrap();
     tokio::spawn(client.run(CancellationToken::new()));
     assert!(matches!(answer(&cache, 1).await, WriterSchema::Known(_)), "the second try has the new password");
 }

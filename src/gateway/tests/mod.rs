@@ -30,7 +30,7 @@ struct Running {
     sealer: Sealer,
     shared: Arc<Shared>,
     shutdown: CancellationToken,
-    serving: tokio::task::JoinHandle<()>,
+    serving: tokio::task::JoinHandle<anyhow::Result<()>>,
     http: reqwest::Client,
     _keys: tempfile::TempDir,
 }
@@ -166,7 +166,7 @@ impl Running {
 
     async fn stop(self) {
         self.shutdown.cancel();
-        self.serving.await.unwrap();
+        self.serving.await.unwrap().unwrap();
     }
 }
 

@@ -113,10 +113,14 @@ async fn the_key_1_is_a_receipt_and_opens_the_code_for_that_one_answer() {
 
     let (_, script) = press(&gateway, &attempt_id, Some(&carry(now)), "1").await;
     assert!(script.contains("já não vale") && !script.contains('9'), "expired: {script}");
-    let other = AttemptId { message_id: attempt(1, 1).message_id, ..attempt(1, 1) };
     let moved = CarriedCode { customer: Reference::from_bytes([8; 16]), ..carry(now.plus(Duration::from_secs(300))) };
-    let (_, script) = press(&gateway, &other, Some(&moved), "1").await;
+    let (_, script) = press(&gateway, &attempt_id, Some(&moved), "1").await;
     assert!(!script.contains("break"), "sealed for another customer: {script}");
+    let other = attempt(1, 2);
+    let longer = CarriedCode { expiry: now.plus(Duration::from_secs(301)), ..carry(now.plus(Duration::from_secs(300))) };
+    let (_, script) = press(&gateway, &other, Some(&longer), "1").await;
+    assert!(script.contains("Não conseguimos"), "sealed for a shorter life: {script}");
+    assert!(gateway.receipts().await.iter().all(|(_, attempt_id, _)| *attempt_id != other), "nobody was told a code, so nothing was delivered");
     let (_, script) = press(&gateway, &attempt_id, None, "1").await;
     assert!(script.contains("Obrigado"), "a call without a code: {script}");
     let (status, script) = press(&gateway, &attempt_id, Some(&carry(now.plus(Duration::from_secs(300)))), "2").await;
@@ -215,5 +219,5 @@ async fn a_request_under_way_ends_before_the_gateway_does() {
     send.send(Ok(second)).await.unwrap();
     drop(send);
     assert_eq!(sending.await.unwrap().unwrap().status().as_u16(), 200);
-    tokio::time::timeout(Duration::from_secs(5), gateway.serving).await.expect("the gateway did not end").unwrap();
+    tokio::time::timeout(Duration::from_secs(5), gateway.serving).await.expect("the gateway did not end").unwrap().unwrap();
 }
