@@ -4,7 +4,7 @@
 
 use super::stored::{self, BadBytes};
 use crate::delivery::{MessageId, Timestamp};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// A keyed hash of input name ‖ event id.
 pub type Hash = [u8; 16];
@@ -14,6 +14,8 @@ pub type Hash = [u8; 16];
 pub struct Window {
     seen: HashSet<Hash>,
     minutes: BTreeMap<u32, Minute>,
+    /// Minutes with hashes that no block holds yet. Kafka time may step back a little: they are not always the newest.
+    fresh: BTreeSet<u32>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -35,7 +37,9 @@ impl Window {
     pub fn insert(&mut self, hash: Hash, now: Timestamp) -> bool {
         let new = self.seen.insert(hash);
         if new {
-            self.minutes.entry(minute_of(now)).or_default().hashes.push(hash);
+            let minute = minute_of(now);
+            self.minutes.entry(minute).or_default().hashes.push(hash);
+            self.fresh.insert(minute);
         }
         new
     }
@@ -55,8 +59,9 @@ impl Window {
     /// The blocks to write with this transaction, as keys and values, one for each minute that has fresh hashes. `first` is the message id of one of its events.
     pub fn take_blocks(&mut self, first: MessageId) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut blocks = Vec::new();
-        for (number, minute) in self.minutes.iter_mut().rev().take_while(|(_, minute)| minute.written < minute.hashes.len()) {
-            let key = stored::block_key(*number, &first);
+        for number in std::mem::take(&mut self.fresh).into_iter().rev() {
+            let Some(minute) = self.minutes.get_mut(&number) else { continue };
+            let key = stored::block_key(number, &first);
             let value = stored::write_block(&minute.hashes[minute.written..]);
             minute.written = minute.hashes.len();
             minute.blocks.push(key.clone());
@@ -65,13 +70,15 @@ impl Window {
         blocks
     }
 
-    /// Drops the minutes that are wholly older than `window` at `now`; returns the keys of their blocks.
-    pub fn expire(&mut self, now: Timestamp, window: std::time::Duration) -> Vec<Vec<u8>> {
+    /// Drops minutes that are wholly older than `window` at `now`; returns the keys of their blocks. After an outage there may be hours of them, more than one
+    /// transaction can delete: no minute is begun after so many keys.
+    pub fn expire(&mut self, now: Timestamp, window: std::time::Duration, most: usize) -> Vec<Vec<u8>> {
         let keep = minute_of(now.minus(window));
         let mut keys = Vec::new();
-        while let Some(entry) = self.minutes.first_entry()
+        while keys.len() < most
+            && let Some(entry) = self.minutes.first_entry()
             && *entry.key() < keep
-            && entry.get().written == entry.get().hashes.len()
+            && !self.fresh.contains(entry.key())
         {
             let minute = entry.remove();
             for hash in &minute.hashes {
@@ -119,9 +126,37 @@ mod tests {
             restored.restore(key, value).unwrap();
         }
         assert!(!restored.insert([1; 16], at(140)));
-        assert_eq!(restored.expire(at(160), Duration::from_secs(3600)), [] as [Vec<u8>; 0]);
-        assert_eq!(restored.expire(at(161), Duration::from_secs(3600)), [blocks[0].0.clone()]);
+        assert_eq!(restored.expire(at(160), Duration::from_secs(3600), 100), [] as [Vec<u8>; 0]);
+        assert_eq!(restored.expire(at(161), Duration::from_secs(3600), 100), [blocks[0].0.clone()]);
         assert!(restored.insert([1; 16], at(161)), "out of the window it is a new event");
+    }
+
+    #[test]
+    fn a_step_back_across_a_minute_loses_no_block_and_stops_no_expiry() {
+        let mut window = Window::default();
+        let (first, second) = (MessageId::from_bytes([9; 16]), MessageId::from_bytes([8; 16]));
+        window.insert([1; 16], at(101));
+        assert_eq!(window.take_blocks(first).len(), 1);
+        window.insert([2; 16], at(100));
+        let blocks = window.take_blocks(second);
+        assert_eq!(blocks.len(), 1, "of the minute before the newest");
+        assert_eq!(window.expire(at(160), Duration::from_secs(3600), 100).len(), 0, "both are within the hour");
+        assert_eq!(window.expire(at(300), Duration::from_secs(3600), 100).len(), 2);
+        assert_eq!(window.events(), 0);
+    }
+
+    #[test]
+    fn hours_that_are_over_at_once_go_in_bites() {
+        let mut window = Window::default();
+        for minute in 0..10 {
+            for number in 0..5_u8 {
+                window.insert([[u8::try_from(minute).unwrap() + 1; 8], [number; 8]].concat().try_into().unwrap(), at(minute));
+                window.take_blocks(MessageId::from_bytes([number; 16]));
+            }
+        }
+        let bite = |window: &mut Window| window.expire(at(1_000), Duration::from_secs(60), 12).len();
+        assert_eq!([(); 4].map(|()| bite(&mut window)), [15, 15, 15, 5], "whole minutes, as soon as twelve keys are reached");
+        assert_eq!(window.events(), 0);
     }
 
     #[test]

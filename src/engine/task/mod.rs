@@ -24,6 +24,9 @@ use crate::privacy::SealError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+/// So many deduplication blocks are deleted in one go, and the rest of their minute: each second, where some 30 become old (a guess of both).
+const EXPIRED_MAX: usize = 500;
+
 /// One partition of everything.
 pub struct Task {
     /// Which.
@@ -205,7 +208,7 @@ impl Task {
 
     /// Forgets deduplication minutes and early cancels whose time is over.
     pub fn expire(&mut self, window: std::time::Duration, now: Timestamp) {
-        for key in self.window.expire(now, window) {
+        for key in self.window.expire(now, window, EXPIRED_MAX) {
             self.overlay.delete(key, true);
         }
         while let Some(&(until, hash)) = self.cancels_first.first()
