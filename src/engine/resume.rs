@@ -2,6 +2,9 @@
 //!
 //! Easily got wrong: a group position that is *ahead* is no progress but a torn transaction, whose state, status and dispatch were aborted; following it would skip events.
 
+use crate::delivery::Timestamp;
+use std::time::Duration;
+
 /// What is known about one source partition when a task opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
@@ -66,9 +69,26 @@ pub fn start(known: Known) -> Result<Start, Oddity> {
     Ok(Start { offset: recorded, new: false, reread_until, oddity })
 }
 
+/// A store may be from so far in the future before it counts as written by a wrong clock. A guess.
+const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(300);
+
+/// Whether tombstones may be gone from the changelog that a store written at this wall time has not seen. One from the future was written by a wrong clock: nobody
+/// knows when.
+pub fn too_old(written: Timestamp, now: Timestamp, age_max: Duration) -> bool {
+    now.since(written) > age_max || written > now.plus(CLOCK_AHEAD_MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_is_trusted_for_as_long_as_its_age_is_known_and_short() {
+        let (now, hour) = (Timestamp::from_millis(1_764_900_000_000), Duration::from_secs(3_600));
+        let written = |ms: i64| too_old(Timestamp::from_millis(now.millis() + ms), now, 5 * hour);
+        assert_eq!([0, -18_000_000, -18_000_001, 300_000, 300_001].map(written), [false, false, true, false, true]);
+        assert!(too_old(Timestamp::from_millis(0), now, 5 * hour), "never replayed to the end");
+    }
 
     const KNOWN: Known = Known { recorded: Some(50), committed: Some(50), log_start: 10, log_end: 100, first: 100 };
 

@@ -229,7 +229,7 @@ fn trusted(shared: &Shared, partition: Partition, topic_id: [u8; 16]) -> Result<
     let why = match store.meta() {
         Ok(None) => return Ok((store, empty(topic_id))),
         Ok(Some(meta)) if meta.topic_id != topic_id => "topic_recreated",
-        Ok(Some(meta)) if crate::clock::wall().since(meta.wall) > shared.settings.store_age_max => "too_old",
+        Ok(Some(meta)) if resume::too_old(meta.wall, crate::clock::wall(), shared.settings.store_age_max) => "too_old",
         Ok(Some(meta)) => return Ok((store, meta)),
         Err(StoreError::Corrupt(_)) => "corrupt",
         Err(other) => return Err(other.into()),
@@ -245,9 +245,9 @@ fn emptied(shared: &Shared, partition: Partition, topic_id: [u8; 16], why: &'sta
     Ok((shared.store.partition(partition)?, empty(topic_id)))
 }
 
-/// The position of a store that holds nothing.
+/// The position of a store that holds nothing. It is of no time before it is replayed to the end: who dies half way has not seen the tombstones of the rest.
 fn empty(topic_id: [u8; 16]) -> Meta {
-    Meta { changelog_position: 0, next_offsets: BTreeMap::new(), wall: crate::clock::wall(), topic_id }
+    Meta { changelog_position: 0, next_offsets: BTreeMap::new(), wall: Timestamp::from_millis(0), topic_id }
 }
 
 /// What a read_committed client takes for the end of a log: its last stable offset.

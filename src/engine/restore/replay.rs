@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The whole replay gives up after this; the process restarts and goes on from what is flushed.
+/// The whole replay gives up after this; the process restarts, and with a store that was trusted goes on from what is flushed.
 const REPLAY_TIMEOUT: Duration = Duration::from_secs(600);
 /// So near to the end of a changelog its position is looked at after each batch; before that only where nothing comes. A guess: ends of transactions alone may
 /// lie behind the last record.
@@ -160,6 +160,7 @@ impl Reader {
                     left.swap_remove(at);
                     let (_, meta) = stores.get_mut(&partition).expect("as above");
                     meta.changelog_position = meta.changelog_position.max(position);
+                    meta.wall = crate::clock::wall();
                     write(stores, partition, folds.remove(&partition).unwrap_or_default())?;
                 }
             }
@@ -198,7 +199,6 @@ fn write(stores: &mut BTreeMap<Partition, (PartitionStore, Meta)>, partition: Pa
     if let Some(Some(positions)) = fold.remove(POSITION_KEY) {
         meta.next_offsets = Positions::read(&positions).map_err(TaskError::from)?.0;
     }
-    meta.wall = crate::clock::wall();
     let mut changes: Vec<_> = fold.into_iter().collect();
     changes.sort_unstable();
     store.apply(changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())), meta)?;
