@@ -43,6 +43,9 @@ impl Task {
 
     /// Whether the earliest due timer of a group may fire, and with what said about having been held.
     fn released(&mut self, settings: &Settings, group: Group, timer: &Timer, now: Timestamp, guard: &mut storm::Guard) -> Option<Hold> {
+        if timer.at > now {
+            return None; // Kafka time has stepped back a little since it was found to be due
+        }
         let verdict = self.gate.verdict(timer.kind, timer.at, timer.traffic);
         #[cfg(feature = "mutants")]
         let verdict = careless(verdict);
