@@ -59,6 +59,11 @@ impl Note {
         self.suspect.as_ref().is_some_and(|suspect| suspect.offset == offset && suspect.topic == topic && suspect.deaths >= DEATHS_MAX)
     }
 
+    /// The record that killed the process before, or whose outputs were refused, until it is committed.
+    pub fn suspect(&self) -> Option<&Suspect> {
+        self.suspect.as_ref()
+    }
+
     /// This record is about to be decided.
     pub fn begin(&mut self, topic: &str, offset: i64) {
         write(&mut self.map[..SLOT_LEN], topic, offset, 0);

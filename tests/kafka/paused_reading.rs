@@ -39,6 +39,40 @@ async fn an_input_that_was_paused_at_a_rebalance_is_read_on_afterwards() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_input_that_was_paused_at_its_end_loses_no_record_that_comes_then() {
+    let stage = Stage::with("paused-end", 1, simulator::Settings::default(), More { engine: "attempts_open_max = 1\n", ..More::default() }).await;
+    let config = stage.config("a", support::free_port(), "logs.level = \"info\"");
+    let mut engine = stage.start(&config, "engine");
+    engine.ready().await;
+    let (writer, pix) = (Writer::new(), stage.input("pix.transactions"));
+    for event in ["open-1", "open-2"] {
+        writer.send(&pix, 0, b"customer-1", &bank::pix_received(event, "customer-1", PHONE));
+    }
+    engine.says("/readyz", "too many open", |_, text| text.contains("Too many attempts are open")).await;
+    engine.stop();
+    // What waits is read in one go at the start, and its end with it.
+    (0..WAITING).for_each(|_| writer.send(&pix, 0, b"customer-1", b"no record of ours"));
+    writer.flush();
+    let engine = stage.start(&config, "engine");
+    let deadline = Instant::now() + Duration::from_secs(90);
+    while !std::fs::read_to_string(&engine.log).unwrap().contains("Inputs are not read on") {
+        assert!(Instant::now() < deadline, "it reads on though {WAITING} records wait");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // The record that stands where the input ended, and one behind it.
+    for event in ["at-the-end", "behind"] {
+        writer.send(&pix, 0, b"customer-1", &bank::pix_received(event, "customer-1", PHONE));
+    }
+    writer.flush();
+    let mut front = stage.start(&stage.config("front", stage.gateway_port, ""), "dispatcher,gateway");
+    front.ready().await;
+    let mut statuses = stage.statuses();
+    statuses.until("every end", ends(4));
+    assert_all_delivered_once(&stories(&statuses.read), &stage.calls());
+    [engine, front].into_iter().for_each(crate::process::Instance::stop);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn dispatches_that_were_paused_at_a_rebalance_are_read_on_afterwards() {
     const EACH: usize = 8;
     let mut settings = simulator::Settings::default();

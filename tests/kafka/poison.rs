@@ -6,6 +6,7 @@ use crate::support::{self, Reader, Writer};
 use rdkafka::Message;
 use rdkafka::admin::ResourceSpecifier;
 use rdkafka::message::{Headers, OwnedMessage};
+use recado::engine::stored::Positions;
 use recado::observe::health::Cause;
 use std::fs;
 
@@ -59,6 +60,36 @@ async fn a_record_at_which_the_process_died_three_times_becomes_a_dead_letter_an
     fs::write(&note_file, note(&pix, 2, 1)).unwrap();
     let engine = world.engine(world.settings("a"));
     sent.until("the third record's dispatch", |read| read.len() == 2);
+    engine.stop();
+}
+
+/// Two that kill, close together: the first is buried before the second is looked at, or each would be forgotten over the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspect_is_committed_before_anything_behind_it_is_read() {
+    let world = World::new("suspect", 1).await;
+    let writer = Writer::new();
+    let settings = world.settings("a");
+    let note_file = settings.state_folder.join("deciding-0");
+    let engine = world.engine(settings);
+    world.wait_for_start(&engine);
+    engine.stop();
+    let pix = world.input("pix.transactions");
+    for number in 0..10 {
+        writer.send(&pix, 0, b"customer-1", &bank::pix_received(&format!("e-{number}"), "customer-1", PHONE));
+    }
+    writer.flush();
+    fs::write(&note_file, note(&pix, 3, 2)).unwrap();
+    let engine = world.engine(world.settings("a"));
+    let mut changelog = Reader::new(&[(&world.topics.state, 1)]);
+    let positions = |read: &[OwnedMessage]| -> Vec<i64> {
+        let records = read.iter().filter(|message| message.key() == Some(b"p"));
+        records.map(|message| Positions::read(support::value(message)).unwrap().0.get(&pix).copied().unwrap_or(0)).collect()
+    };
+    changelog.until("all are decided", |read| positions(read).contains(&10));
+    assert!(positions(&changelog.read).contains(&4), "the suspect ends its transaction: {:?}", positions(&changelog.read));
+    let mut letters = Reader::new(&[(&world.topics.dead_letters, 1)]);
+    letters.until("the dead letter", |read| !read.is_empty());
+    assert_eq!(reason(&letters.read[0]), "poison");
     engine.stop();
 }
 

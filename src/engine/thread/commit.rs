@@ -169,6 +169,14 @@ impl Engine {
         Ok(())
     }
 
+    /// The last commit for these tasks. Where it fails, they are not opened anew: their partitions go to somebody else, who would find them written to by two.
+    pub(super) fn commit_for_good(&mut self) -> Result<(), EngineError> {
+        self.giving_back = true;
+        let committed = self.commit();
+        self.giving_back = false;
+        committed
+    }
+
     /// A record of this transaction was refused for good. Its inputs are decided again one by one; one that stands alone has been found.
     fn blame(&mut self) {
         match self.alone.take() {
@@ -188,6 +196,10 @@ impl Engine {
         self.alone = None;
         let partitions: Vec<Partition> = self.tasks.keys().copied().collect();
         self.new_producer()?;
+        if self.giving_back {
+            self.close_tasks();
+            return Ok(());
+        }
         // The thread may have stood in the transaction for longer than the session: then the group took these partitions away meanwhile, and says so now.
         // Nothing else is in this queue: a record that was is read again after the next take-over.
         for _ in 0..GROUP_EVENTS_MAX {

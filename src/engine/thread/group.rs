@@ -66,7 +66,7 @@ impl Engine {
                 // The callback has only noted the wish. Kafka's transaction is open no longer than one call of `Transactor::run`: in the pass that kills, the one
                 // that the next line would commit is begun and left open.
                 crash_point!("on_revoke", if !self.tasks.is_empty(), after self.leave_transaction_open()?);
-                self.commit()?;
+                self.commit_for_good()?;
                 self.close_tasks();
                 self.consumer.unassign().map_err(kafka("giving partitions back"))?;
             }
@@ -113,6 +113,12 @@ impl Engine {
             return Ok(());
         }
         self.tasks = opened.tasks;
+        for task in self.tasks.values_mut() {
+            // What it died of is committed by now, by this process or by another.
+            for (topic, &next) in &task.positions.0 {
+                task.note.committed(topic, next);
+            }
+        }
         self.shared.health.set(Cause::NoKafkaTime(self.number), (!self.tasks.is_empty()).then(|| NO_KAFKA_TIME.into()));
         if opened.new_starts {
             self.commit_positions()?;
@@ -183,7 +189,7 @@ impl Engine {
         self.seek(list)
     }
 
-    fn seek(&self, list: &TopicPartitionList) -> Result<(), EngineError> {
+    pub(super) fn seek(&self, list: &TopicPartitionList) -> Result<(), EngineError> {
         let deadline = crate::clock::monotonic() + SEEK_BOUND;
         loop {
             self.pulse.beat();

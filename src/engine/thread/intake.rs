@@ -15,7 +15,7 @@ use crate::observe::engine as metrics;
 use crate::observe::health::Cause;
 use crate::privacy::{Reference, ReferenceKind};
 use rdkafka::consumer::Consumer;
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -141,7 +141,7 @@ impl Engine {
 
     pub(super) fn decide_requests(&mut self) -> Result<bool, EngineError> {
         let any = if self.disk_full { false } else { self.decide_inputs(crate::clock::now(), |kind| matches!(kind, Kind::Events))? };
-        self.pause_and_resume();
+        self.pause_and_resume()?;
         Ok(any)
     }
 
@@ -171,7 +171,8 @@ impl Engine {
         let Some(task) = self.tasks.get_mut(&partition) else { return Ok(false) };
         let Some(now) = task.now(own_now) else { return Ok(false) };
         let is_cancel = matches!(shared.inputs.inputs()[input].kind, Kind::Cancel { .. });
-        if !is_cancel && awaits_cancels(task, opened) {
+        // While the clocks disagree nobody knows what has expired.
+        if !is_cancel && (self.disagreed || awaits_cancels(task, opened)) {
             return Ok(false);
         }
         if self.held_back.get(&(input, partition)).is_some_and(|until| *until > own_now) || (!is_cancel && full(&shared, task, input)) {
@@ -179,6 +180,15 @@ impl Engine {
         }
         let Some(waiting) = self.waiting_requests.get_mut(&(input, partition)) else { return Ok(false) };
         let most = if self.careful > 0 { 1 } else { REQUESTS_A_TURN };
+        // A suspect is read and decided alone, and committed before anything else of its partition is read: if there is a second one that kills, it must not be
+        // forgotten over it, or each would be taken for the first time again and again.
+        let most = match task.note.suspect() {
+            Some(suspect) if task.positions.0.get(&suspect.topic).is_some_and(|next| *next > suspect.offset) => return Ok(false),
+            Some(suspect) if *suspect.topic == *shared.inputs.inputs()[input].topic => {
+                waiting.iter().take(most).take_while(|record| record.offset() < suspect.offset).count().max(1)
+            }
+            Some(_) | None => most,
+        };
         let decoded = decode(&shared, task, input, waiting.iter().take(most));
         let customers: Vec<_> = decoded.iter().filter_map(|decoded| decoded.customer).collect();
         let keys = shared.sealer.keys().prepare(&customers, now);
@@ -229,7 +239,7 @@ impl Engine {
     }
 
     /// Pauses an input at the consumer while too much of it waits here; resumes it when half is gone.
-    fn pause_and_resume(&mut self) {
+    fn pause_and_resume(&mut self) -> Result<(), EngineError> {
         let mut pause = TopicPartitionList::new();
         let mut resume = TopicPartitionList::new();
         for (&(input, partition), waiting) in &self.waiting_requests {
@@ -239,20 +249,33 @@ impl Engine {
                 *paused = true;
                 pause.add_partition(topic, partition.kafka());
             } else if *paused && waiting.len() < WAITING_MAX / 2 {
-                *paused = false;
-                resume.add_partition(topic, partition.kafka());
+                let decided = self.tasks.get(&partition).and_then(|task| task.positions.0.get(&**topic).copied());
+                let Some(next) = waiting.back().map(|last| last.offset() + 1).or(decided) else { continue };
+                if resume.add_partition_offset(topic, partition.kafka(), Offset::Offset(next)).is_ok() {
+                    *paused = false;
+                }
             }
         }
         if pause.count() > 0 {
             tracing::info!(thread = self.number, partitions = pause.count(), "Inputs are not read on until half of what waits is decided.");
-        }
-        for (list, result) in
-            [(&pause, (pause.count() > 0).then(|| self.consumer.pause(&pause))), (&resume, (resume.count() > 0).then(|| self.consumer.resume(&resume)))]
-        {
-            if let Some(Err(error)) = result {
-                tracing::warn!(partitions = list.count(), %error, "Inputs could not be paused or resumed.");
+            if let Err(error) = self.consumer.pause(&pause) {
+                tracing::warn!(partitions = pause.count(), %error, "Inputs could not be paused.");
             }
         }
+        if resume.count() > 0 {
+            self.resume(&resume)?;
+        }
+        Ok(())
+    }
+
+    /// Reads on behind what was read, and from nowhere else: a pause keeps the position of whoever reads in batches, which the end of a partition that was read just
+    /// before moves one too far (librdkafka 2.12.1, `rd_kafka_q_serve_rkmessages`; its issue 4844), and the record there would never come.
+    fn resume(&mut self, list: &TopicPartitionList) -> Result<(), EngineError> {
+        self.seek(list)?;
+        if let Err(error) = self.consumer.resume(list) {
+            tracing::warn!(partitions = list.count(), %error, "Inputs could not be resumed.");
+        }
+        Ok(())
     }
 }
 

@@ -156,6 +156,8 @@ pub struct Engine {
     careful: usize,
     /// The input whose outputs the open transaction holds alone.
     alone: Option<(Partition, String, i64)>,
+    /// The tasks are being given back: a commit that fails opens none anew.
+    giving_back: bool,
 }
 
 impl Engine {
@@ -217,6 +219,7 @@ impl Engine {
             disk_full: false,
             careful: 0,
             alone: None,
+            giving_back: false,
             shared,
         })
     }
@@ -230,7 +233,7 @@ impl Engine {
         while !stop.load(Ordering::Relaxed) {
             self.turn()?;
         }
-        self.commit()?;
+        self.commit_for_good()?;
         self.close_tasks();
         Ok(())
     }
