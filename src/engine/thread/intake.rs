@@ -2,7 +2,8 @@
 //!
 //! Easily got wrong: a record leaves its queue only when it is decided, so one that cannot be sealed now stays where it is, and so does all behind it.
 
-use super::{CANCELS_BOUND, Engine, EngineError, HELD_BACK, REQUESTS_A_TURN, Shared, TIMERS_A_TURN, WAITING_MAX};
+use super::waiting::{Waiting, Weighs};
+use super::{CANCELS_BOUND, Engine, EngineError, HELD_BACK, RECEIPTS_WAITING_MAX, REQUESTS_A_TURN, Shared, TIMERS_A_TURN};
 use crate::crash_point::crash_point;
 use crate::delivery::{Partition, SourcePosition, Timestamp};
 use crate::engine::fetch::{Fetched, Record};
@@ -16,13 +17,14 @@ use crate::observe::health::Cause;
 use crate::privacy::{Reference, ReferenceKind};
 use rdkafka::consumer::Consumer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use std::collections::VecDeque;
 use std::time::Duration;
 
 impl Engine {
     pub(super) fn take(&mut self) -> Result<bool, EngineError> {
         let mut fetched = Vec::new();
-        self.receipts.take(&mut fetched);
+        if self.waiting_receipts.values().map(Waiting::len).sum::<usize>() < RECEIPTS_WAITING_MAX {
+            self.receipts.take(&mut fetched);
+        }
         self.requests.take(&mut fetched);
         let mut any = false;
         for fetched in fetched {
@@ -66,7 +68,7 @@ impl Engine {
             return;
         }
         let waiting = self.inputs_of.get(topic).and_then(|&input| self.waiting_requests.get(&(input, partition)));
-        let last = waiting.and_then(VecDeque::back).map(|record| record.offset() + 1);
+        let last = waiting.and_then(Waiting::back).map(|record| record.offset() + 1);
         task.cancels_end_at(topic, last.unwrap_or(0));
     }
 
@@ -98,7 +100,7 @@ impl Engine {
         }
         // An idle partition is drained too.
         for task in self.tasks.values_mut().filter(|task| !task.rereading()) {
-            if self.waiting_receipts.get(&task.partition).is_none_or(VecDeque::is_empty)
+            if self.waiting_receipts.get(&task.partition).is_none_or(Waiting::is_empty)
                 && let Some(&position) = task.positions.0.get(&*topic)
             {
                 task.gate.drained_to(position);
@@ -154,7 +156,7 @@ impl Engine {
             if self.careful > 0 && (self.alone.is_some() || self.anything_to_write()) {
                 break; // what is decided already is committed first, so that the next one stands alone
             }
-            let first = self.waiting_requests.get(&(input, partition)).filter(|_| self.careful > 0).and_then(VecDeque::front);
+            let first = self.waiting_requests.get(&(input, partition)).filter(|_| self.careful > 0).and_then(Waiting::front);
             let first = first.map(|record| (partition, record.topic().to_owned(), record.offset()));
             let decided = self.decide_input(input, partition, own_now)?;
             if decided && self.careful > 0 {
@@ -245,10 +247,10 @@ impl Engine {
         for (&(input, partition), waiting) in &self.waiting_requests {
             let topic = &self.shared.inputs.inputs()[input].topic;
             let paused = self.paused.entry((input, partition)).or_default();
-            if !*paused && waiting.len() > WAITING_MAX {
+            if !*paused && waiting.too_much() {
                 *paused = true;
                 pause.add_partition(topic, partition.kafka());
-            } else if *paused && waiting.len() < WAITING_MAX / 2 {
+            } else if *paused && waiting.half_gone() {
                 let decided = self.tasks.get(&partition).and_then(|task| task.positions.0.get(&**topic).copied());
                 let Some(next) = waiting.back().map(|last| last.offset() + 1).or(decided) else { continue };
                 if resume.add_partition_offset(topic, partition.kafka(), Offset::Offset(next)).is_ok() {
@@ -276,6 +278,12 @@ impl Engine {
             tracing::warn!(partitions = list.count(), %error, "Inputs could not be resumed.");
         }
         Ok(())
+    }
+}
+
+impl Weighs for Record {
+    fn bytes(&self) -> usize {
+        self.key().map_or(0, <[u8]>::len) + self.value().map_or(0, <[u8]>::len)
     }
 }
 

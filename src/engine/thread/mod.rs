@@ -8,6 +8,7 @@ mod group;
 mod intake;
 mod time;
 mod upkeep;
+mod waiting;
 
 use crate::delivery::{Partition, Timestamp};
 use crate::engine::end_offsets::EndOffsets;
@@ -29,17 +30,18 @@ use crate::observe::health::{Asker, Cause, Health, Pulse};
 use crate::privacy::{Pepper, Sealer};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use waiting::Waiting;
 
 /// So many requests are decided between two looks at receipts and timers.
 const REQUESTS_A_TURN: usize = 500;
 /// So many timers fire between two looks at receipts.
 const TIMERS_A_TURN: usize = 500;
-/// An input with so many records waiting here is paused.
-const WAITING_MAX: usize = 5_000;
+/// With so many receipts waiting here no more are taken: those of a partition wait while its inputs are read again, or Kafka's time is not known. A guess.
+const RECEIPTS_WAITING_MAX: usize = 20_000;
 /// While a timer is due, the ends of the receipts partitions are asked for this often. Source: `engine.md` §5.
 const GATE_PACE: Duration = Duration::from_millis(100);
 /// After a record that could not be sealed or resolved, the task looks again so much later.
@@ -127,9 +129,9 @@ pub struct Engine {
     /// Input numbers by topic.
     inputs_of: BTreeMap<String, usize>,
     tasks: BTreeMap<Partition, Task>,
-    waiting_receipts: BTreeMap<Partition, VecDeque<Record>>,
+    waiting_receipts: BTreeMap<Partition, Waiting<Record>>,
     /// By input and partition: express inputs first.
-    waiting_requests: BTreeMap<(usize, Partition), VecDeque<Record>>,
+    waiting_requests: BTreeMap<(usize, Partition), Waiting<Record>>,
     /// Inputs whose partition is paused at the consumer.
     paused: BTreeMap<(usize, Partition), bool>,
     held_back: BTreeMap<(usize, Partition), Timestamp>,
