@@ -75,9 +75,13 @@ impl PhoneNumber {
             PhoneNumberType::PremiumRate | PhoneNumberType::SharedCost => return None,
             _ => PhoneKind::Other,
         };
-        let national = Zeroizing::new(rlibphonenumber::get_national_significant_number_owned(&number));
-        let e164 = e164(number.country_code, &national);
-        shaped(e164.expose()).then_some(Self { e164, kind })
+        let written =
+            |number: &rlibphonenumber::PhoneNumber| e164(number.country_code, &Zeroizing::new(rlibphonenumber::get_national_significant_number_owned(number)));
+        let e164 = written(&number);
+        // Of a row of zeros the library takes one away each time it reads it: what is not itself when it is read again is no number.
+        let again = PHONE_NUMBER_UTIL.parse(e164.expose().as_str(), Some(Region::BR)).ok().map(|number| written(&number));
+        let same = again.is_some_and(|again| again.expose() == e164.expose());
+        (same && shaped(e164.expose())).then_some(Self { e164, kind })
     }
 
     /// From what was sealed; `None` when it has not the shape of E.164.
@@ -279,6 +283,12 @@ mod tests {
             };
             assert_eq!(offset(ddd), expected, "{ddd}");
         }
+    }
+
+    #[test]
+    fn a_row_of_zeros_is_no_number_abroad() {
+        assert!(PhoneNumber::parse("+600000000000").is_none());
+        assert_eq!(PhoneNumber::parse("+390612345678").unwrap().e164(), "+390612345678", "an Italian zero stays");
     }
 
     #[test]
