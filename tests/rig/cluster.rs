@@ -74,6 +74,11 @@ impl Stamps {
         Self { ahead_ms, led }
     }
 
+    /// How far the brokers' clocks are apart, in ms.
+    pub fn apart(&self) -> i64 {
+        self.ahead_ms
+    }
+
     /// By how much what this partition's leader stamps is ahead, in ms.
     pub fn ahead(&self, topic: &str, partition: i32) -> i64 {
         if self.led.contains(&(topic.to_owned(), partition)) { self.ahead_ms } else { 0 }

@@ -71,6 +71,8 @@ pub struct Evidence {
     pub lies: Places,
     /// Stretches in which a record of the rig's own waited for its acknowledgement: brokers or machine were slow, whatever Recado did. ms since 1970.
     pub slow: Vec<(i64, i64)>,
+    /// How far the brokers' clocks were apart, ms: deadlines are in the time of whoever leads the partition.
+    pub clocks_apart_ms: i64,
     pub quiet: Quiet,
     pub canaries: Canaries,
     /// Instances that ended without having been killed.
@@ -119,6 +121,7 @@ impl Evidence {
             seen: seen.statuses,
             lies,
             slow: seen.slow,
+            clocks_apart_ms: Stamps::look().apart(),
             quiet: Quiet::ask(stage, &calls),
             canaries: Canaries::look(stage, environments, &ours),
             ended: stage.ended.clone(),

@@ -103,7 +103,7 @@ impl Court<'_> {
         let Some(given_up) = given_up else { return };
         let early = row.what.not_after.timestamp().millis() - given_up;
         self.counts.one("attempts given up as too late held against their not_after");
-        if early > CUT_MS && !self.may_move(row.at, given_up) {
+        if early > CUT_MS + self.evidence.clocks_apart_ms && !self.may_move(row.at, given_up) {
             self.fault("I3 too late before not_after", Some(id), format!("{attempt} could have left for {early} ms more."));
         }
     }
