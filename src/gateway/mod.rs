@@ -110,7 +110,7 @@ impl Default for Limits {
             bodies_bytes_max: 256 << 20,
             forms_bytes_max: 64 << 20,
             connections_max: 1_024,
-            connections_per_address_max: 256,
+            connections_per_address_max: 1_024,
             header_deadline: Duration::from_secs(5),
             body_deadline: Duration::from_secs(10),
             idle_deadline: Duration::from_secs(60),

@@ -9,6 +9,7 @@ use rdkafka::message::{Headers, OwnedMessage};
 use recado::engine::stored::Positions;
 use recado::observe::health::Cause;
 use std::fs;
+use std::path::PathBuf;
 
 const PHONE: &str = "+5511987654321";
 
@@ -28,17 +29,22 @@ fn reason(letter: &OwnedMessage) -> String {
     String::from_utf8(header.value.unwrap().to_vec()).unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_record_at_which_the_process_died_three_times_becomes_a_dead_letter_and_the_next_goes_out() {
-    let world = World::new("poison", 1).await;
-    let writer = Writer::new();
+/// A world whose engine has begun to read and was stopped: where its note lies, and the input of Pix.
+async fn started(test: &str) -> (World, PathBuf, String) {
+    let world = World::new(test, 1).await;
     let settings = world.settings("a");
     let note_file = settings.state_folder.join("deciding-0");
     let engine = world.engine(settings);
     world.wait_for_start(&engine);
     engine.stop();
-
     let pix = world.input("pix.transactions");
+    (world, note_file, pix)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_at_which_the_process_died_three_times_becomes_a_dead_letter_and_the_next_goes_out() {
+    let (world, note_file, pix) = started("poison").await;
+    let writer = Writer::new();
     writer.send(&pix, 0, b"customer-1", &bank::pix_received("e-poison", "customer-1", PHONE));
     writer.send(&pix, 0, b"customer-1", &bank::pix_received("e-next", "customer-1", PHONE));
     writer.flush();
@@ -66,14 +72,8 @@ async fn a_record_at_which_the_process_died_three_times_becomes_a_dead_letter_an
 /// Two that kill, close together: the first is buried before the second is looked at, or each would be forgotten over the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_suspect_is_committed_before_anything_behind_it_is_read() {
-    let world = World::new("suspect", 1).await;
+    let (world, note_file, pix) = started("suspect").await;
     let writer = Writer::new();
-    let settings = world.settings("a");
-    let note_file = settings.state_folder.join("deciding-0");
-    let engine = world.engine(settings);
-    world.wait_for_start(&engine);
-    engine.stop();
-    let pix = world.input("pix.transactions");
     for number in 0..10 {
         writer.send(&pix, 0, b"customer-1", &bank::pix_received(&format!("e-{number}"), "customer-1", PHONE));
     }

@@ -118,8 +118,7 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         true
     }),
     ("I3 unknown without a cause", |evidence| {
-        // A dispatcher was killed meanwhile, but not the attempt's own: its epoch writes on.
-        // In the order of offsets: the last one counts.
+        // A dispatcher was killed meanwhile, but not the attempt's own: its epoch writes on. Of each epoch the last entry counts, in the order of offsets.
         let last: BTreeMap<u64, i64> = evidence.journal.iter().map(|row| (row.what.epoch, row.at)).collect();
         let own = |row: &&Row<JournalEntry>| row.what.kind == JournalKind::Intent && last[&row.what.epoch] > row.at + 5_000;
         let Some(intent) = evidence.journal.iter().find(own).cloned() else { return false };

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 /// With so many an input is paused.
-pub const RECORDS_MAX: usize = 5_000;
+const RECORDS_MAX: usize = 5_000;
 /// Or with so many bytes: a dozen partitions of three inputs then hold less than 300 MiB (judgement).
 const BYTES_MAX: usize = 8 << 20;
 

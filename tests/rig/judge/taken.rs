@@ -7,7 +7,7 @@ use super::Court;
 use super::messages::Message;
 use crate::evidence::Row;
 use recado::delivery::{Attempt, MessageId, Outcome, Receipt, StatusWord};
-use recado::event::records::Returned;
+use recado::event::records::{Returned, StatusRecord};
 
 /// So far apart the ends of one transaction may lie. A guess.
 const ENDS_APART_MS: i64 = 1_000;
@@ -84,6 +84,6 @@ fn refused(message: &Message<'_>, attempt: Attempt, outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Rejected | Outcome::Throttled | Outcome::Unavailable) && !message.returned.iter().any(|row| proven(row))
 }
 
-fn tells_sent(row: &Row<recado::event::records::StatusRecord>, attempt: Attempt) -> bool {
+fn tells_sent(row: &Row<StatusRecord>, attempt: Attempt) -> bool {
     row.what.live && row.what.status.word == StatusWord::Sent && row.what.status.attempt == Some(attempt)
 }
