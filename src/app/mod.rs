@@ -227,7 +227,7 @@ async fn named<E: Into<anyhow::Error>>(name: &'static str, part: impl Future<Out
 /// Refuses to run on weak or missing topics of its roles; a Kafka that is away is waited for.
 async fn verify_topics(config: &Config, messages: &Messages, roles: &BTreeSet<Role>, health: &Health) -> anyhow::Result<()> {
     loop {
-        match topics::verify(config, &messages.topics(), roles).await {
+        match topics::verify(config, &messages.topics(), &messages.cancels(), roles).await {
             Ok((_, faults)) => {
                 let refused: Vec<String> = faults.iter().filter(|fault| fault.severity == Severity::Refuse).map(ToString::to_string).collect();
                 anyhow::ensure!(refused.is_empty(), "the topics are not as they must be (recado topics --create makes missing ones): {}", refused.join("; "));

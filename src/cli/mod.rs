@@ -10,7 +10,7 @@ mod harden;
 mod simulate;
 
 use crate::app::{self, Role};
-use crate::config::{Config, Fault, Severity};
+use crate::config::{Config, Fault, Messages, Severity};
 use crate::delivery::Partition;
 use crate::engine::Topics as EngineTopics;
 use crate::engine::jump::{self, Jumped, To};
@@ -176,7 +176,7 @@ fn topics_command(options: &Topics) -> ExitCode {
         print!("{}", topics::acls(&config, &messages.topics()));
         return ExitCode::SUCCESS;
     }
-    match topics_in_kafka(&config, &messages.topics(), options) {
+    match topics_in_kafka(&config, &messages, options) {
         Ok(faults) => {
             tell(&faults);
             if faults.iter().any(|fault| fault.severity == Severity::Refuse) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
@@ -188,7 +188,8 @@ fn topics_command(options: &Topics) -> ExitCode {
     }
 }
 
-fn topics_in_kafka(config: &Config, inputs: &[String], options: &Topics) -> anyhow::Result<Vec<Fault>> {
+fn topics_in_kafka(config: &Config, messages: &Messages, options: &Topics) -> anyhow::Result<Vec<Fault>> {
+    let inputs = &messages.topics();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime could not be made")?;
     runtime.block_on(async {
         if options.create {
@@ -201,7 +202,7 @@ fn topics_in_kafka(config: &Config, inputs: &[String], options: &Topics) -> anyh
                 println!("{topic}: {from} partitions, now {to}");
             }
         }
-        let (partitions, faults) = topics::verify(config, inputs, &Role::ALL.into()).await?;
+        let (partitions, faults) = topics::verify(config, inputs, &messages.cancels(), &Role::ALL.into()).await?;
         if faults.is_empty() {
             println!("{} topics of ours with {partitions} partitions each are as they must be.", topics::all(&config.prefix).len());
         }

@@ -70,6 +70,12 @@ impl Messages {
         let topics: BTreeSet<_> = self.inputs.inputs().iter().map(|input| input.topic.clone()).collect();
         topics.into_iter().collect()
     }
+
+    /// Each input that has a cancel input, with that: a cancel must come in the partition of its request, so both need as many.
+    pub fn cancels(&self) -> Vec<(String, String)> {
+        let all = self.inputs.inputs();
+        all.iter().filter_map(|input| input.cancels(all).map(|of| (of.topic.clone(), input.topic.clone()))).collect()
+    }
 }
 
 /// All `*.toml` of a folder, in the order of their names.

@@ -62,7 +62,8 @@ pub fn start(known: Known) -> Result<Start, Oddity> {
         return Ok(Start { offset: known.log_start, new: true, reread_until: None, oddity: Some(Oddity::Truncated) });
     }
     let (reread_until, oddity) = match known.committed {
-        Some(committed) if committed > recorded => (Some(committed), Some(Oddity::GroupAhead)),
+        // A position of before the topic was made anew lies beyond what there is to read again.
+        Some(committed) if committed > recorded => (Some(committed.min(known.log_end)).filter(|until| *until > recorded), Some(Oddity::GroupAhead)),
         Some(committed) if committed < recorded => (None, Some(Oddity::GroupBehind)),
         Some(_) | None => (None, None),
     };
@@ -97,6 +98,13 @@ mod tests {
         assert_eq!(start(KNOWN), Ok(Start { offset: 50, new: false, reread_until: None, oddity: None }));
         let ahead = start(Known { committed: Some(70), ..KNOWN });
         assert_eq!(ahead, Ok(Start { offset: 50, new: false, reread_until: Some(70), oddity: Some(Oddity::GroupAhead) }));
+        let far_ahead = |recorded| start(Known { recorded: Some(recorded), committed: Some(1_000_000), ..KNOWN });
+        assert_eq!(far_ahead(50), Ok(Start { offset: 50, new: false, reread_until: Some(100), oddity: Some(Oddity::GroupAhead) }));
+        assert_eq!(
+            far_ahead(100),
+            Ok(Start { offset: 100, new: false, reread_until: None, oddity: Some(Oddity::GroupAhead) }),
+            "nothing is there to be read again"
+        );
         let behind = start(Known { committed: Some(30), ..KNOWN });
         assert_eq!(behind, Ok(Start { offset: 50, new: false, reread_until: None, oddity: Some(Oddity::GroupBehind) }));
         let gone = start(Known { committed: None, ..KNOWN });

@@ -1,7 +1,7 @@
 //! The engine's metrics: what it takes in, decides, commits and holds.
 
 use super::register;
-use crate::delivery::{Channel, Lane, MessageId, Status, TimerKind, Timestamp, Why};
+use crate::delivery::{Attempt, Channel, Hold, Lane, MessageId, Status, TimerKind, Timestamp, Why};
 use prometheus::{GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, exponential_buckets};
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -30,12 +30,19 @@ fn buckets() -> Vec<f64> {
 static DISPATCHED: LazyLock<IntCounterVec> =
     LazyLock::new(|| counters("recado_attempts_total", "Attempts decided, first ones and later ones.", &["channel", "lane", "attempt"]));
 static FALLBACKS: LazyLock<IntCounterVec> =
-    LazyLock::new(|| counters("recado_fallbacks_total", "Later attempts by their channel and reason.", &["to", "reason"]));
+    LazyLock::new(|| counters("recado_fallbacks_total", "Steps begun after another, by both channels and reason.", &["from", "to", "reason"]));
+static RETRIES: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counters("recado_retries_total", "Attempts at the same step again, by channel and reason.", &["channel", "reason"]));
+static CANCELS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Cancels of the bank by what they met: a delivery, a cancel before them, or nothing (it came first, or what it withdraws has ended).";
+    counters("recado_cancels_total", help, &["input", "met"])
+});
 static STATUSES: LazyLock<IntCounterVec> = LazyLock::new(|| counters("recado_statuses_total", "Statuses decided, by word and reason.", &["status", "reason"]));
 static DOUBLE: LazyLock<IntCounterVec> =
     LazyLock::new(|| counters("recado_double_delivered_total", "Deliveries confirmed by a channel after a fallback had gone out.", &["channel"]));
-static DURATION: LazyLock<HistogramVec> =
-    LazyLock::new(|| histograms("recado_delivery_duration_seconds", "From the record to its terminal status.", &["lane", "status"]));
+static DURATION: LazyLock<HistogramVec> = LazyLock::new(|| {
+    histograms("recado_delivery_duration_seconds", "From the record to its terminal status, by the channel of its last attempt.", &["lane", "channel"])
+});
 static TIMER_LAG: LazyLock<HistogramVec> = LazyLock::new(|| histograms("recado_timer_lag_seconds", "How long after its deadline a timer fired.", &["kind"]));
 static COMMIT: LazyLock<Histogram> = LazyLock::new(|| {
     register(Histogram::with_opts(HistogramOpts::new("recado_commit_duration_seconds", "One transaction from begin to committed.").buckets(buckets())))
@@ -53,13 +60,19 @@ static DUPLICATES: LazyLock<IntCounterVec> =
     LazyLock::new(|| counters("recado_duplicate_events_total", "Events of the bank that came again within the deduplication window.", &["input"]));
 static IGNORED: LazyLock<IntCounterVec> =
     LazyLock::new(|| counters("recado_ignored_records_total", "Input records for which no route is meant.", &["input", "reason"]));
+static FIELDS_DROPPED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Fields without a class in the schemas of records that became notifications: none is taken.";
+    counters("recado_fields_dropped_total", help, &["input"])
+});
 static HELD_BACK: LazyLock<IntCounterVec> =
     LazyLock::new(|| counters("recado_input_waits_total", "Times an input partition had to wait for a schema or a key.", &["input"]));
 static RECEIPTS_DROPPED: LazyLock<IntCounterVec> =
     LazyLock::new(|| counters("recado_receipts_dropped_total", "Records of the receipts topic that changed nothing.", &["reason"]));
-static DEAD: LazyLock<IntCounterVec> = LazyLock::new(|| counters("recado_dead_letters_total", "Records that could not be processed, by reason.", &["reason"]));
+static DEAD: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counters("recado_dead_letters_total", "Records and webhooks that could not be processed, by reason.", &["reason"]));
 static ARMED: LazyLock<IntGaugeVec> = LazyLock::new(|| gauges_of("recado_timers_armed", "Timers that are set.", &["thread"]));
-static HELD: LazyLock<IntGaugeVec> = LazyLock::new(|| gauges_of("recado_timers_held", "Groups of due timers that are held.", &["thread"]));
+static HELD: LazyLock<IntGaugeVec> =
+    LazyLock::new(|| gauges_of("recado_timers_held", "Groups of due timers (partition, channel, lane, kind) that are held.", &["thread", "reason"]));
 static WINDOW: LazyLock<IntGaugeVec> = LazyLock::new(|| gauges_of("recado_dedup_events", "Events in the deduplication window.", &["thread"]));
 static LAG_RECORDS: LazyLock<IntGaugeVec> =
     LazyLock::new(|| gauges_of("recado_lag_records", "Records of a source that are not decided yet.", &["thread", "topic"]));
@@ -67,12 +80,19 @@ static LAG_SECONDS: LazyLock<GaugeVec> =
     LazyLock::new(|| register(GaugeVec::new(Opts::new("recado_lag_seconds", "Age of the oldest record of a source that waits."), &["thread", "topic"])));
 static TASKS: LazyLock<IntGaugeVec> = LazyLock::new(|| gauges_of("recado_tasks", "Partitions that this process owns.", &["thread"]));
 
-/// An attempt was decided.
-pub fn dispatched(channel: Channel, lane: Lane, why: Option<Why>) {
-    DISPATCHED.with_label_values(&[channel.word(), lane.word(), if why.is_some() { "later" } else { "first" }]).inc();
-    if let Some(why) = why {
-        FALLBACKS.with_label_values(&[channel.word(), why.reason.word()]).inc();
+/// An attempt was decided; `before`: the channel of the attempt before it and why it was not the last.
+pub fn dispatched(attempt: Attempt, channel: Channel, lane: Lane, before: Option<(Channel, Why)>) {
+    DISPATCHED.with_label_values(&[channel.word(), lane.word(), if before.is_some() { "later" } else { "first" }]).inc();
+    match before {
+        Some((from, why)) if why.from.step != attempt.step => FALLBACKS.with_label_values(&[from.word(), channel.word(), why.reason.word()]).inc(),
+        Some((_, why)) => RETRIES.with_label_values(&[channel.word(), why.reason.word()]).inc(),
+        None => {}
     }
+}
+
+/// A cancel was read.
+pub fn cancel(input: &str, met: &str) {
+    CANCELS.with_label_values(&[input, met]).inc();
 }
 
 /// A status was decided.
@@ -86,7 +106,7 @@ pub fn status(status: &Status, lane: Lane, now: Timestamp, id: MessageId) {
         let mut millis = [0; 8];
         millis[2..].copy_from_slice(&id.bytes()[..6]);
         let record_time = Timestamp::from_millis(i64::from_be_bytes(millis));
-        DURATION.with_label_values(&[lane.word(), status.word.word()]).observe(now.since(record_time).as_secs_f64());
+        DURATION.with_label_values(&[lane.word(), status.channel.map_or("none", Channel::word)]).observe(now.since(record_time).as_secs_f64());
     }
 }
 
@@ -133,6 +153,13 @@ pub fn ignored(input: &str, reason: &str) {
     IGNORED.with_label_values(&[input, reason]).inc();
 }
 
+/// A record became a notification; so many fields of its schema have no class.
+pub fn fields_dropped(input: &str, fields: u32) {
+    if fields > 0 {
+        FIELDS_DROPPED.with_label_values(&[input]).inc_by(u64::from(fields));
+    }
+}
+
 /// An input partition waits for a schema or a key.
 pub fn held_back(input: &str) {
     HELD_BACK.with_label_values(&[input]).inc();
@@ -170,9 +197,12 @@ pub fn gauges(thread: u16, armed: usize, window: usize) {
     WINDOW.with_label_values(&[&thread]).set(i64::try_from(window).unwrap_or(i64::MAX));
 }
 
-/// How many groups of due timers one thread holds now.
-pub fn held(thread: u16, groups: usize) {
-    HELD.with_label_values(&[&thread.to_string()]).set(i64::try_from(groups).unwrap_or(i64::MAX));
+/// Why one thread holds groups of due timers now: once for each group.
+pub fn held(thread: u16, groups: impl Iterator<Item = Hold> + Clone) {
+    for (hold, word) in [(Hold::GatewaySilent, "gateway_silent"), (Hold::DispatcherSilent, "dispatcher_silent"), (Hold::Storm, "storm")] {
+        let count = groups.clone().filter(|why| *why == hold).count();
+        HELD.with_label_values(&[&thread.to_string(), word]).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
 }
 
 /// Records between what one thread has decided and the ends of its partitions of a source.

@@ -30,6 +30,8 @@ pub enum Cause {
     KafkaAway(Asker),
     /// An input has more partitions than our topics: some belong to nobody.
     PartitionsWithoutOwner,
+    /// A cancel input has another number of partitions than its input.
+    CancelsAstray,
     /// An engine thread found the disk under the state folder full.
     Disk(u16),
     /// An engine thread cannot have the keys of customers made: what it cannot seal it does not take.
@@ -74,6 +76,7 @@ impl Cause {
             Self::ClockDisagreement(_) => "clock_disagreement",
             Self::KafkaAway(_) => "kafka_away",
             Self::PartitionsWithoutOwner => "partitions_without_owner",
+            Self::CancelsAstray => "cancels_astray",
             Self::Disk(_) => "disk",
             Self::KeysAway(_) => "keys_away",
             Self::RegistryAway => "registry_away",
@@ -97,6 +100,7 @@ impl Cause {
             | Self::ClockDisagreement(_)
             | Self::KafkaAway(_)
             | Self::PartitionsWithoutOwner
+            | Self::CancelsAstray
             | Self::Disk(_)
             | Self::KeysAway(_) => true,
             Self::RegistryAway | Self::ProviderAway | Self::TemplateAway | Self::TimersHeld(_) | Self::RequestsPaused(_) | Self::Poison => false,
@@ -120,6 +124,7 @@ impl Cause {
             | Self::ClockDisagreement(Asker::Start | Asker::Dispatcher | Asker::Gateway)
             | Self::KafkaAway(Asker::Start | Asker::Dispatcher | Asker::Gateway)
             | Self::PartitionsWithoutOwner
+            | Self::CancelsAstray
             | Self::RegistryAway
             | Self::ProviderAway
             | Self::TemplateAway

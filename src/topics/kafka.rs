@@ -211,17 +211,18 @@ async fn raise(admin: &Admin, topics: &[(String, u16)], to: u16) -> anyhow::Resu
     Ok(())
 }
 
-/// Compares the topics that these roles touch, and their inputs' partition counts, with what must be. Returns N and all faults; their `file` is `kafka`, their
-/// `key` the topic.
+/// Compares the topics that these roles touch, and their inputs' partition counts, with what must be: also those of an input and its cancel input (`cancels`) with
+/// each other. Returns N and all faults; their `file` is `kafka`, their `key` the topic.
 ///
 /// Topics that none of the roles touches are not looked at: with the rights of the roles alone they cannot even be seen.
 /// Too few copies are refused outside development and told in it; what would break a promise anywhere (partitions, cleanup, timestamps) is always refused.
-pub async fn verify(config: &Config, inputs: &[String], roles: &BTreeSet<Role>) -> anyhow::Result<(u16, Vec<Fault>)> {
+pub async fn verify(config: &Config, inputs: &[String], cancels: &[(String, String)], roles: &BTreeSet<Role>) -> anyhow::Result<(u16, Vec<Fault>)> {
     let (admin, metadata) = (admin(config)?, metadata(config).await?);
     let counts = counts(&metadata);
     let partitions = partition_count(config, inputs, &counts)?;
     let touched = touched_by(roles, &config.prefix, inputs);
     let mut faults = input_faults(inputs.iter().filter(|input| touched.contains(*input)), &counts, partitions);
+    faults.extend(cancels.iter().filter(|(_, cancel)| touched.contains(cancel)).filter_map(|(input, cancel)| cancel_fault(input, cancel, &counts)));
     let ours: Vec<_> = all(&config.prefix).into_iter().filter(|topic| touched.contains(&topic.name)).collect();
     let (present, missing): (Vec<_>, Vec<_>) = ours.iter().partition(|topic| counts.contains_key(&topic.name));
     faults.extend(missing.iter().map(|topic| Fault::refuse(PLACE, &topic.name, "The topic does not exist: type `recado topics --create`.")));
@@ -248,6 +249,15 @@ fn input_faults<'i>(inputs: impl Iterator<Item = &'i String>, counts: &BTreeMap<
         Some(_) => None,
     };
     inputs.filter_map(fault).collect()
+}
+
+/// Equal keys lie in equal partitions only where there are equally many: a cancel that comes elsewhere finds nothing to withdraw.
+fn cancel_fault(input: &str, cancel: &str, counts: &BTreeMap<String, u16>) -> Option<Fault> {
+    let (requests, cancels) = (counts.get(input)?, counts.get(cancel)?);
+    (requests != cancels).then(|| {
+        let sentence = format!("It has {cancels} partitions, and {input}, whose events it withdraws, has {requests}: cancels would miss their requests.");
+        Fault::refuse(PLACE, cancel, sentence)
+    })
 }
 
 async fn describe(admin: &Admin, topics: &[&Topic]) -> anyhow::Result<BTreeMap<String, BTreeMap<String, String>>> {
@@ -322,3 +332,17 @@ fn setting_faults(config: &Config, topic: &Topic, there: &BTreeMap<String, Strin
 }
 
 const COMPACT_DELETE_RETENTION: (&str, i64) = ("delete.retention.ms", 21_600_000);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancel_input_with_another_partition_count_than_its_input_is_refused() {
+        let counts = |cancels| BTreeMap::from([("auth.challenges".to_owned(), 12), ("auth.codes-used".to_owned(), cancels)]);
+        assert_eq!(cancel_fault("auth.challenges", "auth.codes-used", &counts(12)), None);
+        let fault = cancel_fault("auth.challenges", "auth.codes-used", &counts(6)).unwrap().to_string();
+        assert!(fault.contains("auth.codes-used") && fault.contains("has 6 partitions") && fault.contains("has 12"), "{fault}");
+        assert_eq!(cancel_fault("auth.challenges", "missing", &counts(6)), None, "that it is missing is another fault");
+    }
+}

@@ -49,11 +49,11 @@ async fn topics_are_created_once_and_are_then_as_they_must_be() {
     make(&config, "pix.transactions", 3, &[]).await;
 
     let roles = BTreeSet::from(Role::ALL);
-    let missing = verify(&config, &inputs, &roles).await.unwrap().1;
+    let missing = verify(&config, &inputs, &[], &roles).await.unwrap().1;
     assert_eq!(missing.len(), all("recado.").len());
     assert_eq!(create(&config, &inputs).await.unwrap().len(), all("recado.").len());
     assert_eq!(create(&config, &inputs).await.unwrap(), Vec::<String>::new(), "what exists is left alone");
-    assert_eq!(verify(&config, &inputs, &roles).await.unwrap(), (3, vec![]));
+    assert_eq!(verify(&config, &inputs, &[], &roles).await.unwrap(), (3, vec![]));
     assert_eq!(partitions(&config, &inputs).await.unwrap(), 3);
 }
 
@@ -67,7 +67,7 @@ async fn a_role_is_judged_by_the_topics_that_it_touches_alone() {
     make(&config, "recado.dead-letters", 2, &[("cleanup.policy", "delete"), ("retention.ms", "2592000000")]).await;
     let inputs = ["pix.transactions".to_owned()];
     let refused = async |role: Role| {
-        let (_, faults) = verify(&config, &inputs, &[role].into()).await.unwrap();
+        let (_, faults) = verify(&config, &inputs, &[], &[role].into()).await.unwrap();
         faults.into_iter().filter(|fault| fault.severity == Severity::Refuse).map(|fault| fault.key).collect::<BTreeSet<_>>()
     };
     assert_eq!(refused(Role::Gateway).await, BTreeSet::new(), "it never touches what is missing");
@@ -95,7 +95,7 @@ async fn weak_topics_are_found_each_by_its_own_sentence() {
     config.topics.min_insync_replicas = 2;
     config.mode = Mode::Production;
 
-    let (_, faults) = verify(&config, &["bills".into(), "absent".into()], &Role::ALL.into()).await.unwrap();
+    let (_, faults) = verify(&config, &["bills".into(), "absent".into()], &[], &Role::ALL.into()).await.unwrap();
     let told = |topic: &str, word: &str| {
         let found: Vec<&Fault> = faults.iter().filter(|fault| fault.key == topic && fault.sentence.contains(word)).collect();
         assert_eq!(found.len(), 1, "{topic}: {word}: {faults:#?}");
@@ -124,13 +124,13 @@ async fn our_topics_grow_with_the_largest_input_and_never_shrink() {
     assert_eq!(grow(&config, &inputs).await.unwrap(), [], "all have as many as the largest input");
 
     raise(&config, "pix", 5).await;
-    let (n, faults) = verify(&config, &inputs, &Role::ALL.into()).await.unwrap();
+    let (n, faults) = verify(&config, &inputs, &[], &Role::ALL.into()).await.unwrap();
     assert!(n == 2 && faults.len() == 1 && faults[0].sentence.contains("recado topics --grow"), "{faults:#?}");
     raise(&config, "recado.state", 5).await; // an earlier call was interrupted here
     let grown = grow(&config, &inputs).await.unwrap();
     assert_eq!(grown.len(), all("").len() - 1);
     assert_eq!(grown.last(), Some(&Grown { topic: "recado.receipts".into(), from: 2, to: 5 }), "last, so that the rest is there for whoever gets a new one");
-    assert_eq!(verify(&config, &inputs, &Role::ALL.into()).await.unwrap(), (5, vec![]));
+    assert_eq!(verify(&config, &inputs, &[], &Role::ALL.into()).await.unwrap(), (5, vec![]));
 
     config.topics.partitions = 4;
     assert!(grow(&config, &inputs).await.unwrap_err().to_string().contains("the input pix has 5 partitions, topics.partitions is 4"));
@@ -138,7 +138,7 @@ async fn our_topics_grow_with_the_largest_input_and_never_shrink() {
     assert!(shrunk.contains("no topic of Kafka ever shrinks, so write at least 5"), "{shrunk}");
     config.topics.partitions = 6;
     assert_eq!(grow(&config, &inputs).await.unwrap().len(), all("").len(), "before the input does");
-    assert_eq!(verify(&config, &inputs, &Role::ALL.into()).await.unwrap(), (6, vec![]));
+    assert_eq!(verify(&config, &inputs, &[], &Role::ALL.into()).await.unwrap(), (6, vec![]));
 }
 
 async fn raise(config: &Config, name: &str, to: usize) {

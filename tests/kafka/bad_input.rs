@@ -54,6 +54,7 @@ async fn each_bad_record_has_its_reason_and_the_partition_goes_on() {
     world.wait_for_start(&engine);
     let before = dead_letters_counted();
     let ends_before = statuses_counted();
+    let fields_before = fields_counted();
 
     let writer = Writer::new();
     let all = bad_records(&world);
@@ -78,6 +79,7 @@ async fn each_bad_record_has_its_reason_and_the_partition_goes_on() {
         assert_eq!(end_of(&told, &format!("good-{at}")), (StatusWord::Delivered, Reason::None), "the good record behind {at}");
     }
     assert_eq!(end_of(&told, "wider"), (StatusWord::Delivered, Reason::None));
+    assert!(fields_counted() > fields_before, "the metric of fields without a class");
     for bad in &ends {
         let Fate::Ends(word, reason) = bad.fate else { unreachable!("they were chosen so") };
         assert!(told.iter().any(|record| record.status.word == word && record.status.reason == reason), "{word:?} {reason:?}");
@@ -209,6 +211,11 @@ fn end_of(told: &[StatusRecord], event_id: &str) -> (StatusWord, Reason) {
 
 fn dead_letters_counted() -> BTreeMap<String, u64> {
     counted("recado_dead_letters_total")
+}
+
+/// Fields without a class that records of the Pix input had.
+fn fields_counted() -> u64 {
+    counted("recado_fields_dropped_total").get("pix").copied().unwrap_or(0)
 }
 
 /// Statuses by word and reason.
@@ -361,8 +368,8 @@ async fn a_landline_is_called_after_whatsapp_and_sms_refused_it() {
     assert_eq!(told.last().unwrap().status.word, StatusWord::Delivered);
     let calls: Vec<_> = stage.calls().into_iter().filter(|call| call.to == "551133334444").map(|call| call.channel).collect();
     assert_eq!(calls, [simulator::Channel::Voice], "no provider was asked for what cannot work");
-    for channel in ["sms", "voice"] {
-        let fallbacks = format!("recado_fallbacks_total{{reason=\"landline\",to=\"{channel}\"}}");
+    for (from, to) in [("whatsapp", "sms"), ("sms", "voice")] {
+        let fallbacks = format!("recado_fallbacks_total{{from=\"{from}\",reason=\"landline\",to=\"{to}\"}}");
         assert!(instance.metric(&fallbacks).await > 0.0, "{fallbacks}");
     }
     instance.stop();

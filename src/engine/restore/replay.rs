@@ -23,13 +23,56 @@ const REPLAY_TIMEOUT: Duration = Duration::from_secs(600);
 /// So near to the end of a changelog its position is looked at after each batch; before that only where nothing comes. A guess: ends of transactions alone may
 /// lie behind the last record.
 const NEAR_END: i64 = 100;
-/// So many keys are folded before they are written to the store.
-const FOLD_MAX: usize = 1_000_000;
+/// So much of all changelogs together is folded in memory before the largest part of it is written: three million tombstones, or half a million deliveries. A guess.
+const FOLDED_BYTES_MAX: usize = 256 << 20;
+/// What a key costs in the fold beside its own bytes and those of its value. A guess.
+const ENTRY_BYTES: usize = 96;
 /// So many keys are worth a flush at once. A guess.
 const FLUSHED_FROM: usize = 20_000;
 
 /// The last value of each key.
 type Fold = HashMap<Vec<u8>, Option<Vec<u8>>, foldhash::fast::RandomState>;
+
+/// What is read of the changelogs and not written yet.
+#[derive(Default)]
+struct Folds {
+    /// By partition, with about how many bytes it takes.
+    of: BTreeMap<Partition, (Fold, usize)>,
+    bytes: usize,
+}
+
+impl Folds {
+    /// The last value of a key counts.
+    fn put(&mut self, partition: Partition, key: &[u8], value: Option<&[u8]>) {
+        let (fold, bytes) = self.of.entry(partition).or_default();
+        let length = value.map_or(0, <[u8]>::len);
+        let (more, less) = match fold.get_mut(key) {
+            Some(before) => (length, std::mem::replace(before, value.map(<[u8]>::to_vec)).map_or(0, |before| before.len())),
+            None => {
+                fold.insert(key.to_vec(), value.map(<[u8]>::to_vec));
+                (ENTRY_BYTES + key.len() + length, 0)
+            }
+        };
+        *bytes = (*bytes + more).saturating_sub(less);
+        self.bytes = (self.bytes + more).saturating_sub(less);
+    }
+
+    /// The largest one, when all together are too much.
+    fn too_much(&mut self) -> Option<(Partition, Fold)> {
+        if self.bytes < FOLDED_BYTES_MAX {
+            return None;
+        }
+        let largest = self.of.iter().max_by_key(|(_, (_, bytes))| *bytes).map(|(partition, _)| *partition)?;
+        Some((largest, self.take(largest)))
+    }
+
+    /// All of one partition.
+    fn take(&mut self, partition: Partition) -> Fold {
+        let (fold, bytes) = self.of.remove(&partition).unwrap_or_default();
+        self.bytes = self.bytes.saturating_sub(bytes);
+        fold
+    }
+}
 
 /// Reads each changelog from the stored position to its end and folds it into the store.
 pub(super) fn replay(
@@ -95,7 +138,7 @@ impl Reader {
     ) -> Result<(), RestoreError> {
         self.consumer.assign(list).map_err(kafka("reading the changelog"))?;
         let deadline = crate::clock::monotonic() + REPLAY_TIMEOUT;
-        let mut folds: BTreeMap<Partition, Fold> = BTreeMap::new();
+        let mut folds = Folds::default();
         let mut since_beat = crate::clock::monotonic();
         let mut left: Vec<Partition> = list.elements().iter().filter_map(|element| Partition::from_kafka(element.partition())).collect();
         let mut read = 0u64;
@@ -161,7 +204,7 @@ impl Reader {
                     let (_, meta) = stores.get_mut(&partition).expect("as above");
                     meta.changelog_position = meta.changelog_position.max(position);
                     meta.wall = crate::clock::wall();
-                    write(stores, partition, folds.remove(&partition).unwrap_or_default())?;
+                    write(stores, partition, folds.take(partition))?;
                 }
             }
         }
@@ -173,7 +216,7 @@ impl Reader {
 /// One record of the changelog: the last value of a key counts.
 fn take(
     stores: &mut BTreeMap<Partition, (PartitionStore, Meta)>,
-    folds: &mut BTreeMap<Partition, Fold>,
+    folds: &mut Folds,
     partition: Partition,
     offset: i64,
     key: Option<&[u8]>,
@@ -182,15 +225,11 @@ fn take(
     let (_, meta) = stores.get_mut(&partition).expect("only stores that are being opened are read");
     meta.changelog_position = offset + 1;
     let Some(key) = key else { return Ok(()) };
-    let fold = folds.entry(partition).or_default();
-    match fold.get_mut(key) {
-        Some(before) => *before = value.map(<[u8]>::to_vec),
-        None => drop(fold.insert(key.to_vec(), value.map(<[u8]>::to_vec))),
+    folds.put(partition, key, value);
+    match folds.too_much() {
+        Some((largest, fold)) => write(stores, largest, fold),
+        None => Ok(()),
     }
-    if fold.len() >= FOLD_MAX {
-        write(stores, partition, std::mem::take(fold))?;
-    }
-    Ok(())
 }
 
 /// Writes folded changes and the position that they reach, in one batch.
@@ -213,4 +252,30 @@ fn write(stores: &mut BTreeMap<Partition, (PartitionStore, Meta)>, partition: Pa
 #[cfg(feature = "mutants")]
 fn unread(stores: &BTreeMap<Partition, (PartitionStore, Meta)>, ends: &BTreeMap<Partition, i64>) -> i64 {
     stores.iter().map(|(partition, (_, meta))| (ends.get(partition).copied().unwrap_or(0) - meta.changelog_position).max(0)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_all_partitions_together_no_more_is_folded_than_there_is_room_for() {
+        let (mut folds, value) = (Folds::default(), vec![0; 1 << 20]);
+        for number in 0..250_u16 {
+            folds.put(Partition(number % 3), &number.to_be_bytes(), Some(&value));
+            assert!(folds.too_much().is_none(), "{number}");
+        }
+        folds.put(Partition(0), &0_u16.to_be_bytes(), None);
+        folds.put(Partition(0), &0_u16.to_be_bytes(), Some(&value));
+        let mut written = None;
+        for number in 250..260_u16 {
+            folds.put(Partition(1), &number.to_be_bytes(), Some(&value));
+            written = written.or_else(|| folds.too_much());
+        }
+        let (partition, fold) = written.expect("more than 256 MiB");
+        assert_eq!(partition, Partition(1), "the largest");
+        assert!(fold.len() > 83 && folds.bytes < 180 << 20, "{} keys, {} bytes are left", fold.len(), folds.bytes);
+        (0..3).for_each(|partition| drop(folds.take(Partition(partition))));
+        assert_eq!(folds.bytes, 0);
+    }
 }

@@ -1,7 +1,6 @@
 //! One partition's store: states by key, and the position that belongs to them.
 
 use super::{Meta, Open, POSITION_KEY, StoreError};
-use crate::crash_point::crash_point;
 use rocksdb::{BoundColumnFamily, FlushOptions, ReadOptions, WriteBatch, WriteOptions};
 use std::sync::Arc;
 
@@ -43,7 +42,6 @@ impl PartitionStore {
                 None => batch.delete_cf(&family, key),
             }
         }
-        crash_point!("mid_apply", if !batch.is_empty());
         #[cfg(feature = "mutants")]
         if crate::seeded_bug::planted("positions_apart") {
             batch.put(&self.name, meta.write());

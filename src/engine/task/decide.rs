@@ -35,6 +35,7 @@ impl Task {
         let source = SourcePosition { topic: at.topic.to_owned(), partition: self.partition, offset: at.offset };
         let id = MessageId::derive(at.time, &source, 0);
         let name = &shared.inputs.inputs()[input].name;
+        metrics::fields_dropped(name, notification.unclassed);
         let unique: &[u8] = notification.event_id.as_ref().map_or(id.bytes().as_slice(), |event_id| event_id.as_bytes());
         let event = shared.pepper.hash(&[b"dedup", name.as_bytes(), unique]);
         let seen = self.window.contains(&event);
@@ -106,7 +107,16 @@ impl Task {
         let input = &shared.inputs.inputs()[of];
         let hash = shared.pepper.hash(&[b"cancel", input.name.as_bytes(), event_id.as_bytes()]);
         let key = stored::cancel_key(&hash);
-        match self.load(&key)?.map(|(bytes, _)| CancelEntry::read(&bytes)).transpose()? {
+        let known = self.load(&key)?.map(|(bytes, _)| CancelEntry::read(&bytes)).transpose()?;
+        metrics::cancel(
+            &input.name,
+            match known {
+                Some(CancelEntry::Delivery(_)) => "delivery",
+                Some(CancelEntry::Cancelled(_)) => "cancel",
+                None => "nothing",
+            },
+        );
+        match known {
             Some(CancelEntry::Delivery(id)) => self.event(shared, id, &Event::Cancel, None, now, out)?,
             Some(CancelEntry::Cancelled(_)) => {}
             None => {

@@ -16,6 +16,8 @@ impl Task {
     /// Fires what may fire, at most `most` timers; returns how many did.
     pub fn fire_due(&mut self, shared: &Shared, now: Timestamp, guard: &mut storm::Guard, most: usize, out: &mut Vec<Output>) -> Result<usize, TaskError> {
         self.timers.advance(now);
+        let timers = &self.timers;
+        self.holds.keep(|group| timers.first_due(group).is_some());
         let mut fired = 0;
         #[cfg(feature = "mutants")]
         for timer in self.cleared.extract_if(.., |timer| timer.at <= now).collect::<Vec<_>>() {
@@ -27,7 +29,7 @@ impl Task {
                 let Some(timer) = self.timers.first_due(group) else { break };
                 let Some(hold) = self.released(&shared.settings, group, &timer, now, guard) else { break };
                 self.timers.fire(group);
-                crash_point!("on_timer_fire");
+                crash_point!("on_timer_fire", if timer.kind == TimerKind::Wait);
                 if timer.kind == TimerKind::Wait {
                     guard.ran_out(timer.traffic.0, now, 1);
                 }
@@ -35,7 +37,7 @@ impl Task {
                 fired += 1;
             }
             if self.timers.first_due(group).is_none() {
-                self.held.remove(&group);
+                self.holds.release(group);
             }
         }
         Ok(fired)
@@ -54,12 +56,11 @@ impl Task {
             Verdict::Hold(hold) => hold,
             Verdict::Fire if timer.kind == TimerKind::Wait && settings.storm_guard && self.storm(group, now, guard) => Hold::Storm,
             Verdict::Fire => {
-                self.held.remove(&group);
+                self.holds.release(group);
                 return Some(Hold::No);
             }
         };
-        let since = *self.held.entry(group).or_insert(now);
-        (now.since(since) >= settings.hold_max).then_some(hold)
+        self.holds.hold(group, hold, now, settings.hold_max).then_some(hold)
     }
 
     fn storm(&self, group: Group, now: Timestamp, guard: &mut storm::Guard) -> bool {
@@ -73,8 +74,8 @@ impl Task {
         self.timers.anything_due()
     }
 
-    /// The groups that are held now, for the metric.
-    pub fn held(&self) -> impl Iterator<Item = &Group> {
-        self.held.keys()
+    /// The groups that are held now, and why.
+    pub fn held(&self) -> impl Iterator<Item = (&Group, Hold)> + Clone {
+        self.holds.iter()
     }
 }

@@ -7,6 +7,7 @@
 mod bugs;
 mod decide;
 mod due;
+mod holds;
 mod outputs;
 
 use super::dedup::{Hash, Window};
@@ -18,9 +19,10 @@ use super::store::PartitionStore;
 use super::stored::{self, BadBytes, CancelEntry, Delivery, Meta, Positions};
 #[cfg(feature = "mutants")]
 use super::timers::Timer;
-use super::timers::{Group, Timers};
+use super::timers::Timers;
 use crate::delivery::{Channel, Lane, MessageId, Partition, State, Timestamp};
 use crate::privacy::SealError;
+use holds::Holds;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -54,7 +56,7 @@ pub struct Task {
     /// Attempts without outcome and receipt.
     pub(super) open: BTreeMap<(Channel, Lane), usize>,
     cancels_first: BTreeSet<(Timestamp, Hash)>,
-    held: BTreeMap<Group, Timestamp>,
+    holds: Holds,
     first_of_block: Option<MessageId>,
     /// Statuses told of each message since the task was opened, and waits that were cleared: two bugs live of them.
     #[cfg(feature = "mutants")]
@@ -110,7 +112,7 @@ impl Task {
             cancel_read: Duration::ZERO,
             open: BTreeMap::new(),
             cancels_first: BTreeSet::new(),
-            held: BTreeMap::new(),
+            holds: Holds::default(),
             first_of_block: None,
             #[cfg(feature = "mutants")]
             told: BTreeMap::new(),
@@ -172,6 +174,11 @@ impl Task {
         if self.unread_cancels.get(at.topic).is_some_and(|&end| at.offset + 1 >= end) {
             self.unread_cancels.remove(at.topic);
         }
+    }
+
+    /// Whether the record at which the process may have died is decided, and not committed yet.
+    pub fn passed_suspect(&self) -> bool {
+        self.note.suspect().is_some_and(|suspect| self.positions.0.get(&suspect.topic).is_some_and(|next| *next > suspect.offset))
     }
 
     /// The end of a cancel input as it was when the task opened, or the end of its last record once that is known.

@@ -31,7 +31,8 @@ impl Task {
         records::encode_dispatch(&record, &mut value);
         let topics = &shared.settings.topics;
         let topic = if dispatch.why.is_some() { topics.retry(dispatch.channel, lane) } else { topics.dispatch(dispatch.channel, lane) };
-        metrics::dispatched(dispatch.channel, lane, dispatch.why);
+        let before = dispatch.why.map(|why| (super::traffic(&delivery.state, why.from).0, why));
+        metrics::dispatched(dispatch.attempt, dispatch.channel, lane, before);
         Output {
             topic: topic.clone(),
             partition: self.partition.kafka(),

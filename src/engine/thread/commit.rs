@@ -6,7 +6,7 @@ use super::{Engine, EngineError, kafka};
 use crate::crash_point::crash_point;
 use crate::delivery::Partition;
 use crate::engine::stored::POSITION_KEY;
-use crate::engine::task::TaskError;
+use crate::engine::task::{Task, TaskError};
 use crate::engine::transaction::{self, End, Output, Transactor};
 use crate::observe::engine as metrics;
 use rdkafka::consumer::Consumer;
@@ -24,14 +24,20 @@ impl Engine {
         }
         let settings = &self.shared.settings;
         let since = crate::clock::monotonic().saturating_sub(self.last_commit);
-        if self.alone.is_none() && !self.anything_to_write() {
+        if !self.must_end() && !self.anything_to_write() {
             return false; // heartbeats alone: the idle commit takes care of their positions
         }
         self.careful > 0
+            || self.must_end()
             || self.decided >= settings.batch_records_max
             || self.tasks.values().map(|task| task.overlay.bytes()).sum::<usize>() >= settings.batch_bytes_max
             || since >= settings.commit_interval
             || (!busy && settings.commit_on_drain.is_some_and(|pause| since >= pause))
+    }
+
+    /// Whether the transaction must end although it may carry no more than positions: what stands alone in it keeps others waiting.
+    fn must_end(&self) -> bool {
+        self.alone.is_some() || self.tasks.values().any(Task::passed_suspect)
     }
 
     /// Whether a transaction would carry more than positions.
@@ -51,11 +57,14 @@ impl Engine {
     fn commit_all(&mut self, idle: bool) -> Result<(), EngineError> {
         let touched: Vec<Partition> =
             self.tasks.values().filter(|task| task.positions != task.committed || !task.overlay.is_empty()).map(|task| task.partition).collect();
-        if touched.is_empty() || (!idle && self.alone.is_none() && !self.anything_to_write()) {
+        if touched.is_empty() || (!idle && !self.must_end() && !self.anything_to_write()) {
             return Ok(());
         }
-        if self.transactor.as_ref().is_none_or(Transactor::suspect) {
+        let suspect = self.transactor.as_ref().map(Transactor::suspect);
+        if suspect == Some(true) {
             metrics::producer_recycled("suspicion");
+        }
+        if suspect != Some(false) {
             self.new_producer()?;
         }
         let written = self.state_records(&touched);
@@ -147,6 +156,8 @@ impl Engine {
     fn apply(&mut self, written: &BTreeMap<Partition, i64>) -> Result<(), EngineError> {
         let wall = crate::clock::wall();
         for (partition, records) in written {
+            // Committed, and of several stores some know it.
+            crash_point!("mid_apply", if written.keys().next() != Some(partition));
             let task = self.tasks.get_mut(partition).expect("a touched task is there");
             // A lower bound: our records and one commit marker. Aborted junk makes it lag, which replay forgives.
             task.meta.changelog_position += records + 1;
@@ -160,7 +171,7 @@ impl Engine {
             task.committed = task.positions.clone();
         }
         self.outputs.clear();
-        self.decided = 0;
+        (self.decided, self.inputs_decided) = (0, 0);
         if self.alone.take().is_some() {
             self.careful -= 1;
         }
@@ -185,7 +196,7 @@ impl Engine {
                     task.note.blame(&topic, offset);
                 }
             }
-            None => self.careful = self.decided.max(1),
+            None => self.careful = self.inputs_decided.max(1),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::observe::health::Cause;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::TopicPartitionList;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,7 +92,7 @@ impl Engine {
         self.resume_all();
         self.held_back.clear();
         self.outputs.clear();
-        self.decided = 0;
+        (self.decided, self.inputs_decided) = (0, 0);
         self.asked_at = None;
         self.shared.health.set(Cause::NotJoined(self.number), Some("No partitions are assigned.".into()));
     }
@@ -151,9 +152,10 @@ impl Engine {
     /// Whether an input has more partitions than before that are ours to read. One that has more than our topics has some that are nobody's: that is red.
     pub(super) fn look_at_inputs(&mut self) -> bool {
         let Some((receipts, inputs)) = self.sources.split_first_mut() else { return false };
-        let (ours, mut more, mut orphans) = (receipts.partitions, false, Vec::new());
+        let (ours, mut more, mut orphans, mut counts) = (receipts.partitions, false, Vec::new(), BTreeMap::new());
         for source in inputs {
             let Some(count) = partitions(&self.consumer, &source.topic) else { continue };
+            counts.insert(source.topic.clone(), count);
             if count > ours {
                 orphans.push(format!("{} has {count}", source.topic));
             }
@@ -166,7 +168,20 @@ impl Engine {
         let detail =
             format!("Recado's topics have {ours} partitions, but {}: what lies beyond is read by nobody; type `recado topics --grow`.", orphans.join(", "));
         self.shared.health.set(Cause::PartitionsWithoutOwner, (!orphans.is_empty()).then_some(detail));
+        self.shared.health.set(Cause::CancelsAstray, self.cancels_astray(&counts));
         more
+    }
+
+    /// A bank that raises the partitions of an input raises those of its cancel input too; until then equal keys lie in different partitions.
+    fn cancels_astray(&self, counts: &BTreeMap<Arc<str>, u16>) -> Option<String> {
+        let all = self.shared.inputs.inputs();
+        let unequal = all.iter().filter_map(|input| {
+            let of = input.cancels(all)?;
+            let (cancels, requests) = (counts.get(&*input.topic)?, counts.get(&*of.topic)?);
+            (cancels != requests).then(|| format!("{} has {cancels} partitions and {} has {requests}", input.topic, of.topic))
+        });
+        let unequal: Vec<String> = unequal.collect();
+        (!unequal.is_empty()).then(|| format!("Cancels miss what they are to withdraw: {}.", unequal.join(", ")))
     }
 
     /// Opens the tasks anew: they read more than before.

@@ -185,7 +185,7 @@ impl Engine {
         // A suspect is read and decided alone, and committed before anything else of its partition is read: if there is a second one that kills, it must not be
         // forgotten over it, or each would be taken for the first time again and again.
         let most = match task.note.suspect() {
-            Some(suspect) if task.positions.0.get(&suspect.topic).is_some_and(|next| *next > suspect.offset) => return Ok(false),
+            Some(_) if task.passed_suspect() => return Ok(false),
             Some(suspect) if *suspect.topic == *shared.inputs.inputs()[input].topic => {
                 waiting.iter().take(most).take_while(|record| record.offset() < suspect.offset).count().max(1)
             }
@@ -217,6 +217,7 @@ impl Engine {
                 }
                 waiting.pop_front();
                 self.decided += 1;
+                self.inputs_decided += 1;
                 any = true;
             }
         }
@@ -283,7 +284,8 @@ impl Engine {
 
 impl Weighs for Record {
     fn bytes(&self) -> usize {
-        self.key().map_or(0, <[u8]>::len) + self.value().map_or(0, <[u8]>::len)
+        let headers: usize = self.headers().iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.key().map_or(0, <[u8]>::len) + self.value().map_or(0, <[u8]>::len) + headers
     }
 }
 

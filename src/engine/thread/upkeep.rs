@@ -4,7 +4,7 @@
 
 use super::{Engine, EngineError, NO_KAFKA_TIME, Pace};
 use crate::crash_point::crash_point;
-use crate::delivery::{Partition, Timestamp};
+use crate::delivery::{Hold, Partition, Timestamp};
 use crate::engine::task::{Task, TaskError};
 use crate::observe::engine as metrics;
 use crate::observe::health::{Asker, Cause};
@@ -102,10 +102,12 @@ impl Engine {
         let silence = crate::clock::monotonic().saturating_sub(self.heard);
         let silent = (silence > KAFKA_SILENT).then(|| format!("Kafka has answered nothing for {} s.", silence.as_secs()));
         health.set(Cause::KafkaAway(Asker::Engine(self.number)), silent);
-        let held: Vec<String> =
-            self.tasks.values().flat_map(Task::held).map(|(lane, channel, kind)| format!("{kind:?} {} {}", channel.word(), lane.word())).collect();
-        health.set(Cause::TimersHeld(self.number), (!held.is_empty()).then(|| format!("Due timers are held: {}.", held.join(", "))));
-        metrics::held(self.number, held.len());
+        let held = self.tasks.values().flat_map(Task::held);
+        metrics::held(self.number, held.clone().map(|(_, why)| why));
+        let mut told: Vec<String> = held.map(|((lane, channel, kind), why)| format!("{kind:?} {} {} ({})", channel.word(), lane.word(), cause(why))).collect();
+        told.sort_unstable();
+        told.dedup(); // of several partitions
+        health.set(Cause::TimersHeld(self.number), (!told.is_empty()).then(|| format!("Due timers are held: {}.", told.join(", "))));
         let paused = self.full_inputs();
         health.set(
             Cause::RequestsPaused(self.number),
@@ -186,6 +188,16 @@ impl Engine {
         if let Err(error) = self.shared.sealer.keys().destroy_past(now) {
             tracing::warn!(%error, "Keys whose time is over could not be destroyed; trying again in a minute.");
         }
+    }
+}
+
+/// What holds a timer, for whoever is on call.
+const fn cause(why: Hold) -> &'static str {
+    match why {
+        Hold::No => "no reason",
+        Hold::GatewaySilent => "no gateway gives a sign of life",
+        Hold::DispatcherSilent => "its dispatcher gives no sign of life",
+        Hold::Storm => "most receipts of the channel stay away at once",
     }
 }
 

@@ -137,7 +137,7 @@ impl Compiler<'_> {
         }
         let expiry_max = file.routes.iter().map(|route| route.expiry).max().unwrap_or_default();
         let cancel = input.cancel.as_ref().map(|cancel| self.cancel(cancel, input, faults));
-        let plan = writer.map(|writer| Arc::new(Plan::new(writer, &fields.wanted, fields.slots)));
+        let plan = writer.map(|writer| Arc::new(Plan::new(writer, &fields.wanted, &fields.classed, fields.slots)));
         let events = Input {
             name: input.name.clone(),
             topic: input.topic.clone(),
@@ -247,7 +247,7 @@ impl Compiler<'_> {
         let mut builder = Builder { faults, writer: writer.as_deref(), json: framing == Framing::Json, classes: &classes, fields: Fields::default() };
         builder.event_id("input.cancel.event_id", &cancel.event_id);
         let fields = builder.fields;
-        let plan = writer.map(|writer| Arc::new(Plan::new(writer, &fields.wanted, fields.slots)));
+        let plan = writer.map(|writer| Arc::new(Plan::new(writer, &fields.wanted, &fields.classed, fields.slots)));
         (framing, fields, plan, cancel.topic.clone())
     }
 

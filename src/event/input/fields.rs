@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 pub(super) struct Fields {
     pub(super) wanted: Wanted,
     pub(super) slots: usize,
+    /// The paths of `[input.classes]`, wanted or not.
+    pub(super) classed: Wanted,
     /// What each path must be fit for, in the schema of whatever writer.
     needs: Vec<(Vec<String>, Need)>,
     pub(super) event_id: Option<usize>,
@@ -235,11 +237,11 @@ impl Builder<'_, '_> {
             if Class::from_word(class).is_none() {
                 self.faults.refuse(&key, unknown_class(class));
             }
-            if let (Some(path), Some(writer)) = (split(path), self.writer)
-                && !writer.find(&path).anything()
-            {
+            let Some(path) = split(path) else { continue };
+            if self.writer.is_some_and(|writer| !writer.find(&path).anything()) {
                 self.faults.refuse(&key, "names a path that is not in the schema.");
             }
+            self.fields.classed.add(&path, &mut 0);
         }
     }
 

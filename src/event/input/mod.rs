@@ -215,6 +215,8 @@ pub struct Notification {
     pub obstacle: Option<Reason>,
     /// W3C trace context, handed on.
     pub traceparent: Option<String>,
+    /// How many fields of the record's schema nobody gave a class, which is why none of them was taken. Always 0 for JSON: it has no schema.
+    pub unclassed: u32,
 }
 
 /// Where writers' schemas come from.
@@ -250,6 +252,16 @@ pub struct NoRegistry;
 impl Schemas for NoRegistry {
     fn writer(&self, _: u32) -> WriterSchema {
         WriterSchema::NoRegistry
+    }
+}
+
+impl Input {
+    /// Whose cancels it holds, among all inputs; `None` for an input of events.
+    pub fn cancels<'i>(&self, all: &'i [Self]) -> Option<&'i Self> {
+        match self.kind {
+            Kind::Events => None,
+            Kind::Cancel { of } => all.get(of),
+        }
     }
 }
 
@@ -303,10 +315,11 @@ impl Inputs {
             Some(plan) => plan.read(body),
             None => json::read(body, &fields.wanted, fields.slots),
         };
-        taken.and_then(|taken| self.assemble(input, &taken, record)).unwrap_or_else(Decoded::Dead)
+        let unclassed = plan.as_ref().map_or(0, |plan| plan.unclassed());
+        taken.and_then(|taken| self.assemble(input, &taken, record, unclassed)).unwrap_or_else(Decoded::Dead)
     }
 
-    fn assemble(&self, number: usize, taken: &[Raw<'_>], record: &RawRecord<'_>) -> Result<Decoded, DeadReason> {
+    fn assemble(&self, number: usize, taken: &[Raw<'_>], record: &RawRecord<'_>, unclassed: u32) -> Result<Decoded, DeadReason> {
         let input = &self.inputs[number];
         match input.kind {
             Kind::Cancel { .. } => {
@@ -319,7 +332,8 @@ impl Inputs {
                     return Ok(Decoded::Ignored(IgnoredWhy::NoRoute));
                 };
                 let route = input.routes.start + at;
-                notification::assemble(&input.fields, taken, record, route, &self.routes[route].name).map(|made| Decoded::Notification(Box::new(made)))
+                let made = notification::assemble(&input.fields, taken, record, route, &self.routes[route].name, unclassed)?;
+                Ok(Decoded::Notification(Box::new(made)))
             }
         }
     }
@@ -358,7 +372,7 @@ impl Inputs {
             WriterSchema::Known(writer) => writer,
         };
         let fields = &self.inputs[number].fields;
-        let plan = fields.fit(&writer).then(|| Arc::new(Plan::new(writer, &fields.wanted, fields.slots)));
+        let plan = fields.fit(&writer).then(|| Arc::new(Plan::new(writer, &fields.wanted, &fields.classed, fields.slots)));
         let mut plans = self.plans.write().unwrap_or_else(PoisonError::into_inner);
         if plans.len() >= PLANS_MAX {
             plans.clear();

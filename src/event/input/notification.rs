@@ -16,7 +16,14 @@ use zeroize::Zeroizing;
 /// It stands in clear in states, statuses and hashes.
 const EVENT_ID_BYTES_MAX: usize = 200;
 
-pub(super) fn assemble(fields: &Fields, taken: &[Raw<'_>], record: &RawRecord<'_>, route: usize, name: &Arc<str>) -> Result<Notification, DeadReason> {
+pub(super) fn assemble(
+    fields: &Fields,
+    taken: &[Raw<'_>],
+    record: &RawRecord<'_>,
+    route: usize,
+    name: &Arc<str>,
+    unclassed: u32,
+) -> Result<Notification, DeadReason> {
     let event_id = event_id(fields, taken)?;
     let customer = optional(fields.customer, taken)?.map(secret).ok_or(DeadReason::MissingCustomer)?;
     let (mut values, mut shaped) = (BTreeMap::new(), BTreeSet::new());
@@ -45,7 +52,8 @@ pub(super) fn assemble(fields: &Fields, taken: &[Raw<'_>], record: &RawRecord<'_
         None
     };
     let payload = Payload { phone, zone, values, shaped };
-    Ok(Notification { route, route_name: Arc::clone(name), customer, event_id, payload, code, expires_at, obstacle, traceparent: traceparent(record.headers) })
+    let (route_name, traceparent) = (Arc::clone(name), traceparent(record.headers));
+    Ok(Notification { route, route_name, customer, event_id, payload, code, expires_at, obstacle, traceparent, unclassed })
 }
 
 /// The bank's event id, fit to stand in clear; `None` where the record has none.

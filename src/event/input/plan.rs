@@ -12,6 +12,7 @@ use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, Ma
 use serde_avro_fast::de::read::SliceRead;
 use serde_avro_fast::de::{DeError, DeserializerConfig, DeserializerState};
 use serde_avro_fast::schema::{RegularType, SchemaKey};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::BufRead;
 use std::sync::Arc;
@@ -53,6 +54,7 @@ pub(super) struct Plan {
     writer: Arc<Writer>,
     root: Node,
     slots: usize,
+    unclassed: u32,
 }
 
 #[derive(Debug)]
@@ -72,10 +74,17 @@ enum Node {
 }
 
 impl Plan {
-    /// A plan for `wanted` (of `slots` slots). A field that the writer's schema calls `secret` is not taken, whatever the route says.
-    pub(super) fn new(writer: Arc<Writer>, wanted: &Wanted, slots: usize) -> Self {
+    /// A plan for `wanted` (of `slots` slots); `classed`: the paths that the route file classes besides. A field that the writer's schema calls `secret` is
+    /// not taken, whatever the route says.
+    pub(super) fn new(writer: Arc<Writer>, wanted: &Wanted, classed: &Wanted, slots: usize) -> Self {
         let root = node(&writer, SchemaKey::root(), wanted);
-        Self { writer, root, slots }
+        let unclassed = unclassed(&writer, [wanted, classed]);
+        Self { writer, root, slots, unclassed }
+    }
+
+    /// How many fields of the writer's schema nobody gave a class: they are stepped over.
+    pub(super) fn unclassed(&self) -> u32 {
+        self.unclassed
     }
 
     pub(super) fn fingerprint(&self) -> &[u8; 8] {
@@ -141,6 +150,32 @@ fn node(writer: &Writer, key: SchemaKey, wanted: &Wanted) -> Node {
             (Some(slot), Some(scalar)) => Node::Leaf(slot, scalar),
             _ => Node::Skip,
         },
+    }
+}
+
+/// The schema's fields that have no class, neither there nor in the route file, which classes all that `named` leads to.
+fn unclassed(writer: &Writer, named: [&Wanted; 2]) -> u32 {
+    let mut left: BTreeSet<_> = writer.unclassed().collect();
+    for named in named {
+        strike(writer, SchemaKey::root(), named, &mut left);
+    }
+    u32::try_from(left.len()).unwrap_or(u32::MAX)
+}
+
+/// Takes out of `left` all that `named` leads to or through.
+fn strike<'w>(writer: &'w Writer, key: SchemaKey, named: &Wanted, left: &mut BTreeSet<(&'w str, &'w str)>) {
+    match writer.type_of(key) {
+        RegularType::Union(union) => union.variants.iter().for_each(|variant| strike(writer, *variant, named, left)),
+        RegularType::Record(record) => {
+            for field in &record.fields {
+                if let Some(named) = named.child(&field.name) {
+                    left.remove(&(record.name.fully_qualified_name(), field.name.as_str()));
+                    strike(writer, field.type_, named, left);
+                }
+            }
+        }
+        RegularType::Map(map) => named.children.iter().for_each(|(_, named)| strike(writer, map.values, named, left)),
+        _ => {}
     }
 }
 

@@ -177,6 +177,11 @@ impl Writer {
         self.said(record, field)?.class.as_deref()
     }
 
+    /// Record and name of each field to which the schema gives no class.
+    pub(super) fn unclassed(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.said.iter().filter(|(_, said)| said.class.is_none()).map(|((record, field), _)| (record.as_str(), field.as_str()))
+    }
+
     fn said(&self, record: &str, field: &str) -> Option<&Said> {
         self.said.get(&(record.to_owned(), field.to_owned()))
     }

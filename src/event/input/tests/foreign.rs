@@ -186,6 +186,22 @@ fn each_branch_of_a_union_of_records_is_read_by_its_own_fields() {
 }
 
 #[test]
+fn fields_that_nobody_gave_a_class_are_told_with_each_notification() {
+    let unclassed = |file: &str| {
+        let schemas = BTreeMap::from([("nucleo/EventoMovimentacao.avsc".to_owned(), SCHEMA.to_owned())]);
+        let inputs = compile(&[("routes/nucleo.toml", file)], &schemas).unwrap().0;
+        notification(decode(&inputs, 0, &confluent(3, &datum(SCHEMA, event(credit()))), &NoRegistry)).unclassed
+    };
+    assert_eq!(unclassed(FILE), 1, "the fees; the password has a class, and what the file names has one there");
+    assert_eq!(unclassed(&FILE.replace("[input.classes]\n", "[input.classes]\n\"lancamento.tarifas\" = \"public\"\n")), 0);
+    let wider = PIX_SCHEMA.replacen("\"fields\": [", "\"fields\": [{\"name\": \"new\", \"type\": \"string\"},", 1);
+    let value = record([("new", text("x"))].into_iter().chain(pix()).collect());
+    let registry = Known::default().with(7, PIX_SCHEMA).with(8, &wider);
+    let of = |id: u32, datum: Vec<u8>| notification(decode(&one(PIX), 0, &confluent(id, &datum), &registry)).unclassed;
+    assert_eq!((of(7, datum(PIX_SCHEMA, record(pix()))), of(8, datum(&wider, value))), (0, 1), "a field that came later");
+}
+
+#[test]
 fn a_tenth_of_a_centavo_is_dead() {
     let inputs = inputs();
     let movement = Avro::Union(0, Box::new(record(vec![("valor", money(12_345_610)), ("pagador", person(99)), ("historico", text(""))])));
