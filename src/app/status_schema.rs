@@ -33,15 +33,18 @@ impl StatusSchema {
     /// Errors: the registry refuses the schema.
     pub(super) async fn number(&self, client: &Client, health: &Health, shutdown: &CancellationToken) -> anyhow::Result<Option<u32>> {
         loop {
-            if let Some(number) = self.ask(client).await? {
-                health.set(Cause::RegistryAway, None);
-                return Ok(Some(number));
-            }
+            let away = match self.ask(client).await? {
+                Ok(number) => {
+                    health.set(Cause::RegistryAway, None);
+                    return Ok(Some(number));
+                }
+                Err(away) => away,
+            };
             if let Some(number) = self.kept() {
-                tracing::warn!(number, "The schema registry does not answer; statuses carry the schema number that it gave before.");
+                tracing::warn!(number, away, "The schema registry cannot be asked; statuses carry the schema number that it gave before.");
                 return Ok(Some(number));
             }
-            health.set(Cause::RegistryAway, Some("The schema registry does not answer: the schema of statuses cannot be registered.".into()));
+            health.set(Cause::RegistryAway, Some(format!("The schema of statuses cannot be registered under {}: {away}.", self.subject)));
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(None),
                 () = tokio::time::sleep(ASK_AGAIN) => {}
@@ -55,11 +58,11 @@ impl StatusSchema {
     pub(super) async fn confirm(&self, number: u32, client: &Client, shutdown: &CancellationToken) -> anyhow::Result<()> {
         loop {
             match self.ask(client).await? {
-                Some(now) => {
+                Ok(now) => {
                     anyhow::ensure!(now == number, "the schema registry gives the schema of statuses the number {now}, and gave it {number} before");
                     return Ok(());
                 }
-                None => tokio::select! {
+                Err(_) => tokio::select! {
                     () = shutdown.cancelled() => return Ok(()),
                     () = tokio::time::sleep(ASK_AGAIN) => {}
                 },
@@ -67,8 +70,8 @@ impl StatusSchema {
         }
     }
 
-    /// Registers it, and keeps the number; `None` while the registry is away.
-    async fn ask(&self, client: &Client) -> anyhow::Result<Option<u32>> {
+    /// Registers it, and keeps the number; or why the registry is away.
+    async fn ask(&self, client: &Client) -> anyhow::Result<Result<u32, &'static str>> {
         match client.register(&self.subject, STATUS_SCHEMA).await {
             Ok(number) => {
                 if self.kept() != Some(number)
@@ -76,9 +79,9 @@ impl StatusSchema {
                 {
                     tracing::warn!(%error, "The number of the statuses' schema cannot be kept: a start without the schema registry would wait for it.");
                 }
-                Ok(Some(number))
+                Ok(Ok(number))
             }
-            Err(RegistryError::Away(_)) => Ok(None),
+            Err(RegistryError::Away(why)) => Ok(Err(why)),
             Err(error) => Err(error).with_context(|| format!("registering the schema of statuses under {}", self.subject)),
         }
     }

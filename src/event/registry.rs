@@ -81,6 +81,9 @@ const REQUESTS_MAX: usize = 4;
 /// So often the registry says that it does not know an id before it is believed.
 const UNKNOWN_TIMES: u32 = 3;
 
+const REFUSES_US: &str = "it refuses our credentials";
+const MAY_NOT_WRITE: &str = "our user may not register schemas there, and nobody else has registered this one";
+
 /// How long to wait between requests.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
@@ -189,7 +192,7 @@ pub async fn open(settings: Settings) -> anyhow::Result<(SchemaCache, Client)> {
 impl Client {
     /// Registers a schema under a subject (`<topic>-value`) and returns its id. The same schema again gives the same id.
     ///
-    /// One try; a registry that is away is for the caller to wait for.
+    /// One try; a registry that is away is for the caller to wait for. Where our user may not write, it is enough that the subject has the schema already.
     pub async fn register(&self, subject: &str, schema: &str) -> Result<u32, RegistryError> {
         let result = self.http.register(subject, schema).await;
         self.cache.note(matches!(result, Err(RegistryError::Away(_))));
@@ -362,7 +365,15 @@ impl Http {
 
     async fn register(&self, subject: &str, schema: &str) -> Result<u32, RegistryError> {
         let body = serde_json::json!({ "schema": schema }).to_string();
-        let answer: IdAnswer = self.call(Method::POST, &["subjects", subject, "versions"], Some(body)).await?;
+        let written: Result<IdAnswer, _> = self.call(Method::POST, &["subjects", subject, "versions"], Some(body.clone())).await;
+        let answer = match written {
+            // A user that may only read finds what somebody with more rights has registered.
+            Err(RegistryError::Away(REFUSES_US)) => match self.call(Method::POST, &["subjects", subject], Some(body)).await {
+                Err(RegistryError::Unknown) => return Err(RegistryError::Away(MAY_NOT_WRITE)),
+                found => found?,
+            },
+            written => written?,
+        };
         Ok(answer.id)
     }
 
@@ -382,7 +393,7 @@ impl Http {
                 if self.read_credentials().await.is_err() {
                     tracing::warn!("The registry's credentials file cannot be read.");
                 }
-                RegistryError::Away("it refuses our credentials")
+                RegistryError::Away(REFUSES_US)
             }
             _ => RegistryError::Away("it reports an error of its own"),
         })

@@ -19,6 +19,8 @@ struct Fake {
     down: u32,
     /// It says so many times that it does not know id 2.
     behind: u32,
+    /// Nobody may write.
+    read_only: bool,
     /// The credentials that it wants.
     credentials: Option<&'static str>,
     calls: Vec<String>,
@@ -74,8 +76,19 @@ async fn register(State(fake): State<Shared>, headers: HeaderMap, Path(subject):
     if let Some(refusal) = enter(&fake, &headers, format!("register {subject}")) {
         return refusal;
     }
+    if fake.lock().unwrap().read_only {
+        return error(StatusCode::FORBIDDEN, 40_301);
+    }
     let schema: serde_json::Value = serde_json::from_str(&body).unwrap();
     if schema["schema"] == PART { Json(json!({ "id": 42 })).into_response() } else { error(StatusCode::CONFLICT, 409) }
+}
+
+async fn look_up(State(fake): State<Shared>, headers: HeaderMap, Path(subject): Path<String>, body: String) -> Response {
+    if let Some(refusal) = enter(&fake, &headers, format!("look up {subject}")) {
+        return refusal;
+    }
+    let schema: serde_json::Value = serde_json::from_str(&body).unwrap();
+    if schema["schema"] == PART { Json(json!({ "id": 42, "version": 1 })).into_response() } else { error(StatusCode::NOT_FOUND, 40_403) }
 }
 
 /// A registry below a path, as Apicurio's is.
@@ -95,6 +108,7 @@ fn routes(fake: &Shared) -> Router {
         .route("/schemas/ids/{id}", get(by_id))
         .route("/subjects/{subject}/versions/{version}", get(by_version))
         .route("/subjects/{subject}/versions", post(register))
+        .route("/subjects/{subject}", post(look_up))
         .with_state(Arc::clone(fake));
     Router::new().nest(BELOW, routes)
 }
@@ -254,6 +268,15 @@ async fn a_schema_is_registered_or_refused() {
     assert_eq!(client.register("recado.status-value", SCHEMA).await, Err(RegistryError::Refused { status: 409, code: 409 }));
     let (_, nobody) = self::client(Settings { url: "http://127.0.0.1:1".into(), credentials_file: None, ca_file: None, timeout: Duration::from_secs(1) }).await;
     assert!(matches!(nobody.register("s", PART).await, Err(RegistryError::Away(_))));
+}
+
+#[tokio::test]
+async fn a_user_that_may_only_read_finds_what_is_registered_and_is_told_what_is_not() {
+    let (fake, settings) = start().await;
+    fake.lock().unwrap().read_only = true;
+    let (_, client) = client(settings).await;
+    assert_eq!(client.register("recado.status-value", PART).await, Ok(42));
+    assert_eq!(client.register("recado.status-value", SCHEMA).await, Err(RegistryError::Away(MAY_NOT_WRITE)));
 }
 
 #[tokio::test]
