@@ -72,6 +72,13 @@ impl Caller {
         Ok(Self { lines, breakers: Mutex::new(Breakers::new(settings.breaker)), sealer, catalogue, health })
     }
 
+    /// This instance has so many of all partitions, and that share of what the providers take.
+    pub fn share(&self, held: usize, of: usize) {
+        for line in self.lines.values() {
+            line.rate.lock().unwrap_or_else(PoisonError::into_inner).share(held, of, crate::clock::now());
+        }
+    }
+
     /// Why this attempt should not even be claimed for a call: its channel has no provider, or the breaker is open. A yes may use up the probe of this second.
     pub fn refuse(&self, work: &Work, template: &str) -> Option<Final> {
         let unavailable = Final::plain(Outcome::Unavailable, Reason::Unavailable);

@@ -287,7 +287,9 @@ impl Intake {
                 partitions.insert(partition);
             }
         }
-        self.learn_partitions();
+        if let Some(all) = self.learn_partitions() {
+            self.shared.caller.share(partitions.len(), all);
+        }
         let asked = crate::clock::now();
         let positions = loop {
             match self.positions(&partitions) {
@@ -322,14 +324,18 @@ impl Intake {
         Ok(())
     }
 
-    /// The producer learns how many partitions there are: knowing of fewer it refuses what goes to the new ones. What it misses now it repeats.
-    fn learn_partitions(&self) {
+    /// The producer learns how many partitions there are: knowing of fewer it refuses what goes to the new ones. What it misses now it repeats. Returns how many
+    /// the receipts have.
+    fn learn_partitions(&self) -> Option<usize> {
         let settings = &self.shared.settings;
+        let mut count = None;
         for topic in [settings.journal(), settings.receipts()] {
-            if let Err(error) = self.shared.producer.client().fetch_metadata(Some(&topic), LEARN_MAX) {
-                tracing::debug!(%error, topic, "A topic's partitions cannot be asked for now.");
+            match self.shared.producer.client().fetch_metadata(Some(&topic), LEARN_MAX) {
+                Ok(told) => count = told.topics().iter().find(|found| found.name() == topic).map(|found| found.partitions().len()),
+                Err(error) => tracing::debug!(%error, topic, "A topic's partitions cannot be asked for now."),
             }
         }
+        count.filter(|count| *count > 0)
     }
 
     /// The group's positions, put right where the log does not hold them: then reading begins at the log's start, and the journal says what is done.
