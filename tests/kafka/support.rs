@@ -117,10 +117,11 @@ pub fn file(path: &str) -> String {
     std::fs::read_to_string(repository().join(path)).expect("the repository has it")
 }
 
-/// ` at ` and the commit that this is, where git knows.
+/// ` at ` and the commit that this is, and whether more was changed, where git knows.
 #[allow(dead_code, reason = "told by the programs of the rig, which share this file")]
 pub fn commit() -> String {
-    let commit = Command::new("git").args(["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "--short", "HEAD"]).output();
+    let describe = ["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty", "--exclude=*"];
+    let commit = Command::new("git").args(describe).output();
     commit.ok().filter(|output| output.status.success()).map_or_else(String::new, |output| format!(" at {}", String::from_utf8_lossy(&output.stdout).trim()))
 }
 

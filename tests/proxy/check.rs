@@ -1,5 +1,5 @@
-//! What must be true afterwards, whatever a late EndTxn did: no event lost, no gap in `seq`, nothing said twice but with the same id and `seq`, and state that equals
-//! its changelog. The bank's records and the topics are asked, never Recado's own word.
+//! What must be true afterwards, whatever a late EndTxn did: no event lost, no gap in `seq`, nothing said or dispatched twice, and state that equals its changelog.
+//! The bank's records and the topics are asked, never Recado's own word.
 
 use crate::fold::{self, Fold};
 use crate::support;
@@ -32,8 +32,8 @@ pub fn faults(world: &World<'_>) -> BTreeSet<String> {
         for id in ids {
             let own: Vec<&StatusRecord> = statuses.iter().filter(|record| record.message_id == id && record.live).collect();
             faults.extend(stream(event, &own));
-            let attempts: Vec<&String> = dispatched.get(&id).into_iter().flat_map(BTreeMap::keys).collect();
-            if attempts != ["1/1"] {
+            let attempts: Vec<(&str, usize)> = dispatched.get(&id).into_iter().flatten().map(|(attempt, times)| (attempt.as_str(), *times)).collect();
+            if attempts != [("1/1", 1)] {
                 faults.insert(format!("I1 attempts: {event} was dispatched as {attempts:?}, not once as 1/1"));
             }
         }
@@ -45,7 +45,7 @@ pub fn faults(world: &World<'_>) -> BTreeSet<String> {
     faults
 }
 
-/// I1, I4: gapless; of equal `seq` the later counts; one end, `delivered`, and nothing begins after it.
+/// I1, I4, E1: gapless; nothing that is committed is said twice; one end, `delivered`, and nothing begins after it.
 fn stream(event: &str, own: &[&StatusRecord]) -> BTreeSet<String> {
     let mut faults = BTreeSet::new();
     let mut last: Option<u32> = None;
@@ -53,7 +53,8 @@ fn stream(event: &str, own: &[&StatusRecord]) -> BTreeSet<String> {
         let seq = record.status.seq;
         match last {
             None if seq == 0 => {}
-            Some(before) if seq == before || seq == before + 1 => {}
+            Some(before) if seq == before + 1 => {}
+            Some(before) if seq == before => drop(faults.insert(format!("E1 said twice: seq {seq} of {event}"))),
             _ => drop(faults.insert(format!("I4 seq: {seq} follows {last:?} in the statuses of {event}"))),
         }
         last = Some(seq);

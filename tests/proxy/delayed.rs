@@ -31,8 +31,10 @@ pub struct Verdict {
     /// The broker's answer to the late EndTxn.
     pub late: i16,
     pub faults: BTreeSet<String>,
-    /// Producers that the engine gave up, and positions on which state, group and log disagreed, as its metrics tell at the end.
+    /// Producers that the engine gave up, those of them that nothing but a silent trace made suspect, and positions on which state, group and log disagreed, as its
+    /// metrics tell at the end.
     pub recycled: u64,
+    pub suspected: u64,
     pub disagreed: u64,
     /// For a person, when there is a fault.
     pub story: String,
@@ -59,10 +61,11 @@ pub fn run(kafka: &Kafka, prefix: &str, case: Case, after: After, mitigations: &
     world.publish("e-last");
     world.play_until_ended("e-last");
     let (recycled, disagreed) = (world.counter("recado_producers_recycled_total"), world.counter("recado_position_disagreements_total"));
+    let suspected = world.counter("recado_producers_recycled_total{reason=\"suspicion\"}");
     world.stop();
     let faults = check::faults(&world);
     let story = if faults.is_empty() { String::new() } else { format!("{}{}", check::history(&world), kafka.proxy.story()) };
-    Verdict { late, faults, recycled, disagreed, story }
+    Verdict { late, faults, recycled, suspected, disagreed, story }
 }
 
 /// N is aborted, its EndTxn comes late; N+1, which decides the same records again, commits.

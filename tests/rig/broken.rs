@@ -86,6 +86,21 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         evidence.lines.extend(call.clone());
         call.is_some()
     }),
+    ("I3 call without a name", |evidence| {
+        let Some(Line::Call(mut call)) = evidence.lines.iter().find(|line| matches!(line, Line::Call(_))).cloned() else { return false };
+        call.attempt_id = None;
+        evidence.lines.push(Line::Call(call));
+        true
+    }),
+    ("I8 excused too often", |evidence| {
+        let times = || evidence.written.iter().map(|written| written.at);
+        let (Some(first), Some(last)) = (times().min(), times().max()) else { return false };
+        if evidence.kills.len() < judge::KILLS_JUDGED {
+            return false;
+        }
+        evidence.slow.push((first, first + (last - first) / 9));
+        true
+    }),
     ("I3 call without a dispatch", |evidence| {
         let Some(Line::Call(mut call)) = evidence.lines.iter().find(|line| matches!(line, Line::Call(_))).cloned() else { return false };
         let id = call.attempt_id.clone().unwrap();
@@ -334,6 +349,10 @@ const BREAKINGS: &[(&str, Breaking)] = &[
     ("aborted read", |evidence| {
         let place = evidence.seen.keys().next().copied();
         place.and_then(|place| evidence.lies.remove(&place)).is_some()
+    }),
+    ("read backwards", |evidence| {
+        evidence.backwards.push("partition 0: offset 7 after 8".into());
+        true
     }),
     ("unseen", |evidence| evidence.seen.pop_first().is_some()),
     ("I12 open transaction", |evidence| evidence.quiet.ends.values_mut().next_back().map(|(_, high)| *high += 1).is_some()),

@@ -44,6 +44,7 @@ pub type Places = BTreeMap<(i32, i64), Vec<u8>>;
 /// What was seen while the faults went on.
 pub struct Seen {
     statuses: Places,
+    backwards: Vec<String>,
     slow: Vec<(i64, i64)>,
 }
 
@@ -69,6 +70,8 @@ pub struct Evidence {
     /// Statuses as they were seen during the faults, and as they lie there now.
     pub seen: Places,
     pub lies: Places,
+    /// Where that reader was shown an offset that does not follow the one before it.
+    pub backwards: Vec<String>,
     /// Stretches in which a record of the rig's own waited for its acknowledgement: brokers or machine were slow, whatever Recado did. ms since 1970.
     pub slow: Vec<(i64, i64)>,
     /// How far the brokers' clocks were apart, ms: deadlines are in the time of whoever leads the partition.
@@ -120,6 +123,7 @@ impl Evidence {
             dead,
             seen: seen.statuses,
             lies,
+            backwards: seen.backwards,
             slow: seen.slow,
             clocks_apart_ms: Stamps::look().apart(),
             quiet: Quiet::ask(stage, &calls),
@@ -210,7 +214,7 @@ fn reader(committed: bool) -> BaseConsumer<Silent> {
 pub struct Watcher {
     stop: Arc<AtomicBool>,
     told: Arc<std::sync::Mutex<BTreeMap<String, usize>>>,
-    thread: std::thread::JoinHandle<Places>,
+    thread: std::thread::JoinHandle<(Places, Vec<String>)>,
     probe: std::thread::JoinHandle<Vec<(i64, i64)>>,
 }
 
@@ -230,7 +234,7 @@ impl Watcher {
                 list.add_partition_offset(&topic, i32::from(partition), Offset::Beginning).unwrap();
             }
             consumer.assign(&list).unwrap();
-            let mut seen = Places::new();
+            let (mut seen, mut backwards, mut last) = (Places::new(), Vec::new(), BTreeMap::new());
             loop {
                 match consumer.poll(Duration::from_millis(100)) {
                     Some(Ok(message)) => {
@@ -241,10 +245,15 @@ impl Watcher {
                         {
                             *ends.lock().unwrap().entry(event).or_default() += 1;
                         }
-                        seen.insert((message.partition(), message.offset()), bytes.to_vec());
+                        let (partition, offset) = (message.partition(), message.offset());
+                        if let Some(before) = last.insert(partition, offset).filter(|before| *before >= offset) {
+                            backwards.push(format!("The reader of statuses was shown offset {offset} of partition {partition} after {before}."));
+                        }
+                        seen.insert((partition, offset), bytes.to_vec());
                     }
+                    // The end of a partition, or a broker that is slow: it reads on.
                     Some(Err(_)) => {}
-                    None if stopped.load(Ordering::Relaxed) => return seen,
+                    None if stopped.load(Ordering::Relaxed) => return (seen, backwards),
                     None => {}
                 }
             }
@@ -260,7 +269,8 @@ impl Watcher {
     /// Reads what is there and stops.
     pub fn stop(self) -> Seen {
         self.stop.store(true, Ordering::Relaxed);
-        Seen { statuses: self.thread.join().unwrap(), slow: self.probe.join().unwrap() }
+        let (statuses, backwards) = self.thread.join().unwrap();
+        Seen { statuses, backwards, slow: self.probe.join().unwrap() }
     }
 }
 

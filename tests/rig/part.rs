@@ -193,7 +193,7 @@ fn of_kills(kills: &[Kill]) -> BTreeMap<&'static str, usize> {
     let (in_transaction, in_restore) = (at(Inside::Transaction), at(Inside::Restore));
     BTreeMap::from([
         ("kills at random", kills.iter().filter(|kill| kill.cause == Cause::Random).count()),
-        ("kills inside a transaction", kills.iter().filter(|kill| kill.open_transactions > 0 || in_transaction(kill)).count()),
+        ("kills at a point inside a transaction", kills.iter().filter(in_transaction).count()),
         ("kills inside a flush", kills.iter().filter(at(Inside::Flush)).count()),
         ("kills inside a restore", kills.iter().filter(|kill| kill.restoring || in_restore(kill)).count()),
         ("kills after which partitions moved", kills.iter().filter(|kill| kill.started.is_some_and(|started| started - kill.gone > 10_000)).count()),

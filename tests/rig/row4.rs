@@ -4,12 +4,12 @@
 //! leases are long enough that a zombie may still be in time. The matrix says 60 s; here it is the session (10 s) and some seconds.
 
 use crate::dice::{Dice, now_ms};
-use crate::evidence::Evidence;
+use crate::evidence::{self, Evidence};
 use crate::faults::{self, Cause, Crashes, Ends, Kill};
 use crate::judge::{Fault, PROVIDER_MS};
 use crate::stage::{Beside, PARTITIONS, Stage};
 use recado::delivery::AttemptId;
-use recado::event::records::JournalKind;
+use recado::event::records::{Dispatch, JournalKind};
 use recado::simulator::Line;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -27,6 +27,9 @@ const WITHIN: Duration = Duration::from_secs(60);
 /// One whose name is taken must have ended this long after it goes on: it asks its group each second.
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
 
+/// A dispatch that nobody claims for so long is in the hand of one that stands still.
+const OTHERS_CLAIM_MS: i64 = 1_000;
+
 struct Stop {
     word: &'static str,
     /// Where it stops itself, and in which pass; anywhere without.
@@ -40,8 +43,8 @@ const STOPS: [Stop; 9] = [
     Stop { word: "stopped anywhere", point: None, twin: false, stands: STANDS },
     Stop { word: "stopped before EndTxn", point: Some(("before_endtxn", 60)), twin: false, stands: STANDS },
     // Its transaction would move no position: the group is asked all the same whether it may.
-    Stop { word: "stopped at a timer", point: Some(("on_timer_fire", 15)), twin: false, stands: STANDS },
-    Stop { word: "stopped at a timer once more", point: Some(("on_timer_fire", 40)), twin: false, stands: STANDS },
+    Stop { word: "stopped at a timer", point: Some(("on_timer_fire", 8)), twin: false, stands: STANDS },
+    Stop { word: "stopped at a timer once more", point: Some(("on_timer_fire", 20)), twin: false, stands: STANDS },
     Stop { word: "stopped anywhere, with a twin", point: None, twin: true, stands: STANDS },
     Stop { word: "stopped before EndTxn, with a twin", point: Some(("before_endtxn", 60)), twin: true, stands: STANDS },
     Stop { word: "stopped before the intent, with a twin", point: Some(("before_intent", 40)), twin: true, stands: STANDS_WITHIN_LEASE },
@@ -55,7 +58,7 @@ pub const ASKED: [&str; 7] = [
     "stops",
     "stops with a transaction open",
     "stops with a twin",
-    "zombies that were still in time to send",
+    "dispatches that a zombie had taken and might still send when it went on",
     "attempts without an end at a stop",
     "zombies that ended when they found their name taken",
     "zombies that went on, or ended, alone",
@@ -105,10 +108,7 @@ impl Row<'_> {
         let twin = if stop.twin { Some(self.twin(index).await) } else { None };
         // The pause is the fault.
         tokio::time::sleep(stop.stands.saturating_sub(since.elapsed())).await;
-        let stood = since.elapsed();
-        if stop.point.is_some_and(|(point, _)| point == "before_intent") && stood < STANDS_WITHIN_LEASE + Duration::from_secs(2) {
-            self.count("zombies that were still in time to send");
-        }
+        self.kills[stopped].started = Some(now_ms());
         self.stage.instances[index].process().expect("it stands still").signal(libc::SIGCONT);
         match twin {
             Some(twin) => self.with_twin(index, stopped, twin).await,
@@ -224,7 +224,16 @@ pub fn judge(evidence: &Evidence, counts: &mut BTreeMap<String, usize>) -> Vec<F
     }
     counts.insert("calls compared with not_after".into(), calls);
     let stops = evidence.kills.iter().filter(|kill| matches!(kill.cause, Cause::Stopped(_)));
-    counts.insert("attempts without an end at a stop".into(), open_at(evidence, stops));
+    counts.insert("attempts without an end at a stop".into(), open_at(evidence, stops.clone()));
+    // Stopped before the intent, it has dispatches in hand that nobody else claims: what it may do with them is decided when it goes on.
+    let before_intent = stops.filter(|kill| matches!(kill.cause, Cause::Stopped(word) if word.contains("before the intent")));
+    let in_time = before_intent.map(|stop| {
+        let claimed: BTreeMap<AttemptId, i64> = evidence.journal.iter().rev().map(|row| (row.what.attempt_id, row.at)).collect();
+        let taken = |row: &&evidence::Row<Dispatch>| row.at < stop.at && claimed.get(&row.what.attempt_id).is_none_or(|at| *at > stop.at + OTHERS_CLAIM_MS);
+        let goes_on = stop.started.unwrap_or(i64::MAX);
+        evidence.dispatches.iter().filter(taken).filter(|row| row.what.not_after.timestamp().millis() > goes_on).count()
+    });
+    counts.insert("dispatches that a zombie had taken and might still send when it went on".into(), in_time.sum());
     counts.insert("position records in order".into(), evidence.positions.len());
     faults.extend(positions_backwards(evidence).into_iter().map(|sentence| Fault { rule: "I11 visible write of a zombie", message: None, sentence }));
     faults

@@ -23,6 +23,9 @@ const KILLS_A_POINT: usize = 50;
 /// Of a hundred random kills, how many fall on each profile.
 const SHARES: [(Profile, usize); 3] = [(Profile::Together, 40), (Profile::Apart, 40), (Profile::Long, 20)];
 
+/// Points that are also aimed at where commits take seconds.
+const IN_LONG: [&str; 3] = ["mid_txn", "after_changelog_ack", "before_endtxn"];
+
 /// What the environment asks for.
 pub struct Wanted {
     pub kills: usize,
@@ -89,7 +92,7 @@ impl Wanted {
         Self { kills, seed, profile, points, times, bug, faults, complete }
     }
 
-    /// The parts: kills by the shares, points in turn over the profiles that have the usual commits.
+    /// The parts: kills by the shares, points in turn over the profiles that have the usual commits, and those inside a transaction where commits are long too.
     fn parts(&self) -> Vec<Part> {
         let mut parts: Vec<Part> = Vec::new();
         let shares: Vec<(Profile, usize)> = match self.profile {
@@ -113,6 +116,12 @@ impl Wanted {
             for (number, name) in self.points.iter().enumerate() {
                 let turn = number + round + usize::try_from(self.seed % 2).unwrap();
                 parts[hosts[turn % hosts.len()]].points.push(name);
+            }
+        }
+        // A transaction that holds what was decided in seconds, and dies in its midst.
+        if self.profile.is_none() {
+            for part in parts.iter_mut().filter(|part| part.profile == Profile::Long && part.kills > 0) {
+                part.points.extend(self.points.iter().filter(|name| IN_LONG.contains(name)));
             }
         }
         parts.retain(|part| part.kills > 0 || !part.points.is_empty() || matches!(part.profile, Profile::Paused | Profile::Moving));
@@ -237,7 +246,13 @@ fn missing(met: impl Fn(&str) -> usize, wanted: &Wanted) -> Vec<&'static str> {
         ]);
     }
     if wanted.complete {
-        asked.extend(["kills inside a transaction", "kills inside a flush", "kills inside a restore", "kills after which partitions moved"]);
+        asked.extend([
+            "kills that left a transaction open",
+            "kills at a point inside a transaction",
+            "kills inside a flush",
+            "kills inside a restore",
+            "kills after which partitions moved",
+        ]);
     }
     match wanted.profile {
         Some(Profile::Paused) => asked.extend(crate::row4::ASKED),

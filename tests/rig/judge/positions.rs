@@ -145,7 +145,7 @@ impl Court<'_> {
         }
     }
 
-    /// E4: nobody wrote under an epoch that a newer producer of the same name had replaced; and each committed record belongs to a committed transaction.
+    /// E4: nobody wrote under an epoch that a newer producer of the same name had replaced.
     fn epochs(&mut self) {
         let evidence = self.evidence;
         for ((topic, partition), log) in evidence.logs.iter() {

@@ -38,6 +38,7 @@ const RULES: &[Rule] = &[
         by: "the send log against dispatches, claims and outcomes",
         counted: &[
             "attempts called",
+            "calls that name their attempt",
             "attempts accepted",
             "attempts with an intent",
             "attempts without an intent",
@@ -75,7 +76,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "I8",
-        by: "append time of the fallback against the provider's answer and the route's wait",
+        by: "append time of the fallback against the provider's answer and the route's wait; above where neither fault nor slow machine was near",
         counted: &[
             "timers judged below: never early",
             "timers judged above: within a second",

@@ -1,6 +1,7 @@
 //! What belongs to no message: the reader during the faults, open transactions, instances that ended, the bound of *unconfirmed*, what the run met.
 
-use super::{CUT_MS, Court};
+use super::messages::attempt_of;
+use super::{CUT_MS, Court, KILLS_JUDGED, SLOW_PARTS_MIN};
 use crate::faults::Kill;
 use crate::plan::{CANARY, Kind};
 use crate::quiet::KAFKAS;
@@ -24,8 +25,11 @@ impl Court<'_> {
         }
         self.quiet();
         self.canaries();
-        let slow: i64 = evidence.slow.iter().map(|(began, ended)| ended - began).sum();
-        self.counts.add("ms in which brokers or machine were slow", usize::try_from(slow).unwrap());
+        for sentence in &evidence.backwards {
+            self.fault("read backwards", None, sentence.clone());
+        }
+        self.excused();
+        self.nameless();
         for ended in &evidence.ended {
             self.fault("ended by itself", None, ended.clone());
         }
@@ -44,6 +48,28 @@ impl Court<'_> {
             self.counts.add("kills of an engine", usize::from(kill.roles.contains("engine")));
             self.counts.add("kills of a dispatcher", usize::from(kill.roles.contains("dispatcher")));
             self.counts.add("kills of a gateway", usize::from(kill.roles.contains("gateway")));
+        }
+    }
+
+    /// Slow brokers or a slow machine excuse what is late: then they must not be slow all the time.
+    fn excused(&mut self) {
+        let slow: i64 = self.evidence.slow.iter().map(|(began, ended)| ended - began).sum();
+        let written = self.evidence.written.iter().map(|written| written.at);
+        let span = written.clone().max().unwrap_or(0) - written.min().unwrap_or(0);
+        self.counts.add("ms in which brokers or machine were slow", usize::try_from(slow).unwrap());
+        if self.evidence.kills.len() >= KILLS_JUDGED && slow * SLOW_PARTS_MIN > span {
+            self.fault("I8 excused too often", None, format!("Brokers or machine were slow for {slow} ms of {span} ms."));
+        }
+    }
+
+    /// I3: whatever a provider was asked for names its attempt; else nobody could say of which it was the second.
+    fn nameless(&mut self) {
+        for line in &self.evidence.lines {
+            let (Line::Call(_) | Line::Refused { .. }) = line else { continue };
+            match attempt_of(line) {
+                Some(id) if id.message_id.bytes() != &[0; 16] => self.counts.one("calls that name their attempt"),
+                _ => self.fault("I3 call without a name", None, format!("{line:?}")),
+            }
         }
     }
 
