@@ -6,6 +6,7 @@ use crate::dispatch;
 use crate::engine;
 use crate::event::registry;
 use crate::gateway;
+use crate::observe::dispatch as metrics;
 use crate::privacy::Secret;
 use crate::topics;
 use anyhow::Context;
@@ -115,6 +116,7 @@ pub(super) fn dispatch_settings(config: &Config) -> anyhow::Result<dispatch::Set
     settings.breaker.failed_percent_min = config.dispatcher.breaker_failed_percent_min;
     settings.breaker.pause = config.dispatcher.breaker_pause;
     for provider in &config.providers {
+        metrics::tls_1_2(&provider.name, provider.min_tls == MinTls::V1_2);
         settings.providers.insert(provider.channel, dispatch_provider(config, provider).with_context(|| format!("provider {}", provider.name))?);
     }
     Ok(settings)
@@ -246,6 +248,39 @@ mod tests {
         let accounts: Vec<_> =
             gateway_settings(&config).unwrap().twilio_accounts.into_iter().map(|account| (account.voice, account.shared_keys.len())).collect();
         assert_eq!(accounts, [("Polly.Vitoria-Neural".to_owned(), 0), (gateway::usual_voice(), 1)]);
+    }
+
+    #[test]
+    fn a_provider_that_may_speak_tls_1_2_shows_in_a_metric() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        fs::write(&path, "5f1d77aa").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+        let provider = |name: &str, channel, min_tls| Provider {
+            name: name.into(),
+            channel,
+            base_url: "https://twilio.example".into(),
+            min_tls,
+            calls_per_second: 0,
+            kind: ProviderKind::Twilio {
+                account_sid: "AC1".into(),
+                user: "AC1".into(),
+                secret: SecretFile::new(path.clone()),
+                from: "29001".into(),
+                account: "bank".into(),
+                voice: String::new(),
+            },
+        };
+        let mut config = Config::default();
+        config.providers.extend([provider("tls-old", Channel::Sms, MinTls::V1_2), provider("tls-new", Channel::Voice, MinTls::V1_3)]);
+        dispatch_settings(&config).unwrap();
+        let families = crate::observe::registry().gather();
+        let family = families.iter().find(|family| family.name() == "recado_provider_tls_1_2_allowed").unwrap();
+        let of = |name: &str| {
+            let metric = family.get_metric().iter().find(|metric| metric.get_label()[0].value() == name).unwrap();
+            metric.get_gauge().get_value() > 0.0
+        };
+        assert_eq!((of("tls-old"), of("tls-new")), (true, false));
     }
 
     #[test]

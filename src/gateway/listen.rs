@@ -85,8 +85,17 @@ async fn serve(stream: TcpStream, peer: Peer, routes: Router, limits: &Limits, s
     let http = http(limits);
     let mut connection = pin!(http.serve_connection(io, requests));
     let patience = tokio::select! {
-        _ = connection.as_mut() => return,
-        () = watch.overdue(limits) => LAST_WORD,
+        ended = connection.as_mut() => {
+            // By hyper's own deadlines, the second net.
+            if ended.is_err_and(|error| error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout)) {
+                metrics::connection_cut(watch.cause());
+            }
+            return;
+        }
+        cause = watch.overdue(limits) => {
+            metrics::connection_cut(cause);
+            LAST_WORD
+        }
         () = shutdown.cancelled() => DRAIN,
     };
     connection.as_mut().graceful_shutdown();
@@ -209,12 +218,12 @@ impl Watch {
         }
     }
 
-    /// Ends when a deadline has passed. It looks once a second at most: a deadline may come nearer while it sleeps.
-    async fn overdue(&self, limits: &Limits) {
+    /// Ends when a deadline has passed, and says which. It looks once a second at most: a deadline may come nearer while it sleeps.
+    async fn overdue(&self, limits: &Limits) -> &'static str {
         loop {
             let left = self.left(limits, clock::monotonic());
             if left.is_zero() {
-                return;
+                return self.cause();
             }
             tokio::time::sleep(left.min(Duration::from_secs(1))).await;
         }
@@ -231,6 +240,16 @@ impl Watch {
             Phase::Idle | Phase::Multiplexed => limits.idle_deadline,
         };
         (doing.since + deadline).saturating_sub(now)
+    }
+
+    /// What a connection that is closed now was too slow with: the metric's word.
+    fn cause(&self) -> &'static str {
+        match self.doing().phase {
+            Phase::New => "silent",
+            Phase::Headers => "headers",
+            Phase::Preface => "preface",
+            Phase::Idle | Phase::Multiplexed => "idle",
+        }
     }
 }
 

@@ -105,7 +105,7 @@ impl Returns {
 
     /// Keeps a signed body that was not understood, in the form of every dead letter (`event::dead_letter`); it is bound to the path that it came by, which stands
     /// in the header `recado.source`.
-    pub(super) async fn bury(&self, source: &str, reason: &str, body: &[u8], sealer: &Sealer) -> Result<(), Refusal> {
+    pub(super) async fn bury(&self, source: &str, reason: &'static str, body: &[u8], sealer: &Sealer) -> Result<(), Refusal> {
         let value = match dead_letter::content(None, Some(body)) {
             Content::Digest(digest) => Value::Digest(digest),
             Content::Seal(plain) => {
@@ -122,7 +122,9 @@ impl Returns {
             .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
         let record = FutureRecord::<[u8], [u8]>::to(&self.dead_letters).partition(0).payload(&value).headers(headers);
         let delivery = self.producer.send_result(record).map_err(|_| Refusal::KafkaAway)?;
-        acknowledged(delivery.await).map(|_| ())
+        acknowledged(delivery.await)?;
+        metrics::dead_letter(reason);
+        Ok(())
     }
 
     /// Gives each partition a sign of life every second, as long as it is polled. Asks Kafka how many there are, every second until it answers, then every

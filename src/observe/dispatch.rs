@@ -53,6 +53,11 @@ static BREAKER_OPEN: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     register(IntGaugeVec::new(opts, &["provider"]))
 });
 
+static TLS_1_2_ALLOWED: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    let opts = Opts::new("recado_provider_tls_1_2_allowed", "1 where a provider may be spoken to in TLS 1.2, for the reason in the configuration.");
+    register(IntGaugeVec::new(opts, &["provider"]))
+});
+
 static TEMPLATE_BREAKER_OPEN: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     let opts = Opts::new("recado_template_breaker_open", "1 while the breaker of a template is open: its attempts on this channel end unavailable at once.");
     register(IntGaugeVec::new(opts, &["channel", "template"]))
@@ -129,6 +134,11 @@ pub fn attention(channel: Channel, kind: &'static str) {
 /// A provider's breaker opened or closed. `provider`: its name in the configuration.
 pub fn breaker(provider: &str, open: bool) {
     BREAKER_OPEN.with_label_values(&[provider]).set(i64::from(open));
+}
+
+/// Whether a provider may be spoken to in TLS 1.2. `provider`: its name in the configuration.
+pub fn tls_1_2(provider: &str, allowed: bool) {
+    TLS_1_2_ALLOWED.with_label_values(&[provider]).set(i64::from(allowed));
 }
 
 /// The breaker of one template on one channel opened or closed. `template`: its name in the catalogue.

@@ -61,6 +61,16 @@ pub fn connection_refused(cause: &'static str) {
     CONNECTIONS_REFUSED.with_label_values(&[cause]).inc();
 }
 
+/// A connection was closed because a deadline of its had passed. `cause`: `silent` (it never said a word), `headers`, `preface` (of HTTP/2) or `idle`.
+pub fn connection_cut(cause: &'static str) {
+    CONNECTIONS_CUT.with_label_values(&[cause]).inc();
+}
+
+/// A signed webhook that was not understood was kept. `reason`: `webhook_not_json` or `webhook_wrong_shape`. All dead letters have one metric.
+pub fn dead_letter(reason: &'static str) {
+    super::engine::dead_letter(reason);
+}
+
 /// One open connection, counted until it is dropped.
 pub fn connection() -> OpenConnection {
     CONNECTIONS.inc();
@@ -123,4 +133,13 @@ static CONNECTIONS: LazyLock<IntGauge> =
 static CONNECTIONS_REFUSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec_with_registry!("recado_gateway_connections_refused_total", "Connections closed before they were served.", &["cause"], registry())
         .expect(REGISTERED)
+});
+static CONNECTIONS_CUT: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    register_int_counter_vec_with_registry!(
+        "recado_gateway_connections_cut_total",
+        "Connections closed because they were silent, slow or idle for too long.",
+        &["cause"],
+        registry()
+    )
+    .expect(REGISTERED)
 });

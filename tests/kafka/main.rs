@@ -17,6 +17,7 @@ mod deployment;
 mod disk_full;
 mod disk_lost;
 mod engine;
+mod first_start;
 mod foreign;
 mod grow;
 mod java;

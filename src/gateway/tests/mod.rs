@@ -177,6 +177,13 @@ fn attempt(partition: u16, n: u16) -> AttemptId {
     AttemptId { message_id: MessageId::from_bytes(id), attempt: Attempt { step: 1, n } }
 }
 
+/// A counter by the value of its only label. Other tests of this program count too: it can only be compared with what it was.
+fn counted(name: &str, label: &str) -> f64 {
+    let families = crate::observe::registry().gather();
+    let metrics = families.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
+    metrics.filter(|metric| metric.get_label().iter().all(|pair| pair.value() == label)).map(|metric| metric.get_counter().get_value()).sum()
+}
+
 fn webhook(statuses: &[(&str, &str)]) -> String {
     let statuses: Vec<String> = statuses
         .iter()

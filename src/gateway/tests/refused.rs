@@ -93,6 +93,11 @@ async fn bodies_in_memory_are_bounded_together() {
     gateway.stop().await;
 }
 
+/// Connections that were closed for being slow, by with what.
+fn cut(cause: &str) -> f64 {
+    counted("recado_gateway_connections_cut_total", cause)
+}
+
 /// What a connection says until it is closed; fails when that takes longer than 5 s.
 async fn until_closed(stream: &mut TcpStream) -> String {
     let mut said = Vec::new();
@@ -103,6 +108,7 @@ async fn until_closed(stream: &mut TcpStream) -> String {
 #[tokio::test]
 async fn slow_clients_are_cut_off_and_keep_nobody_waiting() {
     let gateway = running(limits()).await;
+    let before = ["silent", "headers", "preface"].map(cut);
     let connect = async |first: &'static [u8]| {
         let mut stream = TcpStream::connect(gateway.address).await.unwrap();
         stream.write_all(first).await.unwrap();
@@ -133,6 +139,9 @@ async fn slow_clients_are_cut_off_and_keep_nobody_waiting() {
     assert!(until_closed(&mut body).await.starts_with("HTTP/1.1 408 "), "a body past its deadline");
     assert!(until_closed(&mut all_but_one).await.starts_with("HTTP/1.1 408 "), "a signed body past its deadline");
     tokio::time::timeout(Duration::from_secs(5), dripping).await.expect("a header that drips is cut off").unwrap();
+    for ((cause, connections), before) in [("silent", 1.0), ("headers", 2.0), ("preface", 1.0)].into_iter().zip(before) {
+        assert!(cut(cause) >= before + connections, "the metric of {cause}");
+    }
     assert_eq!(gateway.receipts().await, []);
     gateway.stop().await;
 }
@@ -140,6 +149,7 @@ async fn slow_clients_are_cut_off_and_keep_nobody_waiting() {
 #[tokio::test]
 async fn an_idle_connection_outlives_the_header_deadline_and_is_closed_by_its_own() {
     let gateway = running(limits()).await;
+    let before = cut("idle");
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
     let ask = b"GET /webhooks/meta/bank HTTP/1.1\r\nHost: x\r\n\r\n";
     let mut answer = [0; 4096];
@@ -149,6 +159,7 @@ async fn an_idle_connection_outlives_the_header_deadline_and_is_closed_by_its_ow
     stream.write_all(ask).await.unwrap();
     assert!(stream.read(&mut answer).await.unwrap() > 0, "idle is not slow");
     assert_eq!(until_closed(&mut stream).await, "");
+    assert!(cut("idle") > before, "the metric of it");
     gateway.stop().await;
 }
 

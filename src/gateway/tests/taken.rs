@@ -131,6 +131,8 @@ async fn the_key_1_is_a_receipt_and_opens_the_code_for_that_one_answer() {
 #[tokio::test]
 async fn a_signed_body_that_is_not_understood_is_kept_sealed_and_answered_with_200() {
     let gateway = running(limits()).await;
+    let letters_of = |reason: &str| counted("recado_dead_letters_total", reason);
+    let before = (letters_of("webhook_wrong_shape"), letters_of("webhook_not_json"));
     let body = r#"{"object":"page","entry":[{"text":"a customer's words"}]}"#;
     assert_eq!(gateway.meta(body).await, 200);
     let large = format!("{}{}", "x".repeat(300_000), "not JSON");
@@ -150,6 +152,7 @@ async fn a_signed_body_that_is_not_understood_is_kept_sealed_and_answered_with_2
     let (headers, value) = &letters[1];
     assert_eq!(headers[0], "webhook_not_json");
     assert!(matches!(dead_letter::read_value(value), Some(Value::Digest(Digest { length: 300_008, .. }))), "above 256 KiB only length and hash");
+    assert!(letters_of("webhook_wrong_shape") > before.0 && letters_of("webhook_not_json") > before.1, "each is counted by its reason");
     gateway.stop().await;
 }
 
