@@ -2,7 +2,7 @@
 # Checks that this machine has what a target needs; installs it by name when it may, else prints the one line to type.
 #
 #   docker/deps.sh build    what compiling needs (make demo)
-#   docker/deps.sh test     and a Java 17 for the real Kafka (make test)
+#   docker/deps.sh test     and a JDK (17 or newer) for the real Kafka (make test)
 #   docker/deps.sh conformance  and what runs the judges of make test-conformance
 #   docker/deps.sh check    and cargo-deny, ready built, in a folder of its own (make check)
 set -eu
@@ -13,6 +13,13 @@ say() { printf '%s\n' "$*" >&2; }
 have() { command -v "$1" >/dev/null 2>&1; }
 missing=''
 want() { missing="$missing${missing:+ }$1"; }
+
+# A JDK's package: 17 where this release has it, else the release's own, which then is newer. To be asked when apt knows the release's packages.
+with_jdk() {
+    jdk=default-jdk-headless
+    if LC_ALL=C apt-cache policy openjdk-17-jdk-headless 2>/dev/null | grep -q 'Candidate: [0-9]'; then jdk=openjdk-17-jdk-headless; fi
+    printf '%s' "$missing" | sed "s/@jdk/$jdk/"
+}
 
 have cargo || { say "Rust is missing: install it from https://rustup.rs, then type this again."; exit 1; }
 
@@ -28,7 +35,7 @@ if have dpkg-query; then
         test | conformance | check)
             java_version=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' || true)
             # A JDK: the tests compile a client of the bank's.
-            if ! have javac || [ "${java_version:-0}" -lt 17 ]; then want openjdk-17-jdk-headless; fi
+            if ! have javac || [ "${java_version:-0}" -lt 17 ]; then want @jdk; fi
             ;;
     esac
     if [ "$for_what" = check ] && ! have cargo-deny && [ ! -x "$cache/tools/bin/cargo-deny" ]; then
@@ -42,14 +49,15 @@ if have dpkg-query; then
     fi
     if [ -n "$missing" ]; then
         if [ "$(id -u)" = 0 ]; then
-            say "Installing: $missing"
             export DEBIAN_FRONTEND=noninteractive
             apt-get update -q >&2
+            missing=$(with_jdk)
+            say "Installing: $missing"
             # shellcheck disable=SC2086  # one word for each package
             apt-get install -y -q --no-install-recommends $missing >&2
         else
             say "These packages are missing. Type this, then the same again:"
-            say "  sudo apt-get install -y --no-install-recommends $missing"
+            say "  sudo apt-get install -y --no-install-recommends $(with_jdk)"
             exit 1
         fi
     fi

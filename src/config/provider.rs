@@ -4,6 +4,7 @@ use super::rules::Found;
 use super::{Gateway, Mode, SecretFile};
 use crate::delivery::Channel;
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 
 /// One provider, checked.
 #[derive(Clone, Debug)]
@@ -44,7 +45,7 @@ pub enum Kind {
         user: String,
         /// The API key's secret, or the account's auth token.
         secret: SecretFile,
-        /// The sending number in E.164, or the id of a messaging service (`MG…`).
+        /// The sending number in E.164; for text messages also a short code, or the id of a messaging service (`MG…`).
         from: String,
         /// Whose webhooks its receipts come through: a name of `[gateway.twilio]`.
         account: String,
@@ -182,11 +183,12 @@ impl Entry {
                     "It must name the file that opens the account: `api_secret_file` with an `api_key`, else `auth_token_file`, and not both.",
                 );
                 let number = self.from.strip_prefix('+').is_some_and(|rest| is_digits(rest) && (8..=15).contains(&rest.len()));
-                let service = channel == Some(Channel::Sms) && is_sid(&self.from, "MG");
+                let short_code = is_digits(&self.from) && SHORT_CODE_DIGITS.contains(&self.from.len());
+                let of_texts = channel == Some(Channel::Sms) && (short_code || is_sid(&self.from, "MG"));
                 found.demand(
-                    number || service,
+                    number || of_texts,
                     &key("from"),
-                    "It must be the sending number, `+` and digits, or for sms the id of a messaging service (`MG…`).",
+                    "It must be the sending number, `+` and digits, or for sms a short code, 3 to 6 digits, or the id of a messaging service (`MG…`).",
                 );
                 found.demand(
                     gateway.twilio.contains_key(&self.account),
@@ -211,6 +213,9 @@ impl Entry {
         }
     }
 }
+
+/// Brazil's have 5 (Twilio's page on Brazil); that others have 3 to 6 is a guess.
+const SHORT_CODE_DIGITS: RangeInclusive<usize> = 3..=6;
 
 fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())

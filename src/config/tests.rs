@@ -1,4 +1,6 @@
 use super::*;
+use crate::event::input::DeadReason;
+use crate::privacy::Class;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
@@ -290,6 +292,23 @@ fn a_breaker_that_could_not_work_is_refused() {
 }
 
 #[test]
+fn a_text_message_may_come_from_a_short_code_and_a_call_may_not() {
+    let number = "from = \"+551150395000\"";
+    let texts = |from: &str| {
+        let faults = Folder::new(&MANUAL.replacen(number, &format!("from = \"{from}\""), 1)).load(&[]).err().unwrap_or_default();
+        faults.into_iter().map(|fault| fault.key).collect::<Vec<_>>()
+    };
+    for from in ["29001", "290", "290012", "MG00000000000000000000000000000000"] {
+        assert_eq!(texts(from), Vec::<String>::new(), "{from}");
+    }
+    for from in ["", "29", "2900123", "29a01", "551150395000"] {
+        assert_eq!(texts(from), ["providers.twilio-sms.from"], "{from}");
+    }
+    let faults = Folder::new(&MANUAL.replace(number, "from = \"29001\"")).faults();
+    assert_eq!(faults.iter().map(|fault| fault.key.as_str()).collect::<Vec<_>>(), ["providers.twilio-voice.from"]);
+}
+
+#[test]
 fn plain_http_stays_on_this_machine_in_development_too() {
     assert_eq!(only_fault(DEVELOPMENT, "http://127.0.0.1:9470", "http://10.0.0.1:9470").key, "providers.meta.base_url");
 }
@@ -369,6 +388,79 @@ fn the_readmes_first_own_route_is_accepted_as_it_stands() {
     assert!(messages.topics().contains(&"cards.purchases".to_owned()));
     let about_it: Vec<_> = config.warnings.iter().filter(|fault| fault.file.contains("purchases") || fault.file.contains("compra")).collect();
     assert!(about_it.is_empty(), "{about_it:#?}");
+}
+
+#[test]
+fn the_readme_says_what_each_reason_of_a_dead_letter_means() {
+    let readme = include_str!("../../README.md");
+    let chapter = readme.split("## What the bank reads").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    for word in DeadReason::ALL.map(DeadReason::word).into_iter().chain(["webhook_not_json", "webhook_wrong_shape"]) {
+        let named = |line: &str| line.strip_prefix("| ").and_then(|row| row.split(" | ").next()).is_some_and(|cell| cell.contains(&format!("`{word}`")));
+        assert!(chapter.lines().any(named), "the README does not say what {word} means");
+    }
+}
+
+/// The keys that the reference routes show, remarks included, each with its table. An inline table goes by its first key.
+fn shown_in_routes() -> BTreeSet<(String, String)> {
+    let mut shown = BTreeSet::new();
+    for text in [include_str!("../../config/routes/pix.toml"), include_str!("../../config/routes/codes.toml"), include_str!("../../config/routes/bills.toml")] {
+        let mut table = String::new();
+        for line in text.lines().map(|line| line.trim_start_matches(['#', ' '])) {
+            if let Some(header) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+                table = header.trim_start_matches('[').to_owned();
+                let (above, key) = table.rsplit_once('.').unwrap_or(("", table.as_str()));
+                shown.insert((above.to_owned(), key.to_owned()));
+            }
+            let inline = ["path", "field"].into_iter().find(|first| line.contains(&format!("{{ {first} = "))).unwrap_or_default();
+            let words: Vec<&str> = line.split_whitespace().collect();
+            for (at, pair) in words.windows(2).enumerate().filter(|(_, pair)| pair[1] == "=") {
+                let within = if at == 0 { table.as_str() } else { inline };
+                shown.insert((within.to_owned(), pair[0].to_owned()));
+            }
+        }
+    }
+    shown
+}
+
+#[test]
+fn the_reference_routes_show_every_key_of_a_route_file() {
+    let tables = [
+        ("RouteFile", ""),
+        ("InputFile", "input"),
+        ("CancelFile", "input.cancel"),
+        ("FieldFile", "path"),
+        ("NamedRouteFile", "route"),
+        ("ConditionFile", "field"),
+        ("StepFile", "route.steps"),
+    ];
+    let shown = shown_in_routes();
+    let (mut table, mut renamed, mut keys) = (None, None, 0);
+    for line in include_str!("../event/input/file.rs").lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix("pub struct ").map(|rest| rest.trim_end_matches(" {")) {
+            table = tables.iter().find(|(of, _)| *of == name).map(|(_, table)| *table);
+            assert!(table.is_some(), "say here in which table of a route file the keys of {name} stand");
+        } else if let Some(rest) = line.strip_prefix("#[serde(rename = \"") {
+            renamed = rest.split('"').next();
+        } else if let (Some(table), Some((field, _))) = (table, line.strip_prefix("pub ").and_then(|rest| rest.split_once(": "))) {
+            let key = renamed.take().unwrap_or(field);
+            assert!(shown.contains(&(table.to_owned(), key.to_owned())), "no file in config/routes shows {key} of [{table}]");
+            keys += 1;
+        }
+    }
+    assert!(keys > 40, "the keys of a route file were not found");
+}
+
+#[test]
+fn the_reference_routes_show_every_word_of_a_field() {
+    let pix = include_str!("../../config/routes/pix.toml");
+    let words: BTreeSet<&str> = pix.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).collect();
+    for word in ["text", "amount", "time", "date", "integer", "reais", "centavos", "seconds", "millis", "micros", "equals", "one_of", "exists"] {
+        assert!(words.contains(word), "routes/pix.toml does not say {word}");
+    }
+    let masking = leaves_of(include_str!("../../config/masking.toml"));
+    for class in Class::ALL {
+        assert!(masking.contains_key(&format!("classes.{}.sms", class.word())), "masking.toml does not show {}", class.word());
+    }
 }
 
 #[test]

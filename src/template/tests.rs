@@ -140,6 +140,16 @@ fn a_code_goes_by_authentication_template_and_sms_as_it_is() {
 }
 
 #[test]
+fn the_shipped_templates_show_every_filter_and_both_kinds_of_parameters() {
+    let shown: String = FILES.iter().map(|(_, text)| *text).collect();
+    let filters = super::masking::Format::ALL.map(super::masking::Format::word);
+    for filter in filters.into_iter().filter(|word| *word != "usual").chain(["default"]) {
+        assert!(shown.contains(&format!(" | {filter}")), "no shipped template shows {filter}");
+    }
+    assert!(shown.contains("parameters = [") && shown.contains("parameters = { "));
+}
+
+#[test]
 fn a_bill_is_told_with_its_due_date() {
     let bill = || {
         payload([

@@ -19,4 +19,6 @@ async fn the_demo_tells_the_same_on_a_real_kafka() {
     assert_eq!((endings.iter().sum::<usize>(), number("sum ")), (200, 200), "{screen}");
     assert!(endings.iter().all(|count| *count > 0), "{screen}");
     assert!(screen.contains("messages went out, and no attempt twice"), "{screen}");
+    let chapter = "Your first own route in ten minutes";
+    assert!(screen.contains(chapter) && support::file("README.md").contains(&format!("\n## {chapter}\n")), "what it points to is there: {screen}");
 }

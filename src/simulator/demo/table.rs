@@ -1,10 +1,10 @@
-//! The end of the demo: enters the counts, leaves a table in plain text and the line to type next.
+//! The end of the demo: enters the counts, leaves a table in plain text and what comes next.
 
 use super::story::seconds;
 use super::{Kind, Tally};
 use std::fmt::Write as _;
 
-/// The table: what was sent, how it ended, through which channel, why it fell back, how long it took; then the faults, if any, or the line to type next.
+/// The table: what was sent, how it ended, through which channel, why it fell back, how long it took; then the faults, if any, or what comes next.
 ///
 /// `note` says what the reader must know to judge the numbers (the factor that scales the waits). Every notification is in exactly one row of the
 /// endings, so their sum is the total.
@@ -49,7 +49,7 @@ fn write(out: &mut String, tally: &Tally, note: &str, next: &str) -> std::fmt::R
     }
     let faults = tally.faults();
     if faults.is_empty() {
-        return writeln!(out, "\n  Every notification ended exactly once. Next, type:\n\n    {next}\n");
+        return writeln!(out, "\n  Every notification ended exactly once. Next:\n\n    {next}\n");
     }
     writeln!(out, "\n  NOT AS IT SHOULD BE")?;
     faults.iter().try_for_each(|fault| writeln!(out, "    {fault}"))

@@ -1,5 +1,8 @@
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
 import java.math.BigDecimal;
 import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
@@ -10,7 +13,9 @@ import org.apache.avro.Conversions;
 import org.apache.avro.LogicalTypes;
 import org.apache.avro.Schema;
 import org.apache.avro.generic.GenericData;
+import org.apache.avro.generic.GenericDatumReader;
 import org.apache.avro.generic.GenericRecord;
+import org.apache.avro.io.DecoderFactory;
 import org.apache.avro.message.BinaryMessageDecoder;
 import org.apache.avro.message.BinaryMessageEncoder;
 import org.apache.avro.message.RawMessageEncoder;
@@ -25,11 +30,12 @@ import org.apache.kafka.common.serialization.StringDeserializer;
 import org.apache.kafka.common.serialization.StringSerializer;
 
 /**
- * A bank's program. It knows Recado by its topics and its schemas alone: writes Pix events, and reads what became of them.
+ * A bank's program. It knows Recado by its topics and its schemas alone: writes Pix events or any others, and reads what became of them.
  *
  * <pre>
- *   BankClient write BOOTSTRAP TOPIC pix_transaction.avsc NAME           one line of JSON for each event
- *   BankClient read  BOOTSTRAP TOPIC status.avsc          NAME COUNT     one line for each status, until COUNT of them are terminal
+ *   BankClient write  BOOTSTRAP TOPIC pix_transaction.avsc NAME           one line of JSON for each event
+ *   BankClient events BOOTSTRAP TOPIC SCHEMA               KEY            the same; the events stand on stdin, in Avro's JSON, one a line
+ *   BankClient read   BOOTSTRAP TOPIC status.avsc          NAME COUNT     one line for each status, until COUNT of them are terminal
  * </pre>
  *
  * Kafka's own client and Avro's own library do the talking: nothing here shares a line with Recado.
@@ -41,6 +47,7 @@ public final class BankClient {
         Schema schema = new Schema.Parser().parse(Path.of(args[3]).toFile());
         switch (args[0]) {
             case "write" -> write(args[1], args[2], schema, args[4]);
+            case "events" -> events(args[1], args[2], schema, args[4]);
             case "read" -> read(args[1], args[2], schema, args[4], Integer.parseInt(args[5]));
             default -> throw new IllegalArgumentException(args[0]);
         }
@@ -65,6 +72,20 @@ public final class BankClient {
             producer.commitTransaction();
             tell(first, there.get());
             tell(second, here.get());
+        }
+    }
+
+    /** Events of whatever schema. In Avro's JSON a value of a union stands beside its type and a decimal is its bytes; every field of the schema is there. */
+    private static void events(String bootstrap, String topic, Schema schema, String key) throws Exception {
+        Map<String, Object> settings = Map.of("bootstrap.servers", bootstrap, "delivery.timeout.ms", 60_000, "max.block.ms", 60_000);
+        var events = new GenericDatumReader<GenericRecord>(schema);
+        var lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+        try (var producer = new KafkaProducer<>(settings, new StringSerializer(), new ByteArraySerializer())) {
+            for (String line = lines.readLine(); line != null; line = lines.readLine()) {
+                GenericRecord event = events.read(null, DecoderFactory.get().jsonDecoder(schema, line));
+                RecordMetadata at = producer.send(new ProducerRecord<>(topic, key, singleObject(event))).get();
+                System.out.printf("{\"partition\": %d, \"offset\": %d}%n", at.partition(), at.offset());
+            }
         }
     }
 
