@@ -95,10 +95,7 @@ const BREAKINGS: &[(&str, Breaking)] = &[
     ("I8 excused too often", |evidence| {
         let times = || evidence.written.iter().map(|written| written.at);
         let (Some(first), Some(last)) = (times().min(), times().max()) else { return false };
-        if evidence.kills.len() < judge::KILLS_JUDGED {
-            return false;
-        }
-        evidence.slow.push((first, first + (last - first) / 9));
+        evidence.slow.push((first, first + (last - first) / 3));
         true
     }),
     ("I3 call without a dispatch", |evidence| {
@@ -621,8 +618,9 @@ pub fn judge_the_judge(evidence: &Evidence, green: &[Fault]) -> (usize, Vec<Stri
         missed.push("a run that judged nothing is taken for a verdict".to_owned());
     }
     let above = |rule: &str| matches!(rule, "I8 late" | "I8 held without a cause");
-    // Where commits are long no fire is judged above.
-    for (rule, breaking) in BREAKINGS.iter().filter(|(rule, _)| evidence.prompt || !above(rule)) {
+    // Where commits are long no fire is judged above, and in a short run no excuse is too much.
+    let judged = |rule: &str| (evidence.prompt || !above(rule)) && (evidence.kills.len() >= judge::KILLS_JUDGED || rule != "I8 excused too often");
+    for (rule, breaking) in BREAKINGS.iter().filter(|(rule, _)| judged(rule)) {
         let mut copy = evidence.clone();
         if !breaking(&mut copy) {
             missed.push(format!("{rule}: the run had nothing that could be broken so"));

@@ -63,6 +63,8 @@ pub struct Kill {
     /// When it was started again, and when it was ready again.
     pub started: Option<i64>,
     pub ready: Option<i64>,
+    /// When one that stood still went on.
+    pub goes_on: Option<i64>,
     /// Whether it was ready when it was killed.
     pub was_ready: bool,
     /// Whether it was restoring.
@@ -277,7 +279,7 @@ impl Driver<'_> {
         state::keep(self.stage, instance);
         let open_transactions = if instance.has("engine") { self.ends.open_transactions(self.stage, instance.name) } else { 0 };
         let (instance, roles) = (instance.name, instance.roles);
-        self.kills.push(Kill { instance, roles, at, gone, started: None, ready: None, was_ready, restoring, open_transactions, cause });
+        self.kills.push(Kill { instance, roles, at, gone, started: None, ready: None, goes_on: None, was_ready, restoring, open_transactions, cause });
     }
 
     fn end(self) -> Crashes {

@@ -108,7 +108,7 @@ impl Row<'_> {
         let twin = if stop.twin { Some(self.twin(index).await) } else { None };
         // The pause is the fault.
         tokio::time::sleep(stop.stands.saturating_sub(since.elapsed())).await;
-        self.kills[stopped].started = Some(now_ms());
+        self.kills[stopped].goes_on = Some(now_ms());
         self.stage.instances[index].process().expect("it stands still").signal(libc::SIGCONT);
         match twin {
             Some(twin) => self.with_twin(index, stopped, twin).await,
@@ -195,7 +195,19 @@ impl Row<'_> {
 
     fn note(&mut self, index: usize, (at, gone): (i64, i64), open_transactions: usize, cause: Cause) -> usize {
         let (instance, roles) = (self.stage.instances[index].name, self.stage.instances[index].roles);
-        self.kills.push(Kill { instance, roles, at, gone, started: None, ready: None, was_ready: true, restoring: false, open_transactions, cause });
+        self.kills.push(Kill {
+            instance,
+            roles,
+            at,
+            gone,
+            started: None,
+            ready: None,
+            goes_on: None,
+            was_ready: true,
+            restoring: false,
+            open_transactions,
+            cause,
+        });
         self.kills.len() - 1
     }
 }
@@ -230,7 +242,7 @@ pub fn judge(evidence: &Evidence, counts: &mut BTreeMap<String, usize>) -> Vec<F
     let in_time = before_intent.map(|stop| {
         let claimed: BTreeMap<AttemptId, i64> = evidence.journal.iter().rev().map(|row| (row.what.attempt_id, row.at)).collect();
         let taken = |row: &&evidence::Row<Dispatch>| row.at < stop.at && claimed.get(&row.what.attempt_id).is_none_or(|at| *at > stop.at + OTHERS_CLAIM_MS);
-        let goes_on = stop.started.unwrap_or(i64::MAX);
+        let goes_on = stop.goes_on.unwrap_or(i64::MAX);
         evidence.dispatches.iter().filter(taken).filter(|row| row.what.not_after.timestamp().millis() > goes_on).count()
     });
     counts.insert("dispatches that a zombie had taken and might still send when it went on".into(), in_time.sum());

@@ -62,6 +62,7 @@ fn moved(at: i64, gone: i64) -> Kill {
         gone,
         started: None,
         ready: None,
+        goes_on: None,
         was_ready: true,
         restoring: false,
         open_transactions: 0,

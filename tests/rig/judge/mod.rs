@@ -35,8 +35,8 @@ const SLOW_NEAR_MS: i64 = 1_000;
 /// Brokers whose Java has just started compile what they run, on the cores that everybody shares: so long after the first event no timer is judged above. Seen
 /// without it: a fallback 1,004 ms late, five seconds after the first event.
 const WARMING_MS: i64 = 10_000;
-/// They may be slow for one part of so many of a run. A guess: a run on two cores was slow for up to a sixteenth.
-const SLOW_PARTS_MIN: i64 = 10;
+/// They may be slow, with what lies near, for one part of so many of a run. A guess: a run on two cores was slow for up to a sixteenth, without what was near.
+const SLOW_PARTS_MIN: i64 = 4;
 /// In a run with fewer faults one bad moment of the machine is too large a part.
 pub const KILLS_JUDGED: usize = 20;
 /// Two readings of one clock by two processes, each cut to whole ms.
