@@ -10,6 +10,7 @@ use recado::engine::stored::Positions;
 use recado::observe::health::Cause;
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 const PHONE: &str = "+5511987654321";
 
@@ -90,6 +91,29 @@ async fn a_suspect_is_committed_before_anything_behind_it_is_read() {
     let mut letters = Reader::new(&[(&world.topics.dead_letters, 1)]);
     letters.until("the dead letter", |read| !read.is_empty());
     assert_eq!(reason(&letters.read[0]), "poison");
+    engine.stop();
+}
+
+/// What a suspect brings may be nothing at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspect_that_writes_nothing_keeps_nobody_waiting() {
+    let (world, note_file, pix) = started("silent").await;
+    let writer = Writer::new();
+    let send = |event_id: &str| {
+        writer.send(&pix, 0, b"customer-1", &bank::pix_received(event_id, "customer-1", PHONE));
+        writer.flush();
+    };
+    send("e-once");
+    let engine = world.engine(world.settings("a"));
+    let mut sent = world.dispatches();
+    sent.until("the first dispatch", |read| read.len() == 1);
+    engine.stop();
+    send("e-once");
+    send("e-next");
+    fs::write(&note_file, note(&pix, 1, 1)).unwrap();
+    let engine = world.engine(world.settings("a"));
+    // Positions alone are committed each minute.
+    sent.until_within("the dispatch of the next", Duration::from_secs(30), |read| read.len() == 2);
     engine.stop();
 }
 
