@@ -287,9 +287,7 @@ impl Intake {
                 partitions.insert(partition);
             }
         }
-        if let Some(all) = self.learn_partitions() {
-            self.shared.caller.share(partitions.len(), all);
-        }
+        let all = self.learn_partitions();
         let asked = crate::clock::now();
         let positions = loop {
             match self.positions(&partitions) {
@@ -302,6 +300,10 @@ impl Intake {
                 }
             }
         };
+        // Where Kafka was away before it has answered by now.
+        if let Some(all) = all.or_else(|| self.learn_partitions()) {
+            self.shared.caller.share(partitions.len(), all);
+        }
         let mut start = TopicPartitionList::new();
         for &(slot, partition) in &self.assigned {
             let topic = slot.topic(&self.shared.settings.prefix);

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 /// A bucket of places for calls, refilled evenly; it holds one second's worth, and one place at least.
 ///
-/// The limit is the account's, and instances do not talk: each takes its share, which is that of its partitions.
+/// The limit is the account's, and instances do not talk: each takes its share, which is that of its partitions. So the limit holds on average: after a pause each
+/// of them may begin a call at once.
 #[derive(Debug)]
 pub struct Rate {
     /// The account's limit; 0 is none.
@@ -35,7 +36,8 @@ impl Rate {
         }
         self.refill(now);
         let part = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        self.share = (self.per_second * 1_000).saturating_mul(part(held.min(of))) / part(of);
+        let share = (self.per_second * 1_000).saturating_mul(part(held.min(of))) / part(of);
+        self.share = share.max(i64::from(self.per_second > 0));
         self.level = self.level.min(self.full());
     }
 

@@ -41,7 +41,11 @@ static STATUSES: LazyLock<IntCounterVec> = LazyLock::new(|| counters("recado_sta
 static DOUBLE: LazyLock<IntCounterVec> =
     LazyLock::new(|| counters("recado_double_delivered_total", "Deliveries confirmed by a channel after a fallback had gone out.", &["channel"]));
 static DURATION: LazyLock<HistogramVec> = LazyLock::new(|| {
-    histograms("recado_delivery_duration_seconds", "From the record to its terminal status, by the channel of its last attempt.", &["lane", "channel"])
+    histograms(
+        "recado_delivery_duration_seconds",
+        "From the record to its terminal status, by the channel that it speaks of; none where it ended by itself.",
+        &["lane", "channel"],
+    )
 });
 static TIMER_LAG: LazyLock<HistogramVec> = LazyLock::new(|| histograms("recado_timer_lag_seconds", "How long after its deadline a timer fired.", &["kind"]));
 static COMMIT: LazyLock<Histogram> = LazyLock::new(|| {

@@ -91,8 +91,12 @@ fn engine() {
         double_delivered: true,
         hold: Hold::No,
     };
-    engine::dispatched(Channel::WhatsApp, Lane::Express, None);
-    engine::dispatched(Channel::Sms, Lane::Express, Some(Why { reason: Reason::Timer, from: first, hold: Hold::No }));
+    let before = |reason| Some((Channel::WhatsApp, Why { reason, from: first, hold: Hold::No }));
+    engine::dispatched(first, Channel::WhatsApp, Lane::Express, None);
+    engine::dispatched(Attempt { step: 2, n: 1 }, Channel::Sms, Lane::Express, before(Reason::Timer));
+    engine::dispatched(Attempt { step: 1, n: 2 }, Channel::WhatsApp, Lane::Express, before(Reason::TooLate));
+    engine::cancel("codes", "delivery");
+    engine::fields_dropped("pix", 1);
     engine::status(&status, Lane::Express, now.plus(Duration::from_secs(2)), id);
     engine::timer_fired(TimerKind::Wait, Duration::from_millis(3));
     engine::committed(Duration::from_millis(9), 10, 30);
@@ -105,7 +109,7 @@ fn engine() {
     engine::receipt_astray();
     engine::dead_letter("not_avro");
     engine::gauges(0, 1, 1);
-    engine::held(0, 0);
+    engine::held(0, [Hold::Storm].into_iter());
     engine::lag_records(0, "pix.transactions", 5);
     engine::lag_seconds(0, "pix.transactions", Duration::from_millis(40));
     engine::tasks(0, 8);
@@ -128,6 +132,7 @@ fn dispatcher() {
     dispatch::read_back(Duration::from_millis(4));
     dispatch::clocks(Some((-3, 4)), false);
     dispatch::partitions(8);
+    dispatch::tls_1_2("twilio", true);
 }
 
 fn gateway() {
@@ -142,5 +147,6 @@ fn gateway() {
     gateway::spoken_code("said");
     gateway::heartbeat(true);
     gateway::connection_refused("address");
+    gateway::connection_cut("silent");
     drop(gateway::connection());
 }

@@ -23,7 +23,7 @@ const REPLAY_TIMEOUT: Duration = Duration::from_secs(600);
 /// So near to the end of a changelog its position is looked at after each batch; before that only where nothing comes. A guess: ends of transactions alone may
 /// lie behind the last record.
 const NEAR_END: i64 = 100;
-/// So much of all changelogs together is folded in memory before the largest part of it is written: three million tombstones, or half a million deliveries. A guess.
+/// So much of all changelogs of this process together (each thread takes its part) is folded in memory before the largest part of it is written: three million tombstones, or half a million deliveries. A guess.
 const FOLDED_BYTES_MAX: usize = 256 << 20;
 /// What a key costs in the fold beside its own bytes and those of its value. A guess.
 const ENTRY_BYTES: usize = 96;
@@ -34,14 +34,18 @@ const FLUSHED_FROM: usize = 20_000;
 type Fold = HashMap<Vec<u8>, Option<Vec<u8>>, foldhash::fast::RandomState>;
 
 /// What is read of the changelogs and not written yet.
-#[derive(Default)]
 struct Folds {
     /// By partition, with about how many bytes it takes.
     of: BTreeMap<Partition, (Fold, usize)>,
     bytes: usize,
+    most: usize,
 }
 
 impl Folds {
+    fn new(threads: usize) -> Self {
+        Self { of: BTreeMap::new(), bytes: 0, most: FOLDED_BYTES_MAX / threads.max(1) }
+    }
+
     /// The last value of a key counts.
     fn put(&mut self, partition: Partition, key: &[u8], value: Option<&[u8]>) {
         let (fold, bytes) = self.of.entry(partition).or_default();
@@ -59,7 +63,7 @@ impl Folds {
 
     /// The largest one, when all together are too much.
     fn too_much(&mut self) -> Option<(Partition, Fold)> {
-        if self.bytes < FOLDED_BYTES_MAX {
+        if self.bytes < self.most {
             return None;
         }
         let largest = self.of.iter().max_by_key(|(_, (_, bytes))| *bytes).map(|(partition, _)| *partition)?;
@@ -107,6 +111,7 @@ pub(super) fn replay(
 struct Reader {
     consumer: BaseConsumer,
     topic: Arc<str>,
+    threads: usize,
 }
 
 impl Reader {
@@ -122,7 +127,7 @@ impl Reader {
             .set("check.crcs", "true")
             .set("fetch.wait.max.ms", "20");
         let consumer = config.create().map_err(kafka("making the changelog's reader"))?;
-        Ok(Self { consumer, topic: shared.settings.topics.state.clone() })
+        Ok(Self { consumer, topic: shared.settings.topics.state.clone(), threads: shared.settings.threads })
     }
 
     fn watermarks(&self, partition: Partition) -> Result<(i64, i64), RestoreError> {
@@ -138,7 +143,7 @@ impl Reader {
     ) -> Result<(), RestoreError> {
         self.consumer.assign(list).map_err(kafka("reading the changelog"))?;
         let deadline = crate::clock::monotonic() + REPLAY_TIMEOUT;
-        let mut folds = Folds::default();
+        let mut folds = Folds::new(self.threads);
         let mut since_beat = crate::clock::monotonic();
         let mut left: Vec<Partition> = list.elements().iter().filter_map(|element| Partition::from_kafka(element.partition())).collect();
         let mut read = 0u64;
@@ -260,7 +265,7 @@ mod tests {
 
     #[test]
     fn of_all_partitions_together_no_more_is_folded_than_there_is_room_for() {
-        let (mut folds, value) = (Folds::default(), vec![0; 1 << 20]);
+        let (mut folds, value) = (Folds::new(1), vec![0; 1 << 20]);
         for number in 0..250_u16 {
             folds.put(Partition(number % 3), &number.to_be_bytes(), Some(&value));
             assert!(folds.too_much().is_none(), "{number}");

@@ -35,7 +35,6 @@ impl Task {
         let source = SourcePosition { topic: at.topic.to_owned(), partition: self.partition, offset: at.offset };
         let id = MessageId::derive(at.time, &source, 0);
         let name = &shared.inputs.inputs()[input].name;
-        metrics::fields_dropped(name, notification.unclassed);
         let unique: &[u8] = notification.event_id.as_ref().map_or(id.bytes().as_slice(), |event_id| event_id.as_bytes());
         let event = shared.pepper.hash(&[b"dedup", name.as_bytes(), unique]);
         let seen = self.window.contains(&event);
@@ -45,6 +44,7 @@ impl Task {
             metrics::duplicate(name);
             return Ok(());
         }
+        metrics::fields_dropped(name, notification.unclassed);
         let begins = at.time.min(now);
         let expiry = notification.expires_at.map_or(begins.plus(named.expiry), |own| own.min(begins.plus(named.expiry)));
         let cancel_hash = notification

@@ -156,8 +156,12 @@ impl Engine {
     fn apply(&mut self, written: &BTreeMap<Partition, i64>) -> Result<(), EngineError> {
         let wall = crate::clock::wall();
         for (partition, records) in written {
-            // Committed, and of several stores some know it.
-            crash_point!("mid_apply", if written.keys().next() != Some(partition));
+            // Committed, and of several stores one knows it for good: in the pass that kills it is flushed, or all of them would forget together.
+            crash_point!(
+                "mid_apply",
+                if written.keys().next() != Some(partition),
+                after self.tasks[written.keys().next().unwrap_or(partition)].store.flush().map_err(TaskError::from)?
+            );
             let task = self.tasks.get_mut(partition).expect("a touched task is there");
             // A lower bound: our records and one commit marker. Aborted junk makes it lag, which replay forgives.
             task.meta.changelog_position += records + 1;

@@ -152,7 +152,8 @@ impl Engine {
     /// Whether an input has more partitions than before that are ours to read. One that has more than our topics has some that are nobody's: that is red.
     pub(super) fn look_at_inputs(&mut self) -> bool {
         let Some((receipts, inputs)) = self.sources.split_first_mut() else { return false };
-        let (ours, mut more, mut orphans, mut counts) = (receipts.partitions, false, Vec::new(), BTreeMap::new());
+        let (ours, asked) = (receipts.partitions, inputs.len());
+        let (mut more, mut orphans, mut counts) = (false, Vec::new(), BTreeMap::new());
         for source in inputs {
             let Some(count) = partitions(&self.consumer, &source.topic) else { continue };
             counts.insert(source.topic.clone(), count);
@@ -168,7 +169,10 @@ impl Engine {
         let detail =
             format!("Recado's topics have {ours} partitions, but {}: what lies beyond is read by nobody; type `recado topics --grow`.", orphans.join(", "));
         self.shared.health.set(Cause::PartitionsWithoutOwner, (!orphans.is_empty()).then_some(detail));
-        self.shared.health.set(Cause::CancelsAstray, self.cancels_astray(&counts));
+        // Of what was not answered nobody knows anything new.
+        if counts.len() == asked {
+            self.shared.health.set(Cause::CancelsAstray, self.cancels_astray(&counts));
+        }
         more
     }
 
