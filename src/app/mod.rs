@@ -139,7 +139,7 @@ impl App {
         say_start(&config, &words.join(","));
         management(&config, &health, &shutdown, &mut parts).await?;
         verify_topics(&config, &messages, roles, &health).await?;
-        let sealer = Sealer::new(keys(&config)?);
+        let sealer = Sealer::new(keys(&config, false)?);
         if roles.contains(&Role::Engine) {
             engine(&config, &messages, &sealer, &health, &shutdown, &mut parts).await?;
         }
@@ -247,12 +247,19 @@ fn kafka_is_away(health: &Health, error: &anyhow::Error) {
     tracing::warn!(error = format!("{error:#}"), "Kafka cannot be asked for its topics; asking again.");
 }
 
-fn keys(config: &Config) -> anyhow::Result<Arc<dyn KeyService>> {
+fn keys(config: &Config, make: bool) -> anyhow::Result<Arc<dyn KeyService>> {
     let lines = config.keys.root_key_file.read().map_err(anyhow::Error::msg).context("the root key")?;
     let text = lines.first().context("the file of the root key is empty")?;
     let root = RootKey::from_secret(text).context("the root key is neither 64 hex digits nor 44 characters of base64")?;
-    let keys = FileKeys::open(&config.keys.folder, root, config.keys.cache_ttl).context("the folder of keys cannot be used")?;
+    // Outside development a folder that is not there is one that was not mounted: `recado keys --create` alone makes one.
+    let open = if make || config.development() { FileKeys::open } else { FileKeys::open_existing };
+    let keys = open(&config.keys.folder, root, config.keys.cache_ttl).context("the folder of keys cannot be used")?;
     Ok(Arc::new(keys))
+}
+
+/// Opens the folder of keys with the root key, and makes it first where that is wanted and there is none.
+pub fn open_keys(config: &Config, make: bool) -> anyhow::Result<()> {
+    keys(config, make).map(|_| ())
 }
 
 async fn management(config: &Config, health: &Health, shutdown: &CancellationToken, parts: &mut JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {

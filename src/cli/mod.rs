@@ -44,8 +44,19 @@ enum Command {
     Simulate(simulate::Simulate),
     /// Compares our topics in Kafka with what they must be; creates them, raises their partitions, or prints the rights that each role needs.
     Topics(Topics),
+    /// Opens the folder of keys with the root key, or makes it: once, for all instances and roles.
+    Keys(Keys),
     /// Says where an input is read on, against what the state remembers: after its topic was made anew, or to pass something over. Every engine must be stopped.
     Jump(Jump),
+}
+
+#[derive(Debug, Args)]
+struct Keys {
+    #[command(flatten)]
+    place: Where,
+    /// Makes what is missing of the folder; one that is there is left as it is. A second folder is no copy of the first: what either sealed the other cannot open.
+    #[arg(long)]
+    create: bool,
 }
 
 #[derive(Debug, Args)]
@@ -121,6 +132,7 @@ fn run(command: Command) -> ExitCode {
         #[cfg(feature = "demo")]
         Command::Simulate(options) => simulate::run(&options),
         Command::Topics(options) => return topics_command(&options),
+        Command::Keys(options) => keys_command(&options),
         Command::Jump(options) => jump_command(&options),
     };
     match done {
@@ -208,6 +220,16 @@ fn topics_in_kafka(config: &Config, messages: &Messages, options: &Topics) -> an
         }
         Ok(faults)
     })
+}
+
+fn keys_command(options: &Keys) -> anyhow::Result<()> {
+    let (config, _) = Config::load_all(&options.place.config).map_err(|faults| {
+        tell(&faults);
+        anyhow::anyhow!("nothing is done on this configuration")
+    })?;
+    app::open_keys(&config, options.create)?;
+    println!("The keys in {} open with this root key.", config.keys.folder.display());
+    Ok(())
 }
 
 fn jump_command(options: &Jump) -> anyhow::Result<()> {

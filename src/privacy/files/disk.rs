@@ -5,7 +5,8 @@
 use super::FolderError;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -86,22 +87,45 @@ impl Disk {
         Ok(())
     }
 
-    /// Appends at `end`, and is durable on return. Whatever lies behind `end` is a torn write and is cut first; after a failure the new bytes are cut again.
+    /// Writes over what stands at `at`, which needs no room, and is durable on return.
+    pub(super) fn overwrite(&self, name: &str, at: u64, bytes: &[u8], _lock: &Locked) -> Result<(), FolderError> {
+        let file = OpenOptions::new().write(true).open(self.path(name)).map_err(io("opening the key log"))?;
+        file.write_all_at(bytes, at).and_then(|()| file.sync_data()).map_err(io("writing the key log"))
+    }
+
+    /// Appends at `end`, and is durable on return. Whatever lies behind `end` is a torn write and is cut first; after a failure the new bytes are cut again. A file
+    /// that ends before `end` is an error: whoever asks has read what is not there.
     pub(super) fn append(&self, name: &str, end: u64, bytes: &[u8], _lock: &Locked) -> Result<(), FolderError> {
         let mut file = OpenOptions::new().append(true).open(self.path(name)).map_err(io("opening the key log"))?;
         let written = (|| {
-            if file.metadata()?.len() != end {
-                file.set_len(end)?;
+            match file.metadata()?.len() {
+                shorter if shorter < end => return Err(io::Error::other("it is shorter than it was")),
+                longer if longer > end => file.set_len(end)?,
+                _ => {}
             }
+            // First the room: on a full disk a part of the bytes would be there to be read before the rest fails.
+            reserve(&file, end, bytes.len())?;
             file.write_all(bytes)?;
             file.sync_data()
         })();
         written.map_err(|error| {
             // What could not be made durable must not be read by anybody. If even this fails, readers still sync before they seal under what they read.
-            let _cut = file.set_len(end);
+            if file.metadata().is_ok_and(|metadata| metadata.len() > end) {
+                let _cut = file.set_len(end);
+            }
             io("writing the key log")(error)
         })
     }
+}
+
+/// Has the file system set aside so many bytes from `end` on, which stay invisible. One that cannot has no such promise to give.
+fn reserve(file: &File, end: u64, bytes: usize) -> io::Result<()> {
+    let (Ok(end), Ok(bytes)) = (libc::off_t::try_from(end), libc::off_t::try_from(bytes)) else { return Ok(()) };
+    #[expect(unsafe_code, reason = "the standard library cannot ask for room")]
+    // SAFETY: the descriptor is open for as long as `file` is borrowed; the call touches no memory of ours.
+    let done = unsafe { libc::fallocate(file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, end, bytes) };
+    let error = io::Error::last_os_error();
+    if done == 0 || matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINTR)) { Ok(()) } else { Err(error) }
 }
 
 fn writable(options: &mut OpenOptions, path: &Path) -> io::Result<File> {

@@ -13,6 +13,8 @@ use std::os::unix::fs::FileExt;
 pub(super) const NAME: &str = "keys.log";
 const HEADER: &[u8; 8] = b"RCDLOG\0\x01";
 const START_BYTES: usize = 8 + 8;
+/// Where the number stands.
+pub(super) const NUMBER_AT: u64 = 8;
 
 /// `reference 16 | key id 8 | bucket version 8 | place in its batch 4 | nonce 12 | sealed key 32 | tag 16 | check 4`; the check is the start of the SHA-256 of
 /// the rest.
@@ -65,14 +67,25 @@ impl Log {
         self.keys.retain(|(customer, _), _| !rewritten(bucket_of(*customer)));
     }
 
+    /// Which file, and how far it is read.
+    pub(super) fn place(&self) -> (u64, u64) {
+        (self.number, self.read)
+    }
+
+    /// Whether it is still the same file, read at least as far.
+    pub(super) fn continues(&self, (number, read): (u64, u64)) -> bool {
+        self.number == number && self.read >= read
+    }
+
     /// Reads what was appended since the last time. A torn end is left alone: it may be a write of another process that is under way.
     pub(super) fn read_tail(&mut self, disk: &Disk, index: &Index) -> Result<Tail, FolderError> {
         let file = File::open(disk.path(NAME)).map_err(io("opening the key log"))?;
         let number = number_of(&file)?;
-        if self.read == 0 || self.number != number {
+        let length = file.metadata().map_err(io("reading the key log"))?.len();
+        // A shorter one lost what was read of it: an append that failed was cut again.
+        if self.read == 0 || self.number != number || length < self.read {
             *self = Self { number, read: START_BYTES as u64, ..Self::default() };
         }
-        let length = file.metadata().map_err(io("reading the key log"))?.len();
         let unread = usize::try_from(length.saturating_sub(self.read)).map_err(|_| FolderError::damaged(NAME, "it is too long"))?;
         let mut tail = vec![0; unread];
         let got = read_up_to(&file, &mut tail, self.read).map_err(io("reading the key log"))?;

@@ -66,6 +66,9 @@ pub enum FolderError {
         /// Which file.
         file: &'static str,
     },
+    /// There is none. A new one would be no help: what was sealed before opens with the old keys alone, and another pepper changes every reference.
+    #[error("there is no key folder here: is it mounted? `recado keys --create` makes a new one")]
+    Missing,
     /// Somebody holds the lock for longer than any change takes.
     #[error("the key folder stayed locked by another process")]
     Locked,
@@ -129,6 +132,15 @@ impl FileKeys {
         Self::open_with_clock(folder, root, ttl, Box::new(crate::clock::monotonic))
     }
 
+    /// Opens a key folder that is there: [`FolderError::Missing`] where there is none.
+    pub fn open_existing(folder: &Path, root: RootKey, ttl: Duration) -> Result<Self, FolderError> {
+        let index = folder.join(index::NAME);
+        if !index.try_exists().map_err(disk::io("looking for the key folder"))? {
+            return Err(FolderError::Missing);
+        }
+        Self::open(folder, root, ttl)
+    }
+
     fn open_with_clock(folder: &Path, root: RootKey, ttl: Duration, clock: Clock) -> Result<Self, FolderError> {
         let disk = Disk::open(folder)?;
         let lock = disk.lock()?;
@@ -164,7 +176,13 @@ impl FileKeys {
                 state.log = Log::default();
                 state.cache.clear();
             }
-            if state.log.read_tail(&self.disk, &state.index)? == Tail::Read {
+            let before = state.log.place();
+            let tail = state.log.read_tail(&self.disk, &state.index)?;
+            if !state.log.continues(before) {
+                state.cache.clear(); // it was begun anew: what was read of it before may have been cut
+            }
+            // An index that was replaced meanwhile belongs to another log: what both say together would be of no time.
+            if tail == Tail::Read && Index::generation_on(&self.disk)? == state.index.generation {
                 return Ok(());
             }
         }
@@ -245,8 +263,12 @@ impl FileKeys {
             return Ok(());
         }
         if let Err(error) = self.disk.append(log::NAME, end, &bytes, &lock) {
-            self.renumber(end, &lock)?;
-            return Err(error);
+            // Somebody may have read entries that are cut again: with another number everybody reads anew, this process too.
+            let renumbered = self.disk.overwrite(log::NAME, log::NUMBER_AT, &KeyId::from_be_bytes(aead::random()).to_be_bytes(), &lock);
+            let mut state = self.state();
+            state.log = Log::default();
+            state.cache.clear();
+            return Err(renumbered.err().unwrap_or(error));
         }
         observe::privacy::keys_created(KeyKind::Customer, made.len());
         let mut state = self.state();
@@ -258,17 +280,6 @@ impl FileKeys {
             state.cache.insert(customer, Cached { keys: vec![(id, Arc::new(key))], since });
         }
         Ok(())
-    }
-
-    /// Puts the log up to `end` into a new file after a write that failed: a reader may have seen entries that were then cut.
-    fn renumber(&self, end: u64, lock: &Locked) -> Result<(), FolderError> {
-        let mut bytes = self.disk.read(log::NAME)?.unwrap_or_default();
-        let end = usize::try_from(end).unwrap_or(usize::MAX).min(bytes.len());
-        let start = log::start(KeyId::from_be_bytes(aead::random()));
-        let kept = end.max(start.len());
-        bytes.resize(kept, 0);
-        bytes[..start.len()].copy_from_slice(&start);
-        self.disk.replace(log::NAME, &bytes, lock)
     }
 
     /// The newest key, if the folder has one; then it is durable.

@@ -262,14 +262,48 @@ fn a_long_log_is_folded_into_the_buckets() {
     }
 }
 
+fn cut(world: &World, length: u64) {
+    fs::File::options().write(true).open(world.path(log::NAME)).unwrap().set_len(length).unwrap();
+}
+
+#[test]
+fn a_reader_that_was_ahead_of_a_log_that_was_cut_makes_no_hole_in_it() {
+    let world = World::new();
+    let (writer, reader) = (world.open(), world.open());
+    writer.prepare(&[customer(1), customer(2)], NOW).unwrap();
+    reader.customer(customer(1), NOW).unwrap();
+    cut(&world, 16 + log::ENTRY_BYTES as u64);
+    let third = reader.customer(customer(3), NOW).unwrap();
+    assert_eq!(world.open().customer(customer(3), NOW).unwrap(), third, "the next start finds the log whole");
+
+    let length = fs::metadata(world.path(log::NAME)).unwrap().len();
+    let lock = writer.disk.lock().unwrap();
+    assert!(writer.disk.append(log::NAME, length + 1, &[1; 8], &lock).is_err(), "who has read what is not there adds nothing");
+    assert_eq!(fs::metadata(world.path(log::NAME)).unwrap().len(), length);
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_not_made_where_it_must_be() {
+    let world = World::new();
+    let existing = |folder: &Path| FileKeys::open_existing(folder, RootKey(Zeroizing::new(world.root)), MINUTE);
+    let missing = world.path("unmounted");
+    assert!(matches!(existing(&missing), Err(FolderError::Missing)));
+    assert!(!missing.exists());
+    assert!(matches!(existing(world.folder.path()), Err(FolderError::Missing)), "an empty mount point");
+    world.open();
+    assert!(existing(world.folder.path()).is_ok());
+}
+
 #[test]
 fn a_reader_that_was_ahead_finds_its_way_after_the_log_was_begun_anew() {
     let world = World::new();
     let (writer, reader) = (world.open(), world.open());
     writer.prepare(&[customer(1), customer(2)], NOW).unwrap();
     reader.customer(customer(1), NOW).unwrap();
+    // As an append that failed leaves it: cut, and with another number.
     let lock = writer.disk.lock().unwrap();
-    writer.renumber(16 + log::ENTRY_BYTES as u64, &lock).unwrap();
+    cut(&world, 16 + log::ENTRY_BYTES as u64);
+    writer.disk.overwrite(log::NAME, log::NUMBER_AT, &[7; 8], &lock).unwrap();
     drop(lock);
     let third = world.open().customer(customer(3), NOW).unwrap();
     assert_eq!(reader.customer(customer(3), NOW).unwrap(), third);
