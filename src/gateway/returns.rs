@@ -22,7 +22,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::{Delivery, OwnedDeliveryResult};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -38,6 +38,8 @@ pub(super) struct Returns {
     health: Health,
     /// When Kafka last acknowledged a heartbeat, in monotonic ms; at first, when this began.
     acknowledged: Arc<AtomicU64>,
+    /// By how much Kafka's clock was ahead of ours then, in ms, less the way back.
+    ahead: Arc<AtomicI64>,
 }
 
 impl Returns {
@@ -59,7 +61,13 @@ impl Returns {
             fixed: settings.partitions.is_some(),
             health,
             acknowledged: Arc::new(AtomicU64::new(now_ms())),
+            ahead: Arc::default(),
         })
+    }
+
+    /// About what time it is in Kafka: an expiry is compared with that.
+    pub(super) fn now(&self) -> Timestamp {
+        Timestamp::from_millis(clock::now().millis() + self.ahead.load(Ordering::Relaxed))
     }
 
     /// Writes the reports of one webhook and returns when all are acknowledged. A partition that does not exist is counted and left out: the attempt id was
@@ -187,18 +195,21 @@ impl Returns {
         let returned = Returned::GatewayHeartbeat { instance: self.instance.clone() };
         let partitions = i32::try_from(*self.partitions.borrow()).expect("at most 65,535");
         let under_way: Vec<_> = (0..partitions).map(|partition| self.send(partition, &[], &returned)).collect();
-        let acknowledged_at = Arc::clone(&self.acknowledged);
+        let (acknowledged_at, ahead) = (Arc::clone(&self.acknowledged), Arc::clone(&self.ahead));
         // Not awaited here: one partition without a leader must not silence the others.
         tokio::spawn(async move {
             for delivery in under_way {
                 let written = match delivery {
-                    Some(delivery) => acknowledged(delivery.await).is_ok(),
-                    None => false,
+                    Some(delivery) => acknowledged(delivery.await).ok(),
+                    None => None,
                 };
-                if written {
+                if let Some(appended) = written {
                     acknowledged_at.store(now_ms(), Ordering::Relaxed);
+                    if let Some(appended) = appended {
+                        ahead.store(appended.millis() - clock::now().millis(), Ordering::Relaxed);
+                    }
                 }
-                metrics::heartbeat(written);
+                metrics::heartbeat(written.is_some());
             }
         });
     }

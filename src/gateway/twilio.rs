@@ -70,8 +70,14 @@ async fn take_voice(shared: &Shared, name: &str, request: Request) -> Result<Res
         },
         _ => None,
     };
-    if matches!(code, Some(Carried::Broken)) {
-        return Ok(script(voice::say_unavailable(&account.voice)));
+    let over = match &code {
+        Some(Carried::Broken | Carried::Over) => true,
+        Some(Carried::Open { expiry, .. }) => shared.returns.now() >= *expiry,
+        None => false,
+    };
+    if over {
+        let now = shared.returns.now();
+        return Ok(script(say(code, now, &account.voice)));
     }
     let written = shared.returns.write(Channel::Voice, &receipts.reports).await?;
     book(Channel::Voice, &receipts);
