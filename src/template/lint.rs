@@ -4,7 +4,7 @@
 
 use super::catalogue::{AfterKeypress, Body, BodyPart, Catalogue, Category, Template, WhatsApp, is_name};
 use super::gsm7;
-use super::masking::{Format, is_link};
+use super::masking::{Format, has_link};
 use super::policy::Show;
 use super::render::{BODY_CHARS_MAX, RenderError};
 use super::text::{CODE, Part, Text};
@@ -68,16 +68,18 @@ fn lint_template(template: &Template, faults: &mut Vec<Fault>) {
         lint_whatsapp(whatsapp, &mut refuse);
     }
     if let Some(sms) = &template.sms {
-        if gsm7::transliterate(&sms.words(), &mut String::new()) > 0 {
+        if sms.words().iter().any(|words| gsm7::transliterate(words, &mut String::new()) > 0) {
             refuse("sms.text", "It holds a character that no SMS alphabet of 160 characters has and that has no plain form.".to_owned());
         }
-        lint_code_beside_link("sms.text", sms, &mut refuse);
+        if is_code_beside_link(sms) {
+            refuse("sms.text", "A code and a link never stand in one message: that is what a thief's message looks like.".to_owned());
+        }
     }
     if let Some(voice) = &template.voice {
         if voice.greeting.fields.contains(CODE) {
             refuse("voice.greeting", "A code is never said before a keypress: write `after_keypress = \"code\"`.".to_owned());
         }
-        if voice.greeting.words().chars().count() > GREETING_CHARS_MAX {
+        if voice.greeting.words().iter().any(|words| words.chars().count() > GREETING_CHARS_MAX) {
             refuse("voice.greeting", format!("A greeting has at most {GREETING_CHARS_MAX} characters."));
         }
     }
@@ -120,7 +122,7 @@ fn lint_body(whatsapp: &WhatsApp, body: &Body, refuse: &mut impl FnMut(&str, Str
     }
     for (index, (name, text)) in body.parameters.iter().enumerate() {
         let key = format!("whatsapp.parameters.{}", name.clone().unwrap_or_else(|| (index + 1).to_string()));
-        if text.parts.is_empty() || text.source.contains(['\n', '\t']) || text.source.contains(&" ".repeat(SPACES_IN_A_ROW_MAX + 1)) {
+        if text.least.is_empty() || !is_one_line(&text.source) || text.least.iter().any(|part| matches!(part, Part::Words(words) if !is_one_line(words))) {
             refuse(&key, "A parameter is one line, not empty, with at most four spaces in a row.".to_owned());
         }
         if text.fields.contains(CODE) {
@@ -129,10 +131,13 @@ fn lint_body(whatsapp: &WhatsApp, body: &Body, refuse: &mut impl FnMut(&str, Str
     }
 }
 
-fn lint_code_beside_link(key: &str, text: &Text, refuse: &mut impl FnMut(&str, String)) {
-    if text.fields.contains(CODE) && text.words().split_whitespace().any(is_link) {
-        refuse(key, "A code and a link never stand in one message: that is what a thief's message looks like.".to_owned());
-    }
+fn is_one_line(words: &str) -> bool {
+    !words.contains(['\n', '\t']) && !words.contains(&" ".repeat(SPACES_IN_A_ROW_MAX + 1))
+}
+
+/// Whether the bank's own words hold a link in a text that shows a code.
+fn is_code_beside_link(text: &Text) -> bool {
+    text.fields.contains(CODE) && text.words().iter().any(|words| has_link(words))
 }
 
 /// One use of one template.
@@ -235,26 +240,57 @@ impl Using<'_> {
         }
     }
 
-    /// Renders it once with values as long as they usually get: too long, or something the last scan would stop every time.
+    /// Renders it with values as long as they usually get, and once more without the fields that have a `default`.
     fn sample(&mut self) {
-        let payload = self.payload();
-        let code = Secret::new("48209315".to_owned());
         let key = match self.one.channel {
             Channel::WhatsApp => "whatsapp.body",
             Channel::Sms => "sms.text",
             Channel::Voice => "voice.greeting",
         };
-        match self.catalogue.render(self.one.template, self.one.channel, &payload, Some(&code)) {
-            Err(RenderError::TooLong) => self.refuse(key, "would make it longer than the channel takes, with values of usual length"),
-            Err(RenderError::Scan(rule)) => self.refuse(key, &format!("would have it stopped by the last scan every time ({})", rule.word())),
-            // What else it may refuse was said above, with the field's name.
-            Err(RenderError::Unknown | RenderError::Missing | RenderError::Forbidden(_) | RenderError::Link | RenderError::CodeShape) | Ok(_) => {}
+        let whole = self.stopped_by(&self.payload(|_| true));
+        let least = || self.stopped_by(&self.payload(|field| self.is_needed(field))).map(|what| format!("{what}, where the record lacks what has a `default`"));
+        let fault = whole.or_else(least);
+        if let Some(what) = fault {
+            self.refuse(key, &what);
         }
     }
 
-    fn payload(&self) -> Payload {
-        let values = self.one.fields.iter().map(|(field, class)| ((*field).to_owned(), Value { class: *class, content: sample(*class, self.format(field)) }));
+    /// What would keep every message like this one back: it is too long, has a link beside its code, or something in it stops the last scan.
+    fn stopped_by(&self, payload: &Payload) -> Option<String> {
+        let code = Secret::new("48209315".to_owned());
+        match self.catalogue.render(self.one.template, self.one.channel, payload, Some(&code)) {
+            Err(RenderError::TooLong) => Some("would make it longer than the channel takes, with values of usual length".to_owned()),
+            Err(RenderError::Scan(rule)) => Some(format!("would have it stopped by the last scan every time ({})", rule.word())),
+            Err(RenderError::Link) if !self.texts().into_iter().any(is_code_beside_link) => {
+                Some("would put what a phone reads as a link beside the code every time (a word, a point and a word without a space)".to_owned())
+            }
+            // What else it may refuse was said above, with the field's name.
+            Err(RenderError::Unknown | RenderError::Missing | RenderError::Forbidden(_) | RenderError::Link | RenderError::CodeShape) | Ok(_) => None,
+        }
+    }
+
+    /// Invented values for those of the route's fields that are there.
+    fn payload(&self, is_there: impl Fn(&str) -> bool) -> Payload {
+        let fields = self.one.fields.iter().filter(|(field, _)| is_there(field));
+        let values = fields.map(|(field, class)| ((*field).to_owned(), Value { class: *class, content: sample(*class, self.format(field)) }));
         Payload { values: values.collect(), ..Payload::default() }
+    }
+
+    /// Whether a text of the channel cannot do without a field.
+    fn is_needed(&self, field: &str) -> bool {
+        self.texts().into_iter().any(|text| text.fields.contains(field) && !text.optional.contains(field))
+    }
+
+    /// The texts of the channel.
+    fn texts(&self) -> Vec<&Text> {
+        match self.one.channel {
+            Channel::WhatsApp => {
+                let bodies = self.template.whatsapp.iter().flat_map(|whatsapp| &whatsapp.body);
+                bodies.flat_map(|body| &body.parameters).map(|(_, text)| text).collect()
+            }
+            Channel::Sms => self.template.sms.iter().collect(),
+            Channel::Voice => self.template.voice.iter().map(|voice| &voice.greeting).collect(),
+        }
     }
 
     /// How the template writes a field, where it says so.

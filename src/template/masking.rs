@@ -2,10 +2,13 @@
 //!
 //! What is easily got wrong: this is total. A value without its class's shape, and whatever the cell forbids, becomes `***`: never the value, never a panic.
 
+use super::gsm7;
 use super::policy::Show;
+use super::scan::{Contacts, scan};
 use crate::delivery::Channel;
 use crate::pix;
 use crate::privacy::{Class, Content, Value};
+use unicode_normalization::char::{decompose_compatible, is_combining_mark};
 use zeroize::Zeroizing;
 
 /// How a template wants a value written.
@@ -69,6 +72,8 @@ pub(super) struct Shown {
 const FIRST_NAME_CHARS_MAX: usize = 20;
 /// How much of a loosened free text is shown. Source: privacy.md §1.
 const FREE_TEXT_CHARS_MAX: usize = 72;
+/// How many digits the host of an address that is shown has at most: one fewer than a landline without its area code (judgement).
+const HOST_DIGITS_MAX: usize = 7;
 
 /// Whether a text has nothing to show once it is cleaned: it then counts as missing.
 pub(super) fn is_blank(value: &Value) -> bool {
@@ -160,13 +165,13 @@ fn name(text: &str, channel: Channel) -> Option<String> {
     })
 }
 
-/// Letters with apostrophe or hyphen inside; at most two digits (`3M`).
+/// Letters with apostrophe or hyphen inside; at most two digits (`3M`), and those of ASCII: others hold signs of their own, an SMS writes `⒈` as `1.`.
 fn is_name(word: &str) -> bool {
     let letters = word.chars().filter(|c| c.is_alphabetic()).count();
     let digits = word.chars().filter(|c| c.is_numeric()).count();
     letters > 0
         && digits <= 2
-        && word.chars().all(|c| c.is_alphanumeric() || "'’-".contains(c) || unicode_normalization::char::is_combining_mark(c))
+        && word.chars().all(|c| c.is_alphabetic() || c.is_ascii_digit() || "'’-".contains(c) || is_combining_mark(c))
         && word.starts_with(char::is_alphanumeric)
 }
 
@@ -245,13 +250,25 @@ fn phone(text: &str, manner: Manner<'_>) -> Option<String> {
     (text.starts_with('+') && (8..=15).contains(&digits.len())).then(|| format!("+{} {}{}", stars(manner, 2), stars(manner, 4), &digits[digits.len() - 4..]))
 }
 
-/// `m***@exemplo.com.br`; of a local part of one letter nothing.
+/// `m***@exemplo.com.br`; of a local part of one letter nothing. The host is shown whole, and it is its owner who chooses it: one that may not be shown leaves
+/// the address without a masked form.
 fn email(text: &str, manner: Manner<'_>) -> Option<String> {
     let (local, host) = text.split_once('@')?;
     let labels = host.split('.').filter(|label| !label.is_empty() && label.chars().all(|c| c.is_alphanumeric() || c == '-')).count();
     let shape = labels >= 2 && labels == host.split('.').count() && host.len() <= 253 && !local.is_empty() && !local.contains(' ');
     let first = local.chars().next().filter(|_| local.chars().nth(1).is_some()).filter(|c| c.is_alphanumeric());
-    shape.then(|| format!("{}{}@{host}", first.map(String::from).unwrap_or_default(), stars(manner, 3)))
+    (shape && may_show_host(host)).then(|| format!("{}{}@{host}", first.map(String::from).unwrap_or_default(), stars(manner, 3)))
+}
+
+/// Whether a host holds no number and nothing that the last scan would find, as it stands or as an SMS writes it: by a host like a phone number a payee would
+/// have every message about his payment stopped. Its last word has a letter, or it would go on in the number that stands behind it.
+fn may_show_host(host: &str) -> bool {
+    let mut in_sms = Zeroizing::new(String::with_capacity(2 * host.len()));
+    gsm7::transliterate(host, &mut in_sms);
+    let ends_in_letters = host.rsplit(['.', '-']).next().is_some_and(|word| word.contains(char::is_alphabetic));
+    let digits = host.chars().filter(|c| c.is_numeric()).count();
+    let nobody = Contacts::new(&[]);
+    ends_in_letters && digits <= HOST_DIGITS_MAX && [host, in_sms.as_str()].into_iter().all(|text| scan(text, &[], &nobody).is_none())
 }
 
 /// The payer's own words, without links, at most 72 characters.
@@ -267,9 +284,22 @@ fn free_text(text: &str) -> Option<Zeroizing<String>> {
     Some(Zeroizing::new(kept[..end].trim_end().to_owned())).filter(|text| !text.is_empty())
 }
 
-/// Whether a word holds an address that a phone would make a link of: a scheme, or letters on both sides of a point.
-pub(super) fn is_link(word: &str) -> bool {
-    let lower = Zeroizing::new(word.to_lowercase());
+/// Whether a link stands in a text.
+pub(super) fn has_link(text: &str) -> bool {
+    text.split_whitespace().any(is_link)
+}
+
+/// Whether a word holds an address that a phone would make a link of: a scheme, or letters on both sides of a point. It is read in compatibility forms and
+/// without accents, as an SMS writes it: its alphabet makes `loja.com` of `loja．com`.
+fn is_link(word: &str) -> bool {
+    let mut lower = Zeroizing::new(String::with_capacity(2 * word.len()));
+    for c in word.chars() {
+        decompose_compatible(c, |part| {
+            if !is_combining_mark(part) {
+                lower.extend(part.to_lowercase());
+            }
+        });
+    }
     let pointed = lower
         .match_indices('.')
         .any(|(index, _)| lower[..index].ends_with(char::is_alphanumeric) && lower[index + 1..].chars().take(2).filter(|c| c.is_alphabetic()).count() == 2);
@@ -375,6 +405,11 @@ mod tests {
             (Class::Name, "12.345.678 ANA LIMA", "ANA L."),
             (Class::Name, "www.golpe.com Clique Aqui", "Clique A."),
             (Class::Name, "3M do Brasil", "3M B."),
+            (Class::Name, "Jose\u{301} D’Ávila-Souza", "Jose\u{301} D."),
+            (Class::Name, "Mª Conceição", "Mª C."),
+            (Class::Name, "pague⒈com Silva", "Silva"),
+            (Class::Name, "Silva pague⒈com", "Silva"),
+            (Class::Name, "A٣ Silva", "Silva"),
             (Class::Name, "52998224725", "***"),
             (Class::Name, "Pneumoultramicroscopicossilico Silva", "***"),
             (Class::Cpf, "529.982.247-25", "***.982.247-**"),
@@ -397,6 +432,8 @@ mod tests {
             (Class::PixKey, "12abc34501de35", "12.***.***/01DE-**"),
             (Class::PixKey, "52998224725", "***.982.247-**"),
             (Class::PixKey, "11999998888", "chave Pix"),
+            (Class::PixKey, "x@11999998888.com.br", "chave Pix"),
+            (Class::PixKey, "maria@banco24horas.com.br", "m***@banco24horas.com.br"),
             (Class::Phone, "+5511999998888", "(11) *****-8888"),
             (Class::Phone, "(11) 3333-4444", "(11) ****-4444"),
             (Class::Phone, "+1 202 555 0123", "+** ****0123"),
@@ -406,6 +443,14 @@ mod tests {
             (Class::Email, "m@exemplo.com.br", "***@exemplo.com.br"),
             (Class::Email, "maria@exemplo", "***"),
             (Class::Email, "a b@exemplo.com", "***"),
+            (Class::Email, "maria@1234567.com", "m***@1234567.com"),
+            (Class::Email, "maria@12345678.com", "***"),
+            (Class::Email, "maria@12345a.b678.com", "***"),
+            (Class::Email, "maria@abcdefgh000195.com", "***"),
+            (Class::Email, "maria@中abcdefgh000195中.com", "***"),
+            (Class::Email, "maria@senha.4821.com", "***"),
+            (Class::Email, "maria@exemplo.11", "***"),
+            (Class::Email, "maria@exemplo.a-11", "***"),
             (Class::Otp, "123456", "******"),
             (Class::Secret, "x", "***"),
             (Class::Reference, "x", "***"),
@@ -446,6 +491,35 @@ mod tests {
         assert_eq!(note("aluguel de maio\u{7}\nveja https://golpe.com golpe.com.br/x www.a R$1.234,56").0, "aluguel de maio veja R$1.234,56");
         assert_eq!(note(&"ã".repeat(100)).0.chars().count(), 72);
         assert_eq!(note("golpe.com").0, "***");
+    }
+
+    #[test]
+    fn a_link_is_one_in_whatever_forms_its_signs_are_written() {
+        for link in [
+            "loja.com",
+            "loja\u{ff0e}com",
+            "loja\u{2024}com",
+            "loja\u{fe52}com",
+            "pague⒈com",
+            "lojax\u{338}.com",
+            "loja.c\u{338}om",
+            "ｗｗｗ．x",
+            "https：／／x",
+        ] {
+            assert!(is_link(link) && has_link(&format!("veja\n{link} já")), "{link}");
+        }
+        for word in ["R$1.234,56", "S.", "Olá…", "Olá…tudo", "05/12/2025", "***.982.247-**", "1º"] {
+            assert!(!is_link(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn no_name_holds_a_sign_that_an_sms_writes_as_part_of_a_link() {
+        for c in ('\u{80}'..=char::MAX).filter(|c| is_name(&format!("pague{c}com"))) {
+            let mut sms = String::new();
+            gsm7::transliterate(&c.to_string(), &mut sms);
+            assert!(!sms.contains(['.', ':', '/', '@']), "{c:?}");
+        }
     }
 
     #[test]
@@ -516,6 +590,14 @@ mod tests {
             if let Some(cnpj) = (0..100).map(|check| format!("{company}{check:02}")).find(|cnpj| pix::is_cnpj(cnpj)) {
                 prop_assert_eq!(masked(Class::Cnpj, &cnpj), format!("{}.***.***/{}-**", &cnpj[..2], &cnpj[8..12]));
             }
+        }
+
+        #[test]
+        fn a_masked_address_is_nothing_that_the_last_scan_stops(
+            host in prop_oneof!["[0-9.-]{1,16}[.]com", "(senha|pin|cvv)[.-][0-9a-z]{1,8}[.]br", "[0-9]{2}[.][0-9]{5}[.-][0-9]{4}[.]com"],
+        ) {
+            let form = masked(Class::Email, &format!("maria@{host}"));
+            prop_assert!(scan(&form, &[], &Contacts::new(&[])).is_none(), "{form}");
         }
 
         #[test]

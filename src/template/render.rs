@@ -160,6 +160,10 @@ impl Writer<'_> {
     fn sms(&mut self, text: &Text) -> Result<Secret<String>, RenderError> {
         let pieces = self.pieces(text)?;
         let finished = Finished::transliterated(pieces.iter().map(Piece::parts));
+        // Once more: two pieces may make a link that stands in neither.
+        if text.fields.contains(CODE) && masking::has_link(&finished.text) {
+            return Err(RenderError::Link);
+        }
         if gsm7::length(&finished.text) > gsm7::SEGMENT_SEPTETS {
             return Err(RenderError::TooLong);
         }
@@ -197,8 +201,7 @@ impl Writer<'_> {
         }
         let parts = text.parts(&self.catalogue.engine, |field| self.value(field).is_some()).map_err(|_| RenderError::Missing)?;
         let pieces = parts.into_iter().map(|part| self.piece(part)).collect::<Result<Vec<_>, _>>()?;
-        let has_link = || pieces.iter().any(|piece| piece.parts().0.split_whitespace().any(masking::is_link));
-        if text.fields.contains(CODE) && has_link() {
+        if text.fields.contains(CODE) && pieces.iter().any(|piece| masking::has_link(piece.parts().0)) {
             return Err(RenderError::Link);
         }
         Ok(pieces)

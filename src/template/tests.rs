@@ -135,8 +135,43 @@ fn a_code_goes_by_authentication_template_and_sms_as_it_is() {
             assert_eq!((error, error.reason()), (RenderError::CodeShape, Reason::CodeShape), "{bad}");
         }
     }
-    let link = payload([("purpose", text(Class::Public, "veja www.golpe.com.br"))]);
-    assert_eq!(catalogue.render("codigo", Channel::Sms, &link, Some(&Secret::new("493817".to_owned()))).unwrap_err(), RenderError::Link);
+}
+
+#[test]
+fn no_link_stands_beside_a_code_however_it_is_written() {
+    let code = Secret::new("493817".to_owned());
+    let catalogue = shipped();
+    for link in ["www.golpe.com.br", "golpe\u{ff0e}com", "golpe\u{2024}com", "golpe\u{fe52}com", "pague⒈com", "https：／／golpe"] {
+        let purpose = payload([("purpose", text(Class::Public, &format!("veja {link}")))]);
+        assert_eq!(catalogue.render("codigo", Channel::Sms, &purpose, Some(&code)).unwrap_err(), RenderError::Link, "{link}");
+    }
+    let catalogue = compile(&[("a.toml", sms_file("Código {{ code }}: {{ purpose }}.{{ payer_name }}").as_str())]);
+    let pieces = |purpose| payload([("purpose", text(Class::Public, purpose)), ("payer_name", text(Class::Name, "Com Silva"))]);
+    assert_eq!(catalogue.render("a", Channel::Sms, &pieces("golpe"), Some(&code)).unwrap_err(), RenderError::Link, "made of two values");
+    assert_eq!(sms(catalogue.render("a", Channel::Sms, &pieces("golpe!"), Some(&code))), "Codigo 493817: golpe!.Com S.");
+    let mut pix = pix();
+    pix.values.insert("payer_name".to_owned(), text(Class::Name, "pague⒈com Silva"));
+    assert!(sms(shipped().render("pix_recebido", Channel::Sms, &pix, None)).contains("de Silva em"), "nor in a name");
+}
+
+#[test]
+fn a_payee_keeps_no_message_back_by_his_key() {
+    let at_sms = compile(&[("a.toml", sms_file("Pix para {{ key }}.").as_str())]);
+    let at_whatsapp = compile(&[("a.toml", body_file(TTL, "Pix para {{1}} enviado.", "\"{{ key }}\"").as_str())]);
+    for key in [
+        "x@11999998888.com.br",
+        "x@1199999.8888.com",
+        "x@11-99999-8888.com",
+        "x@529.982.247-25.com",
+        "x@4111.1111.1111.1111.com",
+        "x@abcdefgh000195.com",
+        "x@中abcdefgh000195中.com",
+        "x@senha.4821.com",
+    ] {
+        let payload = payload([("key", text(Class::PixKey, key))]);
+        assert_eq!(sms(at_sms.render("a", Channel::Sms, &payload, None)), "Pix para chave Pix.", "{key}");
+        assert_eq!(parameters(&whatsapp(at_whatsapp.render("a", Channel::WhatsApp, &payload, None))), ["chave Pix"], "{key}");
+    }
 }
 
 #[test]
@@ -182,6 +217,14 @@ fn what_is_missing_or_empty_takes_its_default_or_ends_the_attempt() {
     let error = catalogue.render("pix_recebido", Channel::Sms, &without("amount"), None).unwrap_err();
     assert_eq!((error, error.reason(), error.rule()), (RenderError::Missing, Reason::Template, "missing_field"));
     assert_eq!(catalogue.render("nada", Channel::Sms, &pix(), None).unwrap_err(), RenderError::Unknown);
+}
+
+#[test]
+fn a_missing_date_takes_its_default_whatever_filters_stand_beside_it() {
+    let catalogue = compile(&[("a.toml", sms_file("Vence {{ due_date | default('em breve') | date }}, {{ due_date | day | default('logo') }}.").as_str())]);
+    let due = payload([("due_date", Value { class: Class::Public, content: Content::Date(2025, 12, 10) })]);
+    assert_eq!(sms(catalogue.render("a", Channel::Sms, &due, None)), "Vence 10/12/2025, 10/12.");
+    assert_eq!(sms(catalogue.render("a", Channel::Sms, &payload([]), None)), "Vence em breve, logo.");
 }
 
 #[test]
@@ -396,6 +439,33 @@ fn an_sms_is_one_segment_of_its_alphabet_and_no_text_stops_itself() {
     assert_eq!(at("Ligue (11) 99999-8888"), ["sms.text"]);
     assert!(at("Nunca informe sua senha. Ligue 0800 000 0000").is_empty());
     assert_eq!(keys(&voice_file(&"a".repeat(401), "nothing"), a_use("a", Channel::Voice, PIX)), ["voice.greeting"]);
+}
+
+#[test]
+fn a_text_is_judged_without_the_fields_that_have_a_default_too() {
+    let at = |text: &str| keys(&sms_file(text), a_use("a", Channel::Sms, BILL));
+    let long = "a".repeat(160);
+    assert!(at("Vence {{ due_date | default('em breve') | date }}, {{ due_date | date | default('em breve') }}.").is_empty());
+    assert_eq!(at(&format!("Vence {{{{ due_date | date | default('{long}') }}}}.")), ["sms.text"], "too long");
+    assert!(at(&format!("Vence {{{{ due_date | date | default('{long}') }}}} {{{{ due_date | day }}}}.")).is_empty(), "it is needed");
+    assert_eq!(at("Olá {{ customer_name | default('senha: abc123') }}"), ["sms.text"], "stopped by the last scan");
+    assert_eq!(at("Olá {{ customer_name | default('🎁') }}."), ["sms.text"], "no letter of the alphabet");
+    let faults = lint(&compile(&[("a.toml", sms_file(&format!("{{{{ customer_name | default('{long}a') }}}}")).as_str())]), &[a_use("a", Channel::Sms, BILL)]);
+    let sentence = "Route `rota` would make it longer than the channel takes, with values of usual length, where the record lacks what has a `default`.";
+    assert_eq!(lines(&faults), [(Severity::Refuse, "sms.text", sentence)]);
+    let code = |text: &str| keys(&sms_file(text), TemplateUse { has_code: true, ..a_use("a", Channel::Sms, CODE) });
+    assert_eq!(code("Código {{ code }} {{ purpose | default('golpe.com') }}"), ["sms.text"], "a link beside a code");
+    assert_eq!(code("Código {{ code }}.Não informe a ninguém"), ["sms.text"], "a link made of the code");
+    assert!(code("Código {{ code }}. Não informe a ninguém").is_empty());
+    let greeting = voice_file(&format!("Olá {{{{ payer_name | default('{}') }}}}", "a".repeat(401)), "nothing");
+    assert_eq!(keys(&greeting, a_use("a", Channel::Voice, PIX)), ["voice.greeting"]);
+    let parameter = |default: &str| {
+        let file = body_file(TTL, "Olá {{1}}.", &format!("\"{{{{ payer_name | default('{default}') }}}}\""));
+        keys(&file, a_use("a", Channel::WhatsApp, PIX))
+    };
+    assert!(parameter("cliente").is_empty());
+    assert_eq!(parameter(""), ["whatsapp.parameters.1"], "Meta takes no empty parameter");
+    assert_eq!(parameter(r"a\\nb"), ["whatsapp.parameters.1"], "nor one of two lines");
 }
 
 // --- the last scan on what is sent every day ---

@@ -41,8 +41,12 @@ pub(super) struct Text {
     pub source: String,
     /// The fields it names (bank and contact are none).
     pub fields: BTreeSet<String>,
+    /// Those of them that a record may lack: behind their every use stands a `default`.
+    pub optional: BTreeSet<String>,
     /// What it consists of when every field is there.
     pub parts: Vec<Part>,
+    /// What it consists of when the optional ones are not.
+    pub least: Vec<Part>,
 }
 
 #[derive(Debug)]
@@ -61,6 +65,20 @@ impl Object for Place {
     }
 }
 
+/// Words that stand where a field is missing. No format changes them.
+#[derive(Debug)]
+struct Otherwise(String);
+
+impl Object for Otherwise {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// An engine that knows five filters, no function, no test, no statement, and is strict about names.
 pub(super) fn engine(bank: &str, contact: &str) -> Environment<'static> {
     let mut engine = Environment::empty();
@@ -69,18 +87,34 @@ pub(super) fn engine(bank: &str, contact: &str) -> Environment<'static> {
     engine.set_auto_escape_callback(|_| AutoEscape::None); // the channels escape: JSON and XML are theirs
     engine.add_global(BANK, bank);
     engine.add_global(CONTACT, contact);
-    engine.add_filter("default", |value: Value, otherwise: Value| if value.is_undefined() { otherwise } else { value });
-    engine.add_filter("date", |value: Value| reformat(&value, Format::Date));
-    engine.add_filter("day", |value: Value| reformat(&value, Format::Day));
-    engine.add_filter("time", |value: Value| reformat(&value, Format::Time));
-    engine.add_filter("hidden", |value: Value| reformat(&value, Format::Hidden));
+    engine.add_filter("default", or_else);
+    engine.add_filter("date", |value: Value| reformat(value, Format::Date));
+    engine.add_filter("day", |value: Value| reformat(value, Format::Day));
+    engine.add_filter("time", |value: Value| reformat(value, Format::Time));
+    engine.add_filter("hidden", |value: Value| reformat(value, Format::Hidden));
     engine
 }
 
-fn reformat(value: &Value, format: Format) -> Result<Value, Error> {
+/// The filter `default`. Its words are marked as such, for the formats behind it; an escape in a quoted word gets none of our own marks into the text.
+fn or_else(value: Value, otherwise: Value) -> Result<Value, Error> {
+    if !value.is_undefined() {
+        return Ok(value);
+    }
+    if otherwise.is_undefined() || otherwise.downcast_object_ref::<Place>().is_some() {
+        return Ok(otherwise);
+    }
+    let words = otherwise.to_string();
+    if is_visible(&words) { Ok(Value::from_object(Otherwise(words))) } else { Err(Error::new(ErrorKind::InvalidOperation, "it holds an invisible character")) }
+}
+
+/// A filter that writes a field in another way. A missing field stays missing: a `default` may stand behind the filter, and without one the engine refuses to
+/// print it. The words of a `default` in front stay as they are.
+fn reformat(value: Value, format: Format) -> Result<Value, Error> {
+    if value.is_undefined() || value.downcast_object_ref::<Otherwise>().is_some() {
+        return Ok(value);
+    }
     match value.downcast_object_ref::<Place>() {
         Some(place) => Ok(Value::from_object(Place { field: place.field.clone(), format })),
-        None if value.is_undefined() => Err(Error::from(ErrorKind::UndefinedError)),
         None => Err(Error::new(ErrorKind::InvalidOperation, "only a field has a format")),
     }
 }
@@ -94,14 +128,17 @@ impl Text {
         if !is_logic_less(source) {
             return Err("Between `{{` and `}}` stands one field, with filters behind it: `{{ payer_name | default('outra conta') }}`.".to_owned());
         }
-        if source.chars().any(super::masking::is_invisible) || source.chars().any(|c| c.is_control() && c != '\n') {
+        if !is_visible(source) {
             return Err("A text holds no control, private or invisible character.".to_owned());
         }
         engine.add_template_owned(name.clone(), source.to_owned()).map_err(|error| sentence(&error))?;
         let template = engine.get_template(&name).map_err(|error| sentence(&error))?;
         let fields: BTreeSet<String> = template.undeclared_variables(false).into_iter().filter(|name| name != BANK && name != CONTACT).collect();
-        let mut text = Self { name, source: source.to_owned(), fields, parts: Vec::new() };
+        let optional = optional(source, &fields);
+        let mut text = Self { name, source: source.to_owned(), fields, optional, parts: Vec::new(), least: Vec::new() };
         text.parts = text.parts(engine, |_| true).map_err(|error| sentence(&error))?;
+        let least = text.parts(engine, |field| !text.optional.contains(field));
+        text.least = least.map_err(|_| "The text cannot be rendered where the record lacks a field that has a `default`.".to_owned())?;
         Ok(text)
     }
 
@@ -116,23 +153,37 @@ impl Text {
         split(&engine.get_template(&self.name)?.render(Value::from_pairs(places))?)
     }
 
-    /// The source without its `{{ }}`: what the bank wrote itself.
-    pub fn words(&self) -> String {
-        self.parts
-            .iter()
-            .map(|part| match part {
+    /// The source without its `{{ }}`, which is what the bank wrote itself: where every field is there, and where the optional ones are not.
+    pub fn words(&self) -> [String; 2] {
+        [&self.parts, &self.least].map(|parts| {
+            let words = parts.iter().map(|part| match part {
                 Part::Words(words) => words.as_str(),
                 Part::Place { .. } => " ",
-            })
-            .collect()
+            });
+            words.collect()
+        })
     }
+}
+
+/// Whether a text holds no control, private or invisible character.
+fn is_visible(text: &str) -> bool {
+    !text.chars().any(|c| super::masking::is_invisible(c) || (c.is_control() && c != '\n'))
 }
 
 /// Whether every `{{ }}` holds a field with filters and nothing else: no operator, condition, index, call or literal of its own. What the engine would
 /// refuse anyway is left to it.
 fn is_logic_less(source: &str) -> bool {
     const LOGIC: [&str; 10] = ["if", "else", "and", "or", "not", "in", "is", "true", "false", "none"];
-    source.split("{{").skip(1).filter_map(|section| section.split_once("}}")).all(|(inside, _)| {
+    expressions(source).all(|bare| {
+        let field = bare.split('|').next().unwrap_or_default().trim();
+        let words = bare.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        bare.chars().all(|c| c.is_ascii_alphanumeric() || "_ |()".contains(c)) && is_field(field) && !words.into_iter().any(|word| LOGIC.contains(&word))
+    })
+}
+
+/// What stands between each `{{` and its `}}`, without the words in quotes.
+fn expressions(source: &str) -> impl Iterator<Item = String> {
+    source.split("{{").skip(1).filter_map(|section| section.split_once("}}")).map(|(inside, _)| {
         let mut quote = None;
         let mut bare = String::with_capacity(inside.len());
         for c in inside.chars() {
@@ -143,10 +194,38 @@ fn is_logic_less(source: &str) -> bool {
                 None => bare.push(c),
             }
         }
-        let field = bare.split('|').next().unwrap_or_default().trim();
-        let words = bare.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-        bare.chars().all(|c| c.is_ascii_alphanumeric() || "_ |()".contains(c)) && is_field(field) && !words.into_iter().any(|word| LOGIC.contains(&word))
+        bare
     })
+}
+
+/// The fields behind whose every use stands a `default`. One that stands in another's `default` is needed there, and without its code no code is sent.
+fn optional(source: &str, fields: &BTreeSet<String>) -> BTreeSet<String> {
+    let mut optional = fields.clone();
+    optional.remove(CODE);
+    for bare in expressions(source) {
+        let (mut outside, mut arguments) = (String::with_capacity(bare.len()), String::with_capacity(bare.len()));
+        let mut depth = 0_usize;
+        for c in bare.chars() {
+            match c {
+                '(' => {
+                    depth += 1;
+                    arguments.push(' ');
+                }
+                ')' => depth = depth.saturating_sub(1),
+                _ if depth == 0 => outside.push(c),
+                _ => arguments.push(c),
+            }
+        }
+        let mut words = outside.split('|').map(str::trim);
+        let field = words.next().unwrap_or_default();
+        if !words.any(|filter| filter == "default") {
+            optional.remove(field);
+        }
+        for word in arguments.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')) {
+            optional.remove(word);
+        }
+    }
+    optional
 }
 
 fn is_field(word: &str) -> bool {
@@ -227,6 +306,48 @@ mod tests {
     }
 
     #[test]
+    fn a_default_stands_before_a_format_or_behind_it() {
+        for format in Format::ALL.into_iter().filter(|format| *format != Format::Usual) {
+            let word = format.word();
+            for source in [format!("{{{{ a | default('x') | {word} }}}}"), format!("{{{{ a | {word} | default('x') }}}}")] {
+                let mut engine = engine("b", "c");
+                let text = Text::compile(&mut engine, "t".into(), &source).unwrap();
+                assert_eq!(text.parts, [place("a", format)], "{source}");
+                assert_eq!(text.least, [Part::Words("x".into())], "{source}");
+                assert_eq!(text.parts(&engine, |_| false).unwrap(), text.least, "{source}");
+            }
+        }
+        assert_eq!(compile("{{ a | default(bank) | date }}").unwrap().least, [Part::Words("Banco Exemplo".into())]);
+        assert_eq!(compile("{{ a | default(b) | date }}").unwrap().least, [place("b", Format::Date)]);
+        assert_eq!(compile("{{ a | default('x') }}, {{ a | date | default('') }}").unwrap().words(), [" ,  ", "x, "]);
+    }
+
+    #[test]
+    fn a_field_is_optional_where_every_use_of_it_has_a_default() {
+        for (source, optional) in [
+            ("{{ a | default('x') }} {{ a | date | default('y') }} {{ b }}", "a"),
+            ("{{ a|default( 'b | c' )|date }} {{ b | default(bank) }}", "a b"),
+            ("{{ a | default('x') }} {{ a }}", ""),
+            ("{{ a | default('x') }} {{ a | date }}", ""),
+            ("{{ a | default(b) }} {{ b | default('x') }}", "a"),
+            ("{{ code | default('x') }}", ""),
+        ] {
+            let found = compile(source).unwrap().optional;
+            assert_eq!(found.into_iter().collect::<Vec<_>>().join(" "), optional, "{source}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_needs_a_field_with_a_default_is_refused() {
+        let mut engine = engine("b", "c");
+        engine.add_filter("date", |value: Value| if value.is_undefined() { Err(Error::from(ErrorKind::UndefinedError)) } else { Ok(value) });
+        let refused = Text::compile(&mut engine, "a".into(), "{{ a | date | default('x') }}").unwrap_err();
+        assert_eq!(refused, "The text cannot be rendered where the record lacks a field that has a `default`.");
+        assert!(Text::compile(&mut engine, "b".into(), "{{ a | date }}").is_ok());
+        assert!(Text::compile(&mut engine, "c".into(), "{{ a | default('x') | date }}").is_ok());
+    }
+
+    #[test]
     fn logic_and_everything_that_could_lift_a_mask_is_refused() {
         for source in [
             "{% for c in name %}{{ c }}{% endfor %}",
@@ -242,6 +363,12 @@ mod tests {
             "{{ a.split('') }}",
             "{{ range(5) }}",
             "{{ bank | date }}",
+            "{{ contact | hidden }}",
+            "{{ bank | default('x') | date }}",
+            "{{ a | default('x' | date) }}",
+            "{{ a | default(bank | date) }}",
+            r"{{ a | default('\ue000b\ue001usual\ue002') }}",
+            r"{{ a | default('b\u200b') }}",
             "{{ a",
             "{{ }}",
             "{{ a ~ b }}",
