@@ -1,6 +1,7 @@
 //! Which fields of an input's records are taken, and what for: paths, classes and kinds of a route file against its schema.
 //!
-//! What is easily got wrong: a class stands in the schema *or* in the route. Where both speak they must say the same, and what no one classes is not taken.
+//! What is easily got wrong: a class stands in the schema *or* in the route. Where both speak they must say the same, and what no one classes is not taken. That
+//! holds for the schema of each writer, too: one that gives a field another class does not fit.
 
 use super::file::{FieldFile, LiteralFile, PlaceFile};
 use super::pattern::Pattern;
@@ -18,8 +19,8 @@ pub(super) struct Fields {
     pub(super) slots: usize,
     /// The paths of `[input.classes]`, wanted or not.
     pub(super) classed: Wanted,
-    /// What each path must be fit for, in the schema of whatever writer.
-    needs: Vec<(Vec<String>, Need)>,
+    /// What each path must be, in the schema of whatever writer.
+    needs: Vec<Fit>,
     pub(super) event_id: Option<usize>,
     /// The bank says that its event ids are public: they may look like whatever they look like.
     pub(super) event_id_public: bool,
@@ -42,6 +43,22 @@ pub(super) struct ValueField {
     /// Values that fit it pass the last scan.
     pub(super) pattern: Option<Pattern>,
     pub(super) slot: usize,
+}
+
+/// What one path must be, in the schema of whatever writer.
+#[derive(Debug)]
+struct Fit {
+    path: Vec<String>,
+    need: Need,
+    /// The classes that the schema may give it.
+    classes: Vec<Class>,
+}
+
+impl Fit {
+    /// Whether a writer's schema may say this class of it. What is `secret` there is not taken at all, and what is `public` there may have a narrower class here.
+    fn allows(&self, word: &str) -> bool {
+        Class::from_word(word).is_some_and(|class| matches!(class, Class::Secret | Class::Public) || self.classes.contains(&class))
+    }
 }
 
 /// What a field must be fit for.
@@ -101,11 +118,14 @@ impl Need {
 }
 
 impl Fields {
-    /// Whether the records of this writer can be read for it. A path that the schema lacks is absent, which is no fault of the schema.
+    /// Whether the records of this writer can be read for it: types and classes fit. A path that the schema lacks is absent, which is no fault of the schema.
     pub(super) fn fit(&self, writer: &Writer) -> bool {
-        self.needs.iter().all(|(path, need)| {
-            let found = writer.find(path);
-            !found.through_array && (!found.compound || *need == Need::Exists) && found.scalars.iter().all(|scalar| need.fits(scalar))
+        self.needs.iter().all(|fit| {
+            let found = writer.find(&fit.path);
+            !found.through_array
+                && (!found.compound || fit.need == Need::Exists)
+                && found.scalars.iter().all(|scalar| fit.need.fits(scalar))
+                && found.classes.iter().all(|word| fit.allows(word))
         })
     }
 }
@@ -142,6 +162,8 @@ pub(super) struct Builder<'b, 'f> {
 struct Place {
     path: Vec<String>,
     class: Class,
+    /// The route file says the class, so that no schema may say another.
+    stated: bool,
     found: Found,
 }
 
@@ -151,7 +173,7 @@ impl Builder<'_, '_> {
         let field = self.stated(key, place, &["class"]);
         let place = self.place(key, &field, Some(implied))?;
         self.allow(key, &place, allowed)?;
-        self.need(key, place, Need::Id)
+        self.need(key, place, Need::Id, allowed)
     }
 
     /// The bank's event id. Of class `public` it is taken as it is; of class `reference` each one is looked at, for it will stand in clear.
@@ -159,8 +181,9 @@ impl Builder<'_, '_> {
         let field = self.stated(key, place, &["class"]);
         let Some(place) = self.place(key, &field, Some(Class::Reference)) else { return };
         if self.allow(key, &place, &[Class::Reference, Class::Public]).is_some() {
-            self.fields.event_id_public = place.class == Class::Public;
-            self.fields.event_id = self.need(key, place, Need::Id);
+            let class = place.class;
+            self.fields.event_id_public = class == Class::Public;
+            self.fields.event_id = self.need(key, place, Need::Id, &[class]);
         }
     }
 
@@ -169,9 +192,10 @@ impl Builder<'_, '_> {
         let key = "input.expires_at";
         let field = self.stated(key, place, &["class", "unit"]);
         let place = self.place(key, &field, Some(Class::Public))?;
-        self.allow(key, &place, &[Class::Public, Class::Reference])?;
+        let allowed = [Class::Public, Class::Reference];
+        self.allow(key, &place, &allowed)?;
         let unit = self.time_unit(key, field.unit.as_deref())?;
-        Some((self.need(key, place, Need::Kind(Kind::Time(unit)))?, unit))
+        Some((self.need(key, place, Need::Kind(Kind::Time(unit)), &allowed)?, unit))
     }
 
     /// A parameter of the templates; the field of class `otp` is the code and no parameter.
@@ -187,13 +211,13 @@ impl Builder<'_, '_> {
                     self.faults.refuse(&key, "is a code, which takes neither `kind` nor `unit` nor `pattern`.");
                 }
                 self.fields.has_code = true;
-                self.fields.code = self.need(&key, place, Need::Code);
+                self.fields.code = self.need(&key, place, Need::Code, &[Class::Otp]);
             }
             Class::Reference => self.faults.refuse(&key, "has class reference, which no text may show."),
             class => {
                 let Some(kind) = self.kind(&key, field, class, &place.found) else { return };
                 let Some(pattern) = self.pattern(&key, field, class, kind, &place.found) else { return };
-                if let Some(slot) = self.need(&key, place, Need::Kind(kind)) {
+                if let Some(slot) = self.need(&key, place, Need::Kind(kind), &[class]) {
                     self.fields.values.push(ValueField { name: name.to_owned(), class, kind, pattern, slot });
                 }
             }
@@ -227,7 +251,9 @@ impl Builder<'_, '_> {
                 }
             }
         }
-        self.need(key, place, need)
+        // It shows nothing: only a code is out of its sight.
+        let allowed: Vec<_> = Class::ALL.into_iter().filter(|class| *class != Class::Otp).collect();
+        self.need(key, place, need, &allowed)
     }
 
     /// The words of `[input.classes]` and its paths.
@@ -277,7 +303,8 @@ impl Builder<'_, '_> {
             self.faults.refuse(key, format!("names `{}`, whose class is secret: it is dropped before anything sees it.", field.path));
             return None;
         }
-        Some(Place { path, class, found })
+        let stated = field.class.is_some() || self.classes.contains_key(&field.path);
+        Some(Place { path, class, stated, found })
     }
 
     /// Route, `[input.classes]` and schema, in this order; all that speak must say the same.
@@ -317,7 +344,8 @@ impl Builder<'_, '_> {
         None
     }
 
-    fn need(&mut self, key: &str, place: Place, need: Need) -> Option<usize> {
+    /// The slot of a place; `allowed`: the classes that a schema may give it where the route file says none.
+    fn need(&mut self, key: &str, place: Place, need: Need, allowed: &[Class]) -> Option<usize> {
         let unfit = if place.found.compound && need != Need::Exists {
             Some("a record, map or array")
         } else {
@@ -328,7 +356,8 @@ impl Builder<'_, '_> {
             return None;
         }
         let slot = self.fields.wanted.add(&place.path, &mut self.fields.slots);
-        self.fields.needs.push((place.path, need));
+        let classes = if place.stated { vec![place.class] } else { allowed.to_vec() };
+        self.fields.needs.push(Fit { path: place.path, need, classes });
         Some(slot)
     }
 

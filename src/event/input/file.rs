@@ -110,7 +110,7 @@ pub struct FieldFile {
     /// last scan, whatever else it resembles.
     #[serde(default)]
     pub pattern: Option<String>,
-    /// Of an amount: `reais` or `centavos`; of a time that is a plain number: `seconds`, `millis` or `micros`.
+    /// Of an amount: `reais` or `centavos` (a text has no more decimals than that: two, none); of a time that is a plain number: `seconds`, `millis` or `micros`.
     #[serde(default)]
     pub unit: Option<String>,
 }

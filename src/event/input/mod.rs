@@ -10,6 +10,7 @@ mod file;
 mod json;
 mod notification;
 mod pattern;
+mod person;
 mod plan;
 mod reason;
 mod schema;
@@ -203,7 +204,7 @@ pub struct Notification {
     pub route_name: Arc<str>,
     /// The bank's id of the customer.
     pub customer: Secret<String>,
-    /// The bank's id of the event, where it has one. Checked not to look like a person's document, phone number or e-mail address.
+    /// The bank's id of the event, where it has one. Checked to hold nothing that looks like a person's document, phone number or e-mail address.
     pub event_id: Option<String>,
     /// Destination and parameters, to be sealed.
     pub payload: Payload,

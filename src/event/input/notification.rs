@@ -5,7 +5,7 @@
 
 use super::fields::Fields;
 use super::value::{self, Raw};
-use super::{DeadReason, Notification, RawRecord};
+use super::{DeadReason, Notification, RawRecord, person};
 use crate::delivery::Reason;
 use crate::privacy::{Payload, PhoneNumber, Secret, Value};
 use std::borrow::Cow;
@@ -66,7 +66,7 @@ pub(super) fn event_id(fields: &Fields, taken: &[Raw<'_>]) -> Result<Option<Stri
     if id.len() > EVENT_ID_BYTES_MAX || id.contains(char::is_control) {
         return Err(DeadReason::EventIdShape);
     }
-    if !fields.event_id_public && is_personal(&id) { Err(DeadReason::PersonalEventId) } else { Ok(Some(id.into_owned())) }
+    if !fields.event_id_public && person::named_in(&id) { Err(DeadReason::PersonalEventId) } else { Ok(Some(id.into_owned())) }
 }
 
 fn optional<'r>(slot: Option<usize>, taken: &'r [Raw<'_>]) -> Result<Option<Cow<'r, str>>, DeadReason> {
@@ -91,32 +91,6 @@ fn is_code(code: &str) -> bool {
 /// The shape of a tz database name. Whether it is one is asked where times are written.
 fn is_zone(zone: &str) -> bool {
     zone.len() <= 64 && zone.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+-/".contains(&byte))
-}
-
-/// Whether an id looks like what names a person: a CPF with its check digits, a Brazilian mobile number or any number with a `+`, an e-mail address.
-/// Of random numbers of eleven digits about one in ten does: a bank with such ids says in the route that their class is `public`.
-fn is_personal(id: &str) -> bool {
-    if let Some((local, host)) = id.split_once('@') {
-        return !local.is_empty() && host.contains('.');
-    }
-    if !id.bytes().all(|byte| byte.is_ascii_digit() || b"+.-/() ".contains(&byte)) {
-        return false;
-    }
-    let digits: Vec<u8> = id.bytes().filter(u8::is_ascii_digit).map(|byte| byte - b'0').collect();
-    let mobile = |national: &[u8]| national.len() == 11 && national[0] != 0 && national[1] != 0 && national[2] == 9;
-    (id.starts_with('+') && (8..=15).contains(&digits.len())) || is_cpf(&digits) || mobile(&digits) || digits.strip_prefix(&[5, 5]).is_some_and(mobile)
-}
-
-/// Weights 2, 3, … from the right, mod 11, remainder under 2 is 0; all digits equal is no CPF.
-fn is_cpf(digits: &[u8]) -> bool {
-    let check = |part: &[u8]| {
-        let sum: u32 = part.iter().rev().zip(2..).map(|(digit, weight)| u32::from(*digit) * weight).sum();
-        if sum % 11 < 2 { 0 } else { 11 - sum % 11 }
-    };
-    digits.len() == 11
-        && digits.iter().any(|digit| *digit != digits[0])
-        && check(&digits[..9]) == u32::from(digits[9])
-        && check(&digits[..10]) == u32::from(digits[10])
 }
 
 /// `00-<32 hex>-<16 hex>-<2 hex>`, and no other version: what else a header holds is not handed on.

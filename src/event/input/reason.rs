@@ -7,7 +7,7 @@ pub enum DeadReason {
     WrongMagic,
     /// The registry does not know the schema id, or the fingerprint is not that of the route's schema.
     UnknownSchema,
-    /// The writer's schema has a field that the route needs in a type that does not fit.
+    /// The writer's schema has a field that the route needs in a type or a class that does not fit.
     IncompatibleSchema,
     /// The bytes end too early.
     Truncated,
@@ -23,7 +23,7 @@ pub enum DeadReason {
     InvalidUtf8,
     /// An amount is below zero.
     NegativeAmount,
-    /// An amount is no number, has more than two decimals, or does not fit.
+    /// An amount is no number, holds a part of a centavo, is a text with more decimals than its unit has, or does not fit.
     AmountShape,
     /// A time or date is none, or lies outside the years 1 to 9999.
     TimeShape,
@@ -35,7 +35,7 @@ pub enum DeadReason {
     MissingEventId,
     /// The bank's event id is empty, longer than 200 bytes, or has control characters.
     EventIdShape,
-    /// The bank's event id looks like a CPF, a phone number or an e-mail address: it would stand in clear in keys and statuses.
+    /// The bank's event id holds a CPF, a phone number or an e-mail address: it would stand in clear in keys and statuses.
     PersonalEventId,
     /// The process died, or the transaction was aborted, three times at this record.
     Poison,
@@ -98,7 +98,7 @@ impl DeadReason {
         match self {
             Self::WrongMagic => "The record begins neither with the Confluent wire format nor with the single-object encoding.",
             Self::UnknownSchema => "The registry does not know the record's schema, or its fingerprint is not that of the route's schema.",
-            Self::IncompatibleSchema => "The record's schema has a field that the route needs in a type that does not fit.",
+            Self::IncompatibleSchema => "The record's schema has a field that the route needs in a type or a class that does not fit.",
             Self::Truncated => "The record ends too early.",
             Self::Trailing => "Bytes are left over after the record.",
             Self::NotAvro => "The record does not follow its schema.",
@@ -106,13 +106,13 @@ impl DeadReason {
             Self::TooLarge => "The record, or a text in it, is over its limit.",
             Self::InvalidUtf8 => "A text in the record is not UTF-8.",
             Self::NegativeAmount => "An amount is below zero.",
-            Self::AmountShape => "An amount is no number, has more than two decimals, or does not fit.",
+            Self::AmountShape => "An amount is no number, has more decimals than its unit, or does not fit.",
             Self::TimeShape => "A time or date cannot be read.",
             Self::FieldShape => "A field holds something of another kind than the route says.",
             Self::MissingCustomer => "The record names no customer.",
             Self::MissingEventId => "The cancel record names no event.",
             Self::EventIdShape => "The event id is empty, too long, or has control characters.",
-            Self::PersonalEventId => "The event id looks like a person's document, phone number or e-mail address.",
+            Self::PersonalEventId => "The event id holds what looks like a person's document, phone number or e-mail address.",
             Self::Poison => "The process ended three times at this record.",
         }
     }

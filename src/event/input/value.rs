@@ -81,6 +81,15 @@ pub enum AmountUnit {
     Centavos,
 }
 
+impl AmountUnit {
+    const fn decimals(self) -> u32 {
+        match self {
+            Self::Reais => 2,
+            Self::Centavos => 0,
+        }
+    }
+}
+
 /// What a number that is a time counts, since 1970-01-01 UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeUnit {
@@ -132,7 +141,11 @@ fn centavos(raw: &Raw<'_>, unit: Option<AmountUnit>) -> Result<i64, DeadReason> 
     let (unscaled, scale, unit) = match (raw, unit) {
         (Raw::Decimal { unscaled, scale }, unit) => (*unscaled, *scale, unit.unwrap_or(AmountUnit::Reais)),
         (Raw::Integer(number), Some(unit)) => (i128::from(*number), 0, unit),
-        (Raw::Text(text), Some(unit)) => decimal(text.as_str()).map(|(unscaled, scale)| (unscaled, scale, unit)).ok_or(DeadReason::AmountShape)?,
+        (Raw::Text(text), Some(unit)) => match decimal(text.as_str()) {
+            // With more decimals than the unit has it may be a thousand with its point: `1.500` is R$ 1.500,00 in Brazil, and not R$ 1,50.
+            Some((unscaled, scale)) if scale <= unit.decimals() => (unscaled, scale, unit),
+            _ => return Err(DeadReason::AmountShape),
+        },
         // The shortest text that reads back as the same double is what the bank wrote, up to 15 digits.
         (Raw::Double(number), Some(unit)) if number.abs() < 1e13 => {
             decimal(&number.to_string()).map(|(unscaled, scale)| (unscaled, scale, unit)).ok_or(DeadReason::AmountShape)?
@@ -143,10 +156,7 @@ fn centavos(raw: &Raw<'_>, unit: Option<AmountUnit>) -> Result<i64, DeadReason> 
     if unscaled < 0 {
         return Err(DeadReason::NegativeAmount);
     }
-    let decimals = match unit {
-        AmountUnit::Reais => 2,
-        AmountUnit::Centavos => 0,
-    };
+    let decimals = unit.decimals();
     let exact = if scale <= decimals {
         unscaled.checked_mul(10_i128.pow(decimals - scale))
     } else {
@@ -158,12 +168,17 @@ fn centavos(raw: &Raw<'_>, unit: Option<AmountUnit>) -> Result<i64, DeadReason> 
     exact.and_then(|exact| i64::try_from(exact).ok()).ok_or(DeadReason::AmountShape)
 }
 
-/// `-123.45` → (-12345, 2). No exponent, no comma, no grouping: what a thousand is written like is not guessed.
+/// `-123.45` → (-12345, 2). No exponent, no comma, no grouping: what a thousand is written like is not guessed. One point alone may still be such a grouping:
+/// of a text [`centavos`] takes no more decimals than the unit has.
 fn decimal(text: &str) -> Option<(i128, u32)> {
     let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+    let (whole, fraction) = digits.split_once('.').map_or((digits, None), |(whole, fraction)| (whole, Some(fraction)));
     let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    if !all_digits(whole) || !all_digits(fraction) || whole.len() + fraction.len() > 36 {
+    if !all_digits(whole) || fraction.is_some_and(|fraction| !all_digits(fraction)) {
+        return None;
+    }
+    let fraction = fraction.unwrap_or_default();
+    if whole.len() + fraction.len() > 36 {
         return None;
     }
     let unscaled: i128 = format!("{whole}{fraction}").parse().ok()?;

@@ -190,11 +190,60 @@ fn event_ids_that_name_a_person_are_refused_unless_the_bank_says_that_they_are_p
     for plain in ["12345678901", "52398224726", "11111111111", "1764072000000", "11337654321", "E9999999920261125120000000000000", "a@b", "7d9f-c2a1", "123"] {
         assert_eq!(reason(&inputs, plain), None, "{plain}");
     }
-    let schema = PIX_SCHEMA.replacen("\"recado.class\": \"reference\"", "\"recado.class\": \"public\"", 1);
-    let mut all = schemas();
-    all.insert("schemas/pix_transaction.avsc".into(), schema);
-    let (public, _) = compile(&[("routes/pix.toml", PIX)], &all).unwrap();
-    assert_eq!(reason(&public, "52998224725"), None);
+    let public = pix_by(PIX, &pix_schema("event_id", "public"));
+    for id in ["52998224725", "52998224725-20251125"] {
+        assert_eq!(reason(&public, id), None, "{id}");
+    }
+}
+
+/// A person's number was found only where it was all of the id: with a date behind it, all digits together were no number.
+#[test]
+fn event_ids_that_hold_a_persons_number_among_others_are_refused() {
+    let inputs = reference();
+    let reason = |id: &str| dead(&decode(&inputs, 0, &confluent(1, &datum(PIX_SCHEMA, pix_with("event_id", text(id)))), &NoRegistry));
+    for personal in [
+        "52998224725-20251125",
+        "20251125-52998224725",
+        "pix:529.982.247-25:1",
+        "529982247-25-0001",
+        "529 982 247 25 0001",
+        "CPF52998224725",
+        "2025_C52998224725_7",
+        "5511988887777-1764900000",
+        "1764900000-5511988887777",
+        "TX5511988887777",
+        "551133334444.1",
+        "pix_55 11 98888-7777_1",
+        "+55 (11) 98888-7777 1764900000",
+        "pix_+11988887777",
+        "+14155552671-1764900000",
+        "52998224725@7",
+        "+44 20 7946 0958",
+        "11 9 8765-4321",
+    ] {
+        assert_eq!(reason(personal), Some(DeadReason::PersonalEventId), "{personal}");
+    }
+    for plain in [
+        "evt-1764072000000-000000000017",
+        "1764072000000000",
+        "2025-11-25-0001",
+        "20251125120000-0001",
+        // Nobody's: a check digit, an area code, the length.
+        "52998224726-20251125",
+        "5520988887777",
+        "5511988887777001",
+        // National, and not all of the id.
+        "11988887777-20251125",
+        "1133334444",
+        "E00038166201907261559y6j6mt9l0pi",
+        "7f8c1d9e-6d0b-4a53-9a35-0b8f6f1c2d3e",
+        // A UUID and a trace id with the digits of a CPF or a phone number in them.
+        "7f8c1d9e-6d0b-4a53-9a35-a52998224725",
+        "pix-7f8c1d9e-5511-4333-8444-0b8f6f1c2d3e",
+        "4bf92f3577b34da6a52998224725ce92",
+    ] {
+        assert_eq!(reason(plain), None, "{plain}");
+    }
 }
 
 #[test]
@@ -288,6 +337,86 @@ fn a_writer_whose_types_do_not_fit_is_dead_and_its_secrets_are_not_taken() {
     let notification = notification(decode(&inputs, 0, &good, &Known::default().with(5, &secret)));
     assert_eq!(shown(&notification, "payer_name"), None, "the bank calls it secret by now");
     assert!(shown(&notification, "amount").is_some());
+}
+
+/// The reference schema of a Pix, but that it gives one field another class.
+fn pix_schema(field: &str, class: &str) -> String {
+    let (name, word) = (format!("\"name\": \"{field}\""), "\"recado.class\": \"");
+    let lines: Vec<_> = PIX_SCHEMA
+        .lines()
+        .map(|line| match line.split_once(word) {
+            Some((before, after)) if before.contains(&name) => format!("{before}{word}{class}{}", &after[after.find('"').unwrap()..]),
+            _ => line.to_owned(),
+        })
+        .collect();
+    let schema = lines.join("\n");
+    assert_ne!(schema, PIX_SCHEMA.trim_end(), "{field} has this class");
+    schema
+}
+
+/// The input of one route file whose own schema is this one.
+fn pix_by(file: &str, schema: &str) -> Inputs {
+    let mut all = schemas();
+    all.insert("schemas/pix_transaction.avsc".into(), schema.to_owned());
+    compile(&[("routes/pix.toml", file)], &all).unwrap().0
+}
+
+/// A schema of the registry that tightened a class was taken as it is, and the field shown by the class of the file's schema; only `secret` was heeded.
+#[test]
+fn a_writer_that_gives_a_field_another_class_does_not_fit() {
+    let good = confluent(5, &datum(PIX_SCHEMA, record(pix())));
+    let by = |file: &str, own: &str, writers: &str| decode(&pix_by(file, own), 0, &good, &Known::default().with(5, writers));
+    let institution = |decoded: Decoded| shown(&notification(decoded), "institution").unwrap();
+    for class in ["name", "cpf", "free_text", "reference", "otp", "nome"] {
+        let decoded = by(PIX, PIX_SCHEMA, &pix_schema("institution", class));
+        assert_eq!(dead(&decoded), Some(DeadReason::IncompatibleSchema), "{class}");
+    }
+    assert_eq!(institution(by(PIX, PIX_SCHEMA, PIX_SCHEMA)), "public: Banco Exemplo");
+    // Tightened here before the bank does it: older records are shown by the narrower class.
+    let name = pix_schema("institution", "name");
+    assert_eq!(institution(by(PIX, &name, PIX_SCHEMA)), "name: Banco Exemplo");
+    assert_eq!(institution(by(PIX, &name, &name)), "name: Banco Exemplo");
+    // What nobody takes may be of any class.
+    assert_eq!(dead(&by(PIX, PIX_SCHEMA, &pix_schema("note", "name"))), None);
+}
+
+#[test]
+fn a_class_of_the_route_file_holds_for_writers_that_say_none_or_the_same() {
+    let good = confluent(5, &datum(PIX_SCHEMA, record(pix())));
+    let silent = PIX_SCHEMA.replace("recado.class", "bank.class");
+    let table = r#"
+[input.classes]
+direction = "public"
+amount = "amount"
+"counterparty.name" = "name"
+"counterparty.institution" = "public"
+occurred_at = "public"
+
+[input.fields]"#;
+    let by = |writers: &str| decode(&pix_by(&PIX.replacen("\n[input.fields]", table, 1), &silent), 0, &good, &Known::default().with(5, writers));
+    for writers in [silent.as_str(), PIX_SCHEMA] {
+        let made = notification(by(writers));
+        assert_eq!(shown(&made, "payer_name").as_deref(), Some("name: Maria Aparecida da Silva"));
+        assert_eq!(shown(&made, "institution").as_deref(), Some("public: Banco Exemplo"));
+    }
+    assert_eq!(dead(&by(&pix_schema("institution", "name"))), Some(DeadReason::IncompatibleSchema));
+}
+
+#[test]
+fn what_is_not_shown_may_have_any_class_that_the_check_takes() {
+    let good = confluent(5, &datum(PIX_SCHEMA, record(pix())));
+    let reason = |file: &str, field: &str, class: &str| {
+        let decoded = decode(&pix_by(file, PIX_SCHEMA), 0, &good, &Known::default().with(5, &pix_schema(field, class)));
+        dead(&decoded)
+    };
+    assert_eq!(reason(PIX, "customer_id", "cpf"), None);
+    assert_eq!(reason(PIX, "customer_id", "name"), Some(DeadReason::IncompatibleSchema));
+    assert_eq!(reason(PIX, "phone", "name"), Some(DeadReason::IncompatibleSchema));
+    assert_eq!(reason(PIX, "event_id", "cpf"), Some(DeadReason::IncompatibleSchema));
+    assert_eq!(reason(PIX, "direction", "reference"), None, "a condition shows nothing");
+    assert_eq!(reason(PIX, "direction", "otp"), Some(DeadReason::IncompatibleSchema));
+    let stated = PIX.replace("{ field = \"direction\", equals = \"RECEIVED\" }", "{ field = \"direction\", equals = \"RECEIVED\", class = \"public\" }");
+    assert_eq!(reason(&stated, "direction", "reference"), Some(DeadReason::IncompatibleSchema), "the route file says another");
 }
 
 #[test]

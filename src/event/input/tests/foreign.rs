@@ -226,6 +226,32 @@ fn json_reads_by_the_same_paths() {
 }
 
 #[test]
+fn a_text_with_a_thousands_point_is_no_amount() {
+    let made = |unit: &str, valor: &str| {
+        let value = format!(r#"{{"tipo": "C", "cliente": {{"codigo": "7"}}, "valor": {valor}}}"#);
+        let decoded = decode(&one(&JSON.replace("unit = \"reais\"", &format!("unit = \"{unit}\""))), 0, value.as_bytes(), &NoRegistry);
+        if let Some(reason) = dead(&decoded) { Err(reason) } else { Ok(shown(&notification(decoded), "amount").unwrap()) }
+    };
+    // R$ 1.500,00 as a Brazilian writes it is not R$ 1,50.
+    for (unit, text) in [("reais", "\"1.500\""), ("reais", "\"150.000\""), ("reais", "\"0.000\""), ("centavos", "\"150.000\""), ("centavos", "\"150.0\"")] {
+        assert_eq!(made(unit, text), Err(DeadReason::AmountShape), "{text} {unit}");
+    }
+    for (unit, read, centavos) in [
+        ("reais", "\"1500\"", 150_000),
+        ("reais", "\"1500.0\"", 150_000),
+        ("reais", "\"1500.00\"", 150_000),
+        ("reais", "\"1.5\"", 150),
+        ("centavos", "\"150000\"", 150_000),
+        // Numbers have no such point: what they say is what they are.
+        ("reais", "1.500", 150),
+        ("centavos", "150.000", 150),
+        ("centavos", "150000", 150_000),
+    ] {
+        assert_eq!(made(unit, read), Ok(format!("amount: {centavos} centavos")), "{read} {unit}");
+    }
+}
+
+#[test]
 fn json_that_cannot_be_used_has_its_reason() {
     let inputs = one(JSON);
     let reason = |value: &[u8]| dead(&decode(&inputs, 0, value, &NoRegistry));

@@ -67,16 +67,24 @@ proptest! {
     fn an_amount_of_whole_centavos_is_exact_in_every_form(centavos in 0_i64..1_000_000_000_000, scale in 2_u32..9) {
         let unscaled = i128::from(centavos) * 10_i128.pow(scale - 2);
         let reais = format!("{}.{:02}", centavos / 100, centavos % 100);
+        let digits = centavos.to_string();
         let forms = [
             (Raw::Decimal { unscaled, scale }, None),
             (Raw::Integer(centavos), Some(AmountUnit::Centavos)),
             (Raw::Text(value::Text::Borrowed(&reais)), Some(AmountUnit::Reais)),
+            (Raw::Text(value::Text::Borrowed(&digits)), Some(AmountUnit::Centavos)),
             (Raw::Double(reais.parse().unwrap()), Some(AmountUnit::Reais)),
         ];
         for (raw, unit) in forms {
             let content = value::content(&raw, Class::Amount, FieldKind::Amount(unit));
             let Ok(Some(Content::Amount(amount))) = content else { panic!("{reais}") };
             prop_assert_eq!(*clear(&amount), centavos);
+        }
+        // Surplus zeros of a decimal are its type's; those of a text may be a thousand's.
+        let zeros = &"0000000"[..usize::try_from(scale - 1).unwrap()];
+        for (text, unit) in [(format!("{reais}{zeros}"), AmountUnit::Reais), (format!("{digits}.{zeros}"), AmountUnit::Centavos)] {
+            let read = value::content(&Raw::Text(value::Text::Borrowed(&text)), Class::Amount, FieldKind::Amount(Some(unit)));
+            prop_assert_eq!(read.err(), Some(DeadReason::AmountShape), "{}", text);
         }
         let half = Raw::Decimal { unscaled: i128::from(centavos) * 10 + 5, scale: 3 };
         prop_assert_eq!(value::content(&half, Class::Amount, FieldKind::Amount(None)).err(), Some(DeadReason::AmountShape), "half a centavo is nobody's money");
