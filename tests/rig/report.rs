@@ -59,6 +59,9 @@ impl Told {
 
     /// When each killed engine committed again, of those that were neither long dead nor killed again before.
     pub fn of_commits(&mut self, evidence: &Evidence, prefix: &str) {
+        if !evidence.prompt {
+            return; // where commits are long the first one is, too
+        }
         // While the bank writes there is something to commit.
         let busy = evidence.written.iter().map(|written| written.at).max().unwrap_or(0);
         for (number, kill) in evidence.kills.iter().enumerate().filter(|(_, kill)| kill.roles.contains("engine")) {
