@@ -287,8 +287,10 @@ const BREAKINGS: &[(&str, Breaking)] = &[
     }),
     ("I8 early", |evidence| {
         let mut any = false;
+        // Where commits are long, fallbacks come up to so much later than they might.
+        let early = if evidence.prompt { 1_000 } else { 6_000 };
         for row in evidence.dispatches.iter_mut().filter(|row| row.what.why.is_some_and(|why| why.reason == Reason::Timer)) {
-            row.at -= 1_000;
+            row.at -= early;
             any = true;
         }
         any

@@ -57,9 +57,11 @@ impl Court<'_> {
         self.counts.add("ms in which brokers or machine were slow", usize::try_from(slow).unwrap());
         let written = self.evidence.written.iter().map(|written| written.at);
         let span = written.clone().max().unwrap_or(0) - written.min().unwrap_or(0);
-        // With what lies near; stretches come in their order.
+        // With what lies near.
+        let mut stretches: Vec<(i64, i64)> = self.evidence.slow.iter().map(|(began, ended)| (began - SLOW_NEAR_MS, ended + SLOW_NEAR_MS)).collect();
+        stretches.sort_unstable();
         let (mut near, mut until) = (0, i64::MIN);
-        for (began, ended) in self.evidence.slow.iter().map(|(began, ended)| (began - SLOW_NEAR_MS, ended + SLOW_NEAR_MS)) {
+        for (began, ended) in stretches {
             near += (ended - began.max(until)).max(0);
             until = until.max(ended);
         }
