@@ -27,8 +27,10 @@ const WITHIN: Duration = Duration::from_secs(60);
 /// One whose name is taken must have ended this long after it goes on: it asks its group each second.
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
 
-/// A dispatch that nobody claims for so long is in the hand of one that stands still.
-const OTHERS_CLAIM_MS: i64 = 1_000;
+/// A dispatch that nobody claims for so long is in the hand of one that stands still: others claim within some 100 ms, and a twin has to start first.
+const OTHERS_CLAIM_MS: i64 = 400;
+/// One that is older waits for something else than its intent.
+const IN_HAND_MS: i64 = 5_000;
 
 struct Stop {
     word: &'static str,
@@ -239,11 +241,16 @@ pub fn judge(evidence: &Evidence, counts: &mut BTreeMap<String, usize>) -> Vec<F
     counts.insert("attempts without an end at a stop".into(), open_at(evidence, stops.clone()));
     // Stopped before the intent, it has dispatches in hand that nobody else claims: what it may do with them is decided when it goes on.
     let before_intent = stops.filter(|kill| matches!(kill.cause, Cause::Stopped(word) if word.contains("before the intent")));
+    let claimed: BTreeMap<AttemptId, i64> = evidence.journal.iter().rev().map(|row| (row.what.attempt_id, row.at)).collect();
     let in_time = before_intent.map(|stop| {
-        let claimed: BTreeMap<AttemptId, i64> = evidence.journal.iter().rev().map(|row| (row.what.attempt_id, row.at)).collect();
-        let taken = |row: &&evidence::Row<Dispatch>| row.at < stop.at && claimed.get(&row.what.attempt_id).is_none_or(|at| *at > stop.at + OTHERS_CLAIM_MS);
         let goes_on = stop.goes_on.unwrap_or(i64::MAX);
-        evidence.dispatches.iter().filter(taken).filter(|row| row.what.not_after.timestamp().millis() > goes_on).count()
+        let claim = |row: &evidence::Row<Dispatch>| claimed.get(&row.what.attempt_id).map_or(i64::MAX, |at| at.saturating_sub(stop.at));
+        let held: Vec<_> = evidence.dispatches.iter().filter(|row| row.at < stop.at && claim(row) > OTHERS_CLAIM_MS && stop.at - row.at < IN_HAND_MS).collect();
+        for row in &held {
+            let (age, left) = (stop.at - row.at, row.what.not_after.timestamp().millis() - goes_on);
+            println!("  in hand at the stop: {} of {age} ms, claimed {} ms after it, {left} ms left when it went on", row.what.attempt_id.attempt, claim(row));
+        }
+        held.iter().filter(|row| row.what.not_after.timestamp().millis() > goes_on).count()
     });
     counts.insert("dispatches that a zombie had taken and might still send when it went on".into(), in_time.sum());
     counts.insert("position records in order".into(), evidence.positions.len());
