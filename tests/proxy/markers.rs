@@ -9,9 +9,12 @@ use crate::proxy::{ADD_PARTITIONS, Deed, FETCH, LIST_OFFSETS, Proxy, WRITE_MARKE
 use crate::world::World;
 use recado::delivery::Receipt;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// So many answers to its questions for more of the changelog count as waiting.
 const WAITED: usize = 150;
+/// One that asks no more for so long has stopped waiting.
+const STILL: Duration = Duration::from_secs(10);
 
 /// One run.
 pub fn run(kafka: &Kafka) -> BTreeSet<String> {
@@ -39,11 +42,13 @@ pub fn run(kafka: &Kafka) -> BTreeSet<String> {
     world.publish("e-2");
     asked.met();
     let fetched = clients[leader].rule(FETCH, Way::Answer, Deed::Note, usize::MAX);
-    (0..WAITED).for_each(|_| drop(fetched.met()));
+    let waited = (0..WAITED).take_while(|_| fetched.meets(STILL)).count();
     let mut faults = BTreeSet::new();
     let acted: usize = began.into_iter().map(crate::proxy::Grip::disarm).sum();
     if acted > 0 {
         faults.insert("E3 acted: the heir began a transaction while a part of the changelog was still undecided".to_owned());
+    } else if waited < WAITED {
+        faults.insert(format!("E3 not met: the heir asked for the changelog {waited} times and then no more"));
     }
     fetched.disarm();
     asked.disarm();

@@ -118,6 +118,11 @@ impl Grip {
         self.met.recv_timeout(MET_WITHIN).unwrap_or_else(|_| panic!("{}: no such frame within {MET_WITHIN:?}", self.what))
     }
 
+    /// Whether the rule meets a frame within this time.
+    pub fn meets(&self, within: Duration) -> bool {
+        self.met.recv_timeout(within).is_ok()
+    }
+
     /// Lets what is kept go on.
     pub fn release(self) {
         self.release.send_replace(true);
