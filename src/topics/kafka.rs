@@ -332,17 +332,3 @@ fn setting_faults(config: &Config, topic: &Topic, there: &BTreeMap<String, Strin
 }
 
 const COMPACT_DELETE_RETENTION: (&str, i64) = ("delete.retention.ms", 21_600_000);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cancel_input_with_another_partition_count_than_its_input_is_refused() {
-        let counts = |cancels| BTreeMap::from([("auth.challenges".to_owned(), 12), ("auth.codes-used".to_owned(), cancels)]);
-        assert_eq!(cancel_fault("auth.challenges", "auth.codes-used", &counts(12)), None);
-        let fault = cancel_fault("auth.challenges", "auth.codes-used", &counts(6)).unwrap().to_string();
-        assert!(fault.contains("auth.codes-used") && fault.contains("has 6 partitions") && fault.contains("has 12"), "{fault}");
-        assert_eq!(cancel_fault("auth.challenges", "missing", &counts(6)), None, "that it is missing is another fault");
-    }
-}

@@ -113,6 +113,22 @@ async fn weak_topics_are_found_each_by_its_own_sentence() {
 }
 
 #[tokio::test]
+async fn a_cancel_input_with_another_partition_count_than_its_input_is_refused() {
+    let kafka = noida::kafka::spawn("127.0.0.1:0").unwrap();
+    let config = config(&kafka.to_string(), Mode::Development);
+    let inputs = ["challenges".to_owned(), "used".to_owned()];
+    let cancels = [("challenges".to_owned(), "used".to_owned())];
+    make(&config, "challenges", 3, &[]).await;
+    make(&config, "used", 2, &[]).await;
+    create(&config, &inputs).await.unwrap();
+    let (_, faults) = verify(&config, &inputs, &cancels, &Role::ALL.into()).await.unwrap();
+    assert!(faults.len() == 1 && faults[0].key == "used", "{faults:#?}");
+    assert!(faults[0].sentence.contains("has 2 partitions") && faults[0].sentence.contains("has 3"), "{faults:#?}");
+    raise(&config, "used", 3).await;
+    assert_eq!(verify(&config, &inputs, &cancels, &Role::ALL.into()).await.unwrap(), (3, vec![]));
+}
+
+#[tokio::test]
 async fn our_topics_grow_with_the_largest_input_and_never_shrink() {
     let kafka = noida::kafka::spawn("127.0.0.1:0").unwrap();
     let mut config = config(&kafka.to_string(), Mode::Development);

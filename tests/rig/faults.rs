@@ -75,6 +75,12 @@ pub struct Kill {
 }
 
 impl Kill {
+    /// One that was ready, went and has not come back.
+    pub fn new((instance, roles): (&'static str, &'static str), (at, gone): (i64, i64), cause: Cause) -> Self {
+        let (started, ready, goes_on) = (None, None, None);
+        Self { instance, roles, at, gone, started, ready, goes_on, was_ready: true, restoring: false, open_transactions: 0, cause }
+    }
+
     /// What the crash log calls it.
     pub fn word(&self) -> &'static str {
         match self.cause {
@@ -278,8 +284,8 @@ impl Driver<'_> {
         let instance = &self.stage.instances[index];
         state::keep(self.stage, instance);
         let open_transactions = if instance.has("engine") { self.ends.open_transactions(self.stage, instance.name) } else { 0 };
-        let (instance, roles) = (instance.name, instance.roles);
-        self.kills.push(Kill { instance, roles, at, gone, started: None, ready: None, goes_on: None, was_ready, restoring, open_transactions, cause });
+        let kill = Kill::new((instance.name, instance.roles), (at, gone), cause);
+        self.kills.push(Kill { was_ready, restoring, open_transactions, ..kill });
     }
 
     fn end(self) -> Crashes {

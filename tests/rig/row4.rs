@@ -196,20 +196,8 @@ impl Row<'_> {
     }
 
     fn note(&mut self, index: usize, (at, gone): (i64, i64), open_transactions: usize, cause: Cause) -> usize {
-        let (instance, roles) = (self.stage.instances[index].name, self.stage.instances[index].roles);
-        self.kills.push(Kill {
-            instance,
-            roles,
-            at,
-            gone,
-            started: None,
-            ready: None,
-            goes_on: None,
-            was_ready: true,
-            restoring: false,
-            open_transactions,
-            cause,
-        });
+        let of = &self.stage.instances[index];
+        self.kills.push(Kill { open_transactions, ..Kill::new((of.name, of.roles), (at, gone), cause) });
         self.kills.len() - 1
     }
 }

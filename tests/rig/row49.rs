@@ -55,19 +55,7 @@ pub async fn carry_out(stage: &mut Stage, seed: u64) -> Crashes {
 }
 
 fn moved(at: i64, gone: i64) -> Kill {
-    Kill {
-        instance: NAME,
-        roles: "dispatcher",
-        at,
-        gone,
-        started: None,
-        ready: None,
-        goes_on: None,
-        was_ready: true,
-        restoring: false,
-        open_transactions: 0,
-        cause: Cause::Moved,
-    }
+    Kill::new((NAME, "dispatcher"), (at, gone), Cause::Moved)
 }
 
 /// What the row is about is what everything else judges: no second call, nothing lost. This tells whether it was met.

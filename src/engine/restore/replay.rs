@@ -23,7 +23,8 @@ const REPLAY_TIMEOUT: Duration = Duration::from_secs(600);
 /// So near to the end of a changelog its position is looked at after each batch; before that only where nothing comes. A guess: ends of transactions alone may
 /// lie behind the last record.
 const NEAR_END: i64 = 100;
-/// So much of all changelogs of this process together (each thread takes its part) is folded in memory before the largest part of it is written: three million tombstones, or half a million deliveries. A guess.
+/// So much of all changelogs of this process together (each thread takes its part) is folded in memory before the largest part of it is written: three million
+/// tombstones, or half a million deliveries. A guess.
 const FOLDED_BYTES_MAX: usize = 256 << 20;
 /// What a key costs in the fold beside its own bytes and those of its value. A guess.
 const ENTRY_BYTES: usize = 96;
