@@ -75,7 +75,10 @@ pub fn jump(client: &ClientConfig, topics: &Topics, input: &str, partition: Part
     };
     ensure!((first..=end).contains(&target), "{input}-{} has the offsets from {first} to {end}: {target} is none of them", partition.0);
 
-    let mut positions = last_positions(&consumer, &topics.state, partition)?;
+    // The ends that a read_committed client is told leave an open transaction out.
+    let ends: BaseConsumer = config.set("isolation.level", "read_uncommitted").create().context("the Kafka client refuses its settings")?;
+    let (first, end) = ends.fetch_watermarks(&topics.state, partition.kafka(), QUESTION).context("Kafka does not tell the ends of the changelog")?;
+    let mut positions = if first == end { Positions::default() } else { last_positions(&consumer, &topics.state, partition, end)? };
     let from = positions.0.insert(input.to_owned(), target);
     write(client, &topics.state, partition, &positions)?;
     // So that nobody takes the group's position for a torn commit.
@@ -85,15 +88,11 @@ pub fn jump(client: &ClientConfig, topics: &Topics, input: &str, partition: Part
     Ok(Jumped { from, to: target })
 }
 
-/// The newest position record of a partition's changelog.
-fn last_positions(consumer: &BaseConsumer, state: &str, partition: Partition) -> anyhow::Result<Positions> {
+/// The newest position record of a partition's changelog, which must be committed up to its end.
+fn last_positions(consumer: &BaseConsumer, state: &str, partition: Partition, end: i64) -> anyhow::Result<Positions> {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(state, partition.kafka(), Offset::Beginning)?;
-    let (first, end) = consumer.fetch_watermarks(state, partition.kafka(), QUESTION).context("Kafka does not tell the ends of the changelog")?;
     let mut positions = Positions::default();
-    if first == end {
-        return Ok(positions);
-    }
     consumer.assign(&list).context("reading the changelog")?;
     loop {
         match consumer.poll(SILENCE) {

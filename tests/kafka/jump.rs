@@ -7,6 +7,7 @@ use crate::stories::{assert_all_delivered_once, ends, stories};
 use crate::support::{self, Writer};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use recado::simulator;
 use std::path::Path;
 use std::process::Output;
@@ -40,15 +41,13 @@ async fn an_input_that_was_made_anew_is_read_where_the_operator_says_and_nowhere
     }
     assert!(std::fs::read_to_string(&instance.log).unwrap().contains("say with `recado jump`"));
 
-    // The engine that ended is a member until its session is over.
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let done = loop {
-        let done = jump(&config, &["--topic", &pix, "--partition", "0", "--to", "earliest"]);
-        if done.status.success() {
-            break done;
-        }
-        assert!(text(&done).contains("stop every engine") && Instant::now() < deadline, "{}", text(&done));
-    };
+    // The engine that ended is a member until its session is over; what it left open may hold newer positions.
+    let open = an_open_transaction(&format!("{}state", stage.prefix));
+    let earliest = ["--topic", &pix, "--partition", "0", "--to", "earliest"];
+    let refused = until("while a transaction is open", &config, &earliest, |done| !text(done).contains("stop every engine"));
+    assert!(!refused.status.success() && text(&refused).contains("is still open"), "{}", text(&refused));
+    open.abort_transaction(Duration::from_secs(10)).unwrap();
+    let done = until("after it was aborted", &config, &earliest, |done| done.status.success());
     assert!(text(&done).contains(&format!("{pix}-0: 3 -> 0")), "{}", text(&done));
     for (wrong, sentence) in [(["--topic", "no.such", "--to", "0"], "is no input"), (["--topic", pix.as_str(), "--to", "99"], "is none of them")] {
         let refused = jump(&config, &wrong);
@@ -59,6 +58,28 @@ async fn an_input_that_was_made_anew_is_read_where_the_operator_says_and_nowhere
     instance.ready().await;
     instance.stop();
     assert_all_delivered_once(&stories(&told.read), &stage.calls());
+}
+
+/// One record in a transaction that nobody has ended.
+fn an_open_transaction(topic: &str) -> BaseProducer {
+    let producer: BaseProducer = support::client().set("transactional.id", format!("{topic}-left-open")).create().unwrap();
+    producer.init_transactions(Duration::from_secs(10)).unwrap();
+    producer.begin_transaction().unwrap();
+    producer.send(BaseRecord::to(topic).partition(0).key("x").payload("x")).unwrap();
+    producer.flush(Duration::from_secs(10)).unwrap();
+    producer
+}
+
+/// Types it again until it answers so.
+fn until(what: &str, config: &Path, options: &[&str], ends: impl Fn(&Output) -> bool) -> Output {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let done = jump(config, options);
+        if ends(&done) {
+            return done;
+        }
+        assert!(Instant::now() < deadline, "{what}: {}", text(&done));
+    }
 }
 
 fn jump(config: &Path, options: &[&str]) -> Output {
