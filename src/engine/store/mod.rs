@@ -19,6 +19,7 @@ pub use partition::PartitionStore;
 use super::stored::{BadBytes, POSITION_KEY};
 use crate::delivery::Partition;
 use rocksdb::{ColumnFamilyDescriptor, DBWithThreadMode, ErrorKind, MultiThreaded};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -54,6 +55,9 @@ pub enum StoreError {
     /// The partition was dropped, and not opened again since.
     #[error("the partition is not in the store")]
     NoPartition,
+    /// It was opened once more since: another thread of this process has it now, and this one may only close.
+    #[error("another thread of this process has taken the partition over")]
+    Taken,
 }
 
 impl From<rocksdb::Error> for StoreError {
@@ -106,6 +110,8 @@ struct Open {
     tuning: options::Tuning,
     /// Held while a column family is made or dropped.
     changing: Mutex<()>,
+    /// How often each partition was opened.
+    terms: Mutex<BTreeMap<Partition, Arc<Mutex<u64>>>>,
     /// Holds the lock of the folder.
     _owner: File,
 }
@@ -147,17 +153,19 @@ impl Store {
             error => Err(error),
         });
         let db = opened.map_err(|error| not_opened(error.kind(), error.into_string()))?;
-        Ok(Self { open: Arc::new(Open { db, tuning, changing: Mutex::new(()), _owner: mark }) })
+        Ok(Self { open: Arc::new(Open { db, tuning, changing: Mutex::new(()), terms: Mutex::default(), _owner: mark }) })
     }
 
-    /// The store of one partition, made when there is none: an empty one has no [`PartitionStore::meta`].
+    /// The store of one partition, made when there is none: an empty one has no [`PartitionStore::meta`]. Those that were opened before write no more: a thread
+    /// that Kafka has left out, and that does not know it yet, would write old states over what its heir has written, and the position over them would hide it.
     pub fn partition(&self, partition: Partition) -> Result<PartitionStore, StoreError> {
         let name = name_of(partition);
         let _changing = self.open.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.open.db.cf_handle(&name).is_none() {
             self.open.db.create_cf(&name, self.open.tuning.options())?;
         }
-        Ok(PartitionStore::new(self.open.clone(), name))
+        let term = self.open.terms.lock().unwrap_or_else(PoisonError::into_inner).entry(partition).or_default().clone();
+        Ok(PartitionStore::new(self.open.clone(), name, term))
     }
 
     /// The partitions that have a store, in ascending order.

@@ -2,21 +2,29 @@
 
 use super::{Meta, Open, POSITION_KEY, StoreError};
 use rocksdb::{BoundColumnFamily, FlushOptions, ReadOptions, WriteBatch, WriteOptions};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The store of one partition. One thread writes it: the one that holds the task.
 #[derive(Clone)]
 pub struct PartitionStore {
     open: Arc<Open>,
     name: String,
+    /// The newest term of this partition in this process, and the one that this value was opened in.
+    newest: Arc<Mutex<u64>>,
+    mine: u64,
 }
 
 /// A scan reads this far ahead. A guess.
 const SCAN_AHEAD_BYTES: usize = 1 << 20;
 
 impl PartitionStore {
-    pub(super) fn new(open: Arc<Open>, name: String) -> Self {
-        Self { open, name }
+    pub(super) fn new(open: Arc<Open>, name: String, newest: Arc<Mutex<u64>>) -> Self {
+        let mine = {
+            let mut newest = newest.lock().unwrap_or_else(PoisonError::into_inner);
+            *newest += 1;
+            *newest
+        };
+        Self { open, name, newest, mine }
     }
 
     fn family(&self) -> Result<Arc<BoundColumnFamily<'_>>, StoreError> {
@@ -31,8 +39,13 @@ impl PartitionStore {
     /// Puts (`Some`) and removes (`None`) values, in this order, together with the position that they lead to: all of it or nothing. Not durable before
     /// [`PartitionStore::flush`], or a flush of RocksDB's own; after a crash the store is as it was after some `apply`, never between two.
     ///
-    /// The key of the position is not among the changes: it is a bug.
+    /// [`StoreError::Taken`] for whoever has it no longer. The key of the position is not among the changes: it is a bug.
     pub fn apply<K: AsRef<[u8]>, V: AsRef<[u8]>>(&self, changes: impl IntoIterator<Item = (K, Option<V>)>, meta: &Meta) -> Result<(), StoreError> {
+        // Held until it is written: nobody opens the partition meanwhile.
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if *newest != self.mine {
+            return Err(StoreError::Taken);
+        }
         let family = self.family()?;
         let mut batch = WriteBatch::default();
         for (key, value) in changes {

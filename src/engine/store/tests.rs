@@ -148,6 +148,20 @@ fn a_scan_sees_its_kind_alone_in_order() {
 }
 
 #[test]
+fn who_has_a_partition_no_longer_writes_nothing_over_its_heir() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let (first, p8) = (store.partition(P7).unwrap(), store.partition(Partition(8)).unwrap());
+    fill(&first, 0..10, 10);
+    let heir = store.partition(P7).unwrap();
+    heir.apply([(state(1), None::<Vec<u8>>)], &meta(20)).unwrap();
+    assert_eq!(first.apply([(state(1), Some(value(1)))], &meta(11)), Err(StoreError::Taken));
+    assert_eq!((heir.get(&state(1)), heir.meta()), (Ok(None), Ok(Some(meta(20)))));
+    fill(&p8, 0..10, 1);
+    heir.apply([(state(2), None::<Vec<u8>>)], &meta(30)).unwrap();
+}
+
+#[test]
 fn a_dropped_partition_is_empty_when_it_comes_back_and_the_others_stay() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
