@@ -38,6 +38,7 @@ mod registry_away;
 mod rig;
 mod secure;
 mod sharing;
+mod silence;
 mod spine;
 mod stories;
 mod support;
