@@ -147,6 +147,7 @@ impl Store {
         let opened = open_database(&path, is_new, &tuning).or_else(|error| match error {
             // A RocksDB that was built without LZ4 says so when it is asked to use it.
             error if error.as_ref().contains("not linked") => {
+                tracing::warn!("This RocksDB was built without LZ4: the state is stored uncompressed.");
                 tuning = options::Tuning::new(&Options { compression: false, ..options.clone() });
                 open_database(&path, is_new, &tuning)
             }
