@@ -87,9 +87,12 @@ start() {
     fetch
     mkdir -p "$dir/logs"
     dir=$(cd "$dir" && pwd)
+    running=0
     for i in $(seq "$n"); do
-        if [ -e "$dir/node$i.pid" ] && kill -0 "$(cat "$dir/node$i.pid")" 2>/dev/null; then say "Node $i already runs in $dir."; exit 1; fi
+        if [ -e "$dir/node$i.pid" ] && kill -0 "$(cat "$dir/node$i.pid")" 2>/dev/null; then running=$((running + 1)); fi
     done
+    if [ "$running" = "$n" ]; then say "Kafka already runs in $dir."; cat "$dir/bootstrap"; return 0; fi
+    [ "$running" = 0 ] || { say "$running of $n nodes already run in $dir. Stop them first: docker/kafka.sh stop $dir"; exit 1; }
     printf '%s\n' appender.c.type=Console appender.c.name=c appender.c.layout.type=PatternLayout 'appender.c.layout.pattern=[%d] %p %c - %m%n' \
         rootLogger.level=WARN rootLogger.appenderRef.c.ref=c logger.ready.name=kafka.server.KafkaRaftServer logger.ready.level=INFO > "$dir/log4j2.properties"
     if [ -n "${KAFKA_SECURE:-}" ]; then
