@@ -1,6 +1,6 @@
 //! What a notification's way costs on this machine: the real binary as processes, a real broker on one node, providers played in this process.
 //!
-//! It prints numbers and judges none of them: what is promised about them is guarded by tests. `make bench`, or with names of parts: see README.md.
+//! It prints numbers and judges none of them. `make bench`, or with names of parts: see README.md.
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 #![expect(clippy::print_stderr, reason = "the log of a process that went wrong")]
 #![expect(clippy::type_complexity, reason = "topics with their settings are listed in place")]
@@ -41,6 +41,7 @@ const PARTITIONS: u16 = 8;
 async fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let runs = |part: &str| wanted.is_empty() || wanted.iter().any(|word| word == part);
+    support::NODES.store(asked("BROKERS", 1), Ordering::Relaxed);
     machine();
     if runs("latency") {
         latency().await;
@@ -60,7 +61,8 @@ fn machine() {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).map_or("unknown", |rest| rest.trim_start_matches(['\t', ' ', ':']));
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    println!("Machine: {cores} cores, {model}. All processes, the broker and the providers share them.");
+    let brokers = support::NODES.load(Ordering::Relaxed);
+    println!("recado{}; {cores} cores, {model}: all processes, the providers and {brokers} broker(s) share them.", support::commit());
 }
 
 /// What others do here meanwhile.
@@ -304,19 +306,30 @@ async fn dispatcher_killed() {
         dispatcher.kill();
         dispatcher = stage.start(&config, "dispatcher");
         let started_ms = recado::clock::wall().millis();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let first = loop {
-            if let Some(call) = calls(&stage).into_iter().find(|call| call.time_ms > started_ms) {
-                break call.time_ms - killed_ms;
-            }
-            assert!(Instant::now() < deadline, "no call in 60 s");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        };
-        println!("killed: {first} ms");
+        println!("killed: {} ms", first_call_after(&stage, started_ms).await - killed_ms);
     }
+    // Another one finds nothing of its journal, and gets the partitions only when the session of the dead one is over.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let killed_ms = recado::clock::wall().millis();
+    dispatcher.kill();
+    let mut other = stage.start(&stage.config("e", stage.gateway_port, ""), "dispatcher");
+    println!("killed, another name: {} ms", first_call_after(&stage, killed_ms + GONE_MS).await - killed_ms);
     flow.end();
-    dispatcher.stop();
+    other.ready().await;
+    other.stop();
     engine.stop();
+}
+
+/// When the provider has the first call after this time.
+async fn first_call_after(stage: &Stage, time_ms: i64) -> i64 {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(call) = calls(stage).into_iter().find(|call| call.time_ms > time_ms) {
+            return call.time_ms;
+        }
+        assert!(Instant::now() < deadline, "no call in 60 s");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 // What the parts share
