@@ -42,7 +42,7 @@ test-registry: ## schemas in a real registry, Apicurio; needs a JDK of version 2
 	@$(CARGO) test --locked --features demo --test registry
 
 ##@ While working
-.PHONY: test-fast check rig rig-mutants bench numbers kafka-up kafka-down build-from-source
+.PHONY: test-fast check rig rig-mutants bench bench-peers numbers kafka-up kafka-down build-from-source
 test-fast: ## the tests that need no Java
 	@docker/deps.sh build
 	@$(CARGO) test --locked --features demo --lib --test tidy
@@ -73,6 +73,11 @@ rig-mutants: deps ## the rig with each seeded bug, an hour: fails where one is n
 bench: ## what the way of a notification costs on this machine, in numbers; PARTS=latency for one part (benches/README.md)
 	@docker/deps.sh test
 	@export $(WARM_KAFKA); $(CARGO) bench --locked --profile ci --features demo --bench lifecycle -- $(PARTS)
+
+bench-peers: ## Recado, its floors and the same work on Kafka Streams, in turn: makes benches/RESULTS.md anew, an hour; PROGRAMS="recado streams-b" RUNS=1 for less (benches/peers/README.md)
+	@docker/deps.sh test
+	@docker/kafka.sh libs > /dev/null
+	@export $(WARM_KAFKA) RESULTS=$(or $(RESULTS),benches/RESULTS.md); $(CARGO) bench --locked --profile release --features demo --bench peers -- $(PROGRAMS)
 
 numbers: ## what is promised in numbers and what this machine gives: red where it is off, and by how much
 	@docker/deps.sh test

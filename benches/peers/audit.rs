@@ -1,0 +1,155 @@
+//! The auditor: reads every committed status while a program runs, and says afterwards what was lost, said twice, said of nobody, or too early.
+
+use crate::load::Loader;
+use crate::records::{Back, Codec};
+use crate::script::{Life, PARTITIONS, Told};
+use crate::support;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use recado::delivery::{MessageId, StatusWord};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Which life a message is of; filled before a round is written.
+pub type Names = Arc<Mutex<HashMap<MessageId, Life>>>;
+
+/// Without any status for so long a run is given up.
+const SILENT_MAX: Duration = Duration::from_secs(120);
+
+/// While a program runs.
+pub struct Auditor {
+    stop: Arc<AtomicBool>,
+    /// Statuses of lives that do not fall back, and of those that do.
+    plain: Arc<AtomicU64>,
+    fallen: Arc<AtomicU64>,
+    reader: JoinHandle<Heard>,
+    dispatcher: JoinHandle<()>,
+}
+
+/// What was read.
+#[derive(Default)]
+pub struct Heard {
+    told: Vec<Told>,
+    strangers: u64,
+}
+
+impl Auditor {
+    /// Begins to read, and to answer the dispatches of second steps as their provider would.
+    pub fn start(codec: &Arc<Codec>, loader: &Loader, prefix: &str, names: &Names) -> Self {
+        let (stop, plain, fallen) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+        let reader = std::thread::spawn({
+            let (stop, plain, fallen, codec, names, topic) =
+                (stop.clone(), plain.clone(), fallen.clone(), codec.clone(), names.clone(), format!("{prefix}status"));
+            move || {
+                let (consumer, mut heard) = (consumer(&topic), Heard::default());
+                while !stop.load(Ordering::Relaxed) {
+                    let Some(message) = consumer.poll(Duration::from_millis(50)) else { continue };
+                    let message = message.expect("the broker answers");
+                    let Some(told) = codec.told(message.payload().unwrap_or_default(), &names.lock().expect("nobody panics with it")) else {
+                        heard.strangers += 1;
+                        continue;
+                    };
+                    heard.told.push(told);
+                    (if told.life.falls_back() { &fallen } else { &plain }).fetch_add(1, Ordering::Relaxed);
+                }
+                heard
+            }
+        });
+        let dispatcher = std::thread::spawn({
+            let (stop, codec, loader, topic) = (stop.clone(), codec.clone(), loader.clone(), format!("{prefix}retry.sms"));
+            move || {
+                let consumer = consumer(&topic);
+                while !stop.load(Ordering::Relaxed) {
+                    let Some(message) = consumer.poll(Duration::from_millis(50)) else { continue };
+                    let attempt_id = codec.dispatched(message.expect("the broker answers").payload().unwrap_or_default());
+                    for back in [Back::Accepted, Back::Delivered] {
+                        loader.back(attempt_id.message_id, attempt_id.attempt, back);
+                    }
+                }
+                loader.flush();
+            }
+        });
+        Self { stop, plain, fallen, reader, dispatcher }
+    }
+
+    /// Waits for so many statuses of lives that do not fall back, and of those that do. Errors: nothing came for two minutes.
+    pub fn wait(&self, plain: u64, fallen: u64) -> Result<(), String> {
+        let heard = || (self.plain.load(Ordering::Relaxed), self.fallen.load(Ordering::Relaxed));
+        let (mut last, mut since) = (heard(), Instant::now());
+        loop {
+            let now = heard();
+            if now.0 >= plain && now.1 >= fallen {
+                return Ok(());
+            }
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+            if since.elapsed() > SILENT_MAX {
+                return Err(format!("{} of {plain} statuses, {} of {fallen} after a fallback, and then nothing for {SILENT_MAX:?}", now.0, now.1));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Ends both.
+    pub fn stop(self) -> Heard {
+        self.stop.store(true, Ordering::Relaxed);
+        self.dispatcher.join().expect("it does not panic");
+        self.reader.join().expect("it does not panic")
+    }
+}
+
+impl Heard {
+    /// What is wrong, a sentence each, with up to three examples. `lives`: how many were begun. `fallbacks`: whether the program can fall back.
+    pub fn faults(mut self, lives: u32, fallbacks: bool) -> Vec<String> {
+        let counts = |told: &Told| fallbacks || !told.life.falls_back() || told.word == StatusWord::Requested;
+        let mut wanted: Vec<Told> = (0..lives).map(Life).flat_map(Life::told).filter(counts).collect();
+        wanted.sort_unstable();
+        self.told.sort_unstable();
+        let (lost, more) = differences(&wanted, &self.told);
+        let sentence = |what: &str, of: &[Told]| (!of.is_empty()).then(|| format!("{} {what}: {:?}", of.len(), &of[..of.len().min(3)]));
+        let strangers = (self.strangers > 0).then(|| format!("{} statuses of nobody", self.strangers));
+        [sentence("lost", &lost), sentence("too many", &more), strangers].into_iter().flatten().collect()
+    }
+}
+
+/// Of two sorted lists what stands in the first alone, and in the second alone; each as often as it does.
+fn differences(wanted: &[Told], heard: &[Told]) -> (Vec<Told>, Vec<Told>) {
+    let (mut lost, mut more) = (Vec::new(), Vec::new());
+    let (mut wanted, mut heard) = (wanted.iter().peekable(), heard.iter().peekable());
+    loop {
+        match (wanted.peek(), heard.peek()) {
+            (Some(one), Some(other)) if one == other => {
+                wanted.next();
+                heard.next();
+            }
+            (Some(one), other) if other.is_none_or(|other| one < other) => lost.extend(wanted.next()),
+            (_, Some(_)) => more.extend(heard.next()),
+            (None, None) => return (lost, more),
+            (Some(_), None) => unreachable!("as above"),
+        }
+    }
+}
+
+/// Reads committed records of all partitions from the start.
+pub fn consumer(topic: &str) -> BaseConsumer {
+    let consumer: BaseConsumer = support::client()
+        .set("group.id", "auditor")
+        .set("enable.auto.commit", "false")
+        .set("isolation.level", "read_committed")
+        .set("auto.offset.reset", "earliest")
+        .set("fetch.wait.max.ms", "20")
+        .set("fetch.min.bytes", "65536")
+        .create()
+        .expect("a consumer");
+    let mut list = TopicPartitionList::new();
+    for partition in 0..i32::from(PARTITIONS) {
+        list.add_partition_offset(topic, partition, Offset::Beginning).expect("a legal topic");
+    }
+    consumer.assign(&list).expect("a legal assignment");
+    consumer
+}

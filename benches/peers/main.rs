@@ -1,0 +1,228 @@
+//! Recado against what is least possible and against Kafka Streams: the same records through the same broker, one program after the other, several times in turn.
+//! `make bench-peers`; see `peers/README.md` for the rules.
+#![expect(clippy::print_stdout, reason = "printing is what it is for")]
+#![allow(clippy::type_complexity, reason = "topics with their settings are listed in place")]
+#![allow(clippy::unwrap_used, reason = "it may stop at the first thing that is not as it should be")]
+#![expect(clippy::disallowed_methods, reason = "it measures with the machine's clock, not with Recado's")]
+
+mod audit;
+#[path = "../../tests/kafka/bank.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
+mod bank;
+mod cost;
+#[path = "../../tests/kafka/deployment.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
+mod deployment;
+mod floor;
+mod load;
+mod program;
+mod records;
+mod results;
+mod script;
+#[path = "../../tests/kafka/support.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
+mod support;
+
+use audit::{Auditor, Names};
+use cost::{Cost, Reading};
+use floor::{Kind, Sizes};
+use load::Loader;
+use program::{Place, Program};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::message::Message;
+use recado::delivery::Timestamp;
+use records::{Codec, Work};
+use script::{Life, PARTITIONS};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// What is asked for.
+struct Plan {
+    programs: Vec<Program>,
+    /// How often each, in turn.
+    runs: usize,
+    /// Lives of one round.
+    lives: u32,
+    /// Rounds that are measured.
+    rounds: u32,
+    /// What compiles while it runs is given so long first.
+    warm: Duration,
+    pinned: bool,
+}
+
+/// One run of one program.
+pub struct Run {
+    /// Of what.
+    pub program: Program,
+    /// Lives in each measured round.
+    pub lives: u32,
+    /// What each of those cost.
+    pub rounds: Vec<Cost>,
+    /// The most that it had.
+    pub memory_mib: u64,
+    /// What voids it.
+    pub faults: Vec<String>,
+}
+
+/// The broker and this program here, the program under test there.
+const CORES: (usize, usize) = (0, 1);
+/// What compiles nothing is given so many rounds first: files, caches and the broker settle.
+const ROUNDS_FIRST: u32 = 2;
+
+#[tokio::main]
+async fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    if arguments.first().is_some_and(|word| word == "floor") {
+        floor::run(&arguments[1..]);
+    }
+    let plan = Plan::read(&arguments);
+    println!("{}", cost::processor());
+    if plan.programs.iter().any(|program| matches!(program, Program::Streams { .. })) {
+        program::built();
+    }
+    let broker = broker();
+    if plan.pinned {
+        cost::pin(broker, CORES.0);
+        cost::pin(std::process::id(), CORES.0);
+    }
+    let (mut runs, mut sizes) = (Vec::new(), Sizes::default());
+    for round in 0..plan.runs {
+        for program in &plan.programs {
+            let run = one(*program, &plan, broker, &mut sizes).await;
+            println!("{} of {}: {}", round + 1, plan.runs, results::line(&run));
+            runs.push(run);
+        }
+    }
+    let text = results::text(&runs, sizes);
+    println!("\n{text}");
+    if let Ok(file) = std::env::var("RESULTS") {
+        std::fs::write(&file, text).unwrap_or_else(|error| panic!("{file}: {error}"));
+    }
+}
+
+impl Plan {
+    fn read(names: &[String]) -> Self {
+        let number =
+            |name: &str, otherwise: u32| std::env::var(name).map_or(otherwise, |number| number.parse().unwrap_or_else(|_| panic!("{name} is a number")));
+        let usual = ["recado", "floor-exactly-once", "floor-at-least-once", "streams-b", "streams-b-plain", "streams-a"].map(str::to_owned);
+        let names = if names.is_empty() { &usual[..] } else { names };
+        let programs = names.iter().map(|name| Program::named(name).unwrap_or_else(|| panic!("no program is called {name}"))).collect();
+        Self {
+            programs,
+            runs: number("RUNS", 5) as usize,
+            lives: number("LIVES", 100_000),
+            rounds: number("ROUNDS", 4),
+            warm: Duration::from_secs(u64::from(number("WARM", 120))),
+            pinned: std::env::var("PIN").as_deref() != Ok("off"),
+        }
+    }
+}
+
+fn broker() -> u32 {
+    let pid = std::fs::read_to_string(support::broker().folder.join("node1.pid")).unwrap();
+    pid.trim().parse().unwrap()
+}
+
+/// One program from its start to its end.
+async fn one(program: Program, plan: &Plan, broker: u32, sizes: &mut Sizes) -> Run {
+    let place = Place::new("peers", PARTITIONS).await;
+    let codec = Arc::new(Codec::new(program.work()));
+    let loader = Loader::new(codec.clone(), &place.prefix, Timestamp::from_millis(recado::clock::wall().millis()));
+    let (names, stop) = (Names::default(), Arc::new(AtomicBool::new(false)));
+    let auditor = Auditor::start(&codec, &loader, &place.prefix, &names);
+    let mut process = program.start(&place, plan.pinned.then_some(CORES.1), *sizes);
+    let beating = std::thread::spawn({
+        let (loader, stop) = (loader.clone(), stop.clone());
+        move || loader.beat(&stop)
+    });
+    let mut run = Run { program, lives: plan.lives, rounds: Vec::new(), memory_mib: 0, faults: Vec::new() };
+    let mut last = Reading::take(process.pid(), broker);
+    let (began, mut round, mut measured, mut plain) = (Instant::now(), 0, 0, 0);
+    loop {
+        // The last round brings back what is left and begins nothing.
+        let ends = measured == plan.rounds;
+        let new = round * plan.lives..if ends { round * plan.lives } else { (round + 1) * plan.lives };
+        let known = new.start.saturating_sub(plan.lives)..new.start;
+        names.lock().unwrap().extend(new.clone().map(Life).map(|life| (loader.id(life), life)));
+        plain += told(new.clone(), known.clone());
+        loader.round(new.clone(), known);
+        let fallen = if ends && program.falls_back() { 3 * u64::from(new.start / script::FALLS_BACK_EACH) } else { 0 };
+        if let Err(sentence) = auditor.wait(plain, fallen) {
+            run.faults.push(sentence);
+            break;
+        }
+        if ends {
+            break;
+        }
+        let now = Reading::take(process.pid(), broker);
+        let warm = round >= ROUNDS_FIRST && (!program.warms_up() || began.elapsed() >= plan.warm);
+        // A round counts when it and the one before it were warm.
+        if warm {
+            run.rounds.push(now.since(last));
+            measured += 1;
+        }
+        last = now;
+        round += 1;
+    }
+    run.memory_mib = cost::memory_max(process.pid());
+    stop.store(true, Ordering::Relaxed);
+    beating.join().unwrap();
+    process.terminate();
+    if process.ended_by(Instant::now() + Duration::from_secs(30)).is_none() {
+        process.kill();
+    }
+    let lives = round * plan.lives;
+    let heard = auditor.stop();
+    if run.faults.is_empty() {
+        run.faults = heard.faults(lives, program.falls_back());
+    }
+    if !run.faults.is_empty() {
+        let said = process.said();
+        let tail: Vec<&str> = said.lines().rev().take(20).collect();
+        println!("{}:\n{}", program.name(), tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+    }
+    if program == Program::Recado {
+        *sizes = measure(&place.prefix);
+    }
+    remove(&place.prefix).await;
+    run
+}
+
+/// The run's topics, Streams' own among them: the next one needs the disk.
+async fn remove(prefix: &str) {
+    let admin: AdminClient<DefaultClientContext> = support::client().create().unwrap();
+    let metadata = admin.inner().fetch_metadata(None, Duration::from_secs(10)).unwrap();
+    let own: Vec<&str> = metadata.topics().iter().map(|topic| topic.name()).filter(|name| name.starts_with(prefix)).collect();
+    admin.delete_topics(&own, &AdminOptions::new()).await.unwrap();
+}
+
+/// How many statuses of lives that do not fall back a round brings, and of those that do their first.
+fn told(new: std::ops::Range<u32>, known: std::ops::Range<u32>) -> u64 {
+    let later = |life: &Life| !life.falls_back();
+    let requested = new.map(Life).filter(later).count();
+    let rest: usize = known.map(Life).filter(later).map(|life| if life.is_read() { 3 } else { 2 }).sum();
+    u64::try_from(requested + rest).unwrap()
+}
+
+/// How long Recado's records are on average, so that the others write as much.
+fn measure(prefix: &str) -> Sizes {
+    let average = |word: &str| {
+        let consumer = audit::consumer(&format!("{prefix}{word}"));
+        let (mut count, mut bytes) = (0, 0);
+        while count < 20_000 {
+            let Some(message) = consumer.poll(Duration::from_secs(5)) else { break };
+            let Some(length) = message.expect("the broker answers").payload().map(<[u8]>::len) else { continue };
+            // Of a changelog the deliveries alone: positions and blocks are few.
+            (count, bytes) = (count + 1, bytes + length);
+        }
+        bytes / count.max(1)
+    };
+    Sizes { dispatch: average("dispatch.whatsapp"), status: average("status"), state: average("state") }
+}
+
+/// The kinds of work and floors, for whoever reads the table.
+pub const EXACTLY_ONCE: Program = Program::Floor(Kind::ExactlyOnce);
+/// The cheapest correct form of Streams.
+pub const STREAMS: Program = Program::Streams { form: 'b', cache_mib: 0, work: Work::Full, parallel: false };
