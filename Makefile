@@ -74,7 +74,7 @@ bench: ## what the way of a notification costs on this machine, in numbers; PART
 	@docker/deps.sh test
 	@export $(WARM_KAFKA); $(CARGO) bench --locked --profile ci --features demo --bench lifecycle -- $(PARTS)
 
-bench-peers: ## Recado, its floors and the same work on Kafka Streams, in turn: makes benches/RESULTS.md anew, an hour; PROGRAMS="recado streams-b" RUNS=1 for less (benches/peers/README.md)
+bench-peers: ## Recado, its floors and the same work on Kafka Streams, in turn: makes benches/RESULTS.md anew, about an hour; PROGRAMS="recado streams-b" RUNS=1 for less (benches/peers/README.md)
 	@docker/deps.sh test
 	@docker/kafka.sh libs > /dev/null
 	@export $(WARM_KAFKA) RESULTS=$(or $(RESULTS),benches/RESULTS.md); $(CARGO) bench --locked --profile release --features demo --bench peers -- $(PROGRAMS)

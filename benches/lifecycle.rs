@@ -1,4 +1,4 @@
-//! What a notification's way costs on this machine: the real binary as processes, a real broker on one node, providers played in this process.
+//! What a notification's way costs on this machine: the real binary as processes, a real broker (`BROKERS=3`: three), providers played in this process.
 //!
 //! It prints numbers and judges none of them. `make bench`, or with names of parts: see README.md.
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
@@ -308,7 +308,7 @@ async fn dispatcher_killed() {
         let started_ms = recado::clock::wall().millis();
         println!("killed: {} ms", first_call_after(&stage, started_ms).await - killed_ms);
     }
-    // Another one finds nothing of its journal, and gets the partitions only when the session of the dead one is over.
+    // Another name gets the partitions only when the session of the dead one is over.
     tokio::time::sleep(Duration::from_secs(4)).await;
     let killed_ms = recado::clock::wall().millis();
     dispatcher.kill();

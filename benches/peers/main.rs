@@ -224,5 +224,5 @@ fn measure(prefix: &str) -> Sizes {
 
 /// The kinds of work and floors, for whoever reads the table.
 pub const EXACTLY_ONCE: Program = Program::Floor(Kind::ExactlyOnce);
-/// The cheapest correct form of Streams.
+/// The form of Streams that the table marks as the same work.
 pub const STREAMS: Program = Program::Streams { form: 'b', cache_mib: 0, work: Work::Full, parallel: false };
