@@ -55,7 +55,7 @@ pub enum StoreError {
     /// The partition was dropped, and not opened again since.
     #[error("the partition is not in the store")]
     NoPartition,
-    /// It was opened once more since: another thread of this process has it now, and this one may only close.
+    /// It was opened once more since: another thread of this process has it now. The process ends.
     #[error("another thread of this process has taken the partition over")]
     Taken,
 }
@@ -108,9 +108,7 @@ pub struct Store {
 struct Open {
     db: Db,
     tuning: options::Tuning,
-    /// Held while a column family is made or dropped.
-    changing: Mutex<()>,
-    /// How often each partition was opened.
+    /// How often each partition was opened. Held while a column family is made or dropped.
     terms: Mutex<BTreeMap<Partition, Arc<Mutex<u64>>>>,
     /// Holds the lock of the folder.
     _owner: File,
@@ -154,18 +152,18 @@ impl Store {
             error => Err(error),
         });
         let db = opened.map_err(|error| not_opened(error.kind(), error.into_string()))?;
-        Ok(Self { open: Arc::new(Open { db, tuning, changing: Mutex::new(()), terms: Mutex::default(), _owner: mark }) })
+        Ok(Self { open: Arc::new(Open { db, tuning, terms: Mutex::default(), _owner: mark }) })
     }
 
     /// The store of one partition, made when there is none: an empty one has no [`PartitionStore::meta`]. Those that were opened before write no more: a thread
     /// that Kafka has left out, and that does not know it yet, would write old states over what its heir has written, and the position over them would hide it.
     pub fn partition(&self, partition: Partition) -> Result<PartitionStore, StoreError> {
         let name = name_of(partition);
-        let _changing = self.open.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut terms = self.open.terms.lock().unwrap_or_else(PoisonError::into_inner);
         if self.open.db.cf_handle(&name).is_none() {
             self.open.db.create_cf(&name, self.open.tuning.options())?;
         }
-        let term = self.open.terms.lock().unwrap_or_else(PoisonError::into_inner).entry(partition).or_default().clone();
+        let term = terms.entry(partition).or_default().clone();
         Ok(PartitionStore::new(self.open.clone(), name, term))
     }
 
@@ -178,7 +176,7 @@ impl Store {
     /// [`PartitionStore`] of it says [`StoreError::NoPartition`] from now on.
     pub fn drop_partition(&self, partition: Partition) -> Result<(), StoreError> {
         let name = name_of(partition);
-        let _changing = self.open.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _terms = self.open.terms.lock().unwrap_or_else(PoisonError::into_inner);
         match self.open.db.cf_handle(&name).is_some() {
             true => Ok(self.open.db.drop_cf(&name)?),
             false => Ok(()),
