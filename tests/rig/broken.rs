@@ -138,6 +138,19 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         evidence.kills = vec![Kill { at: intent.at, gone: intent.at + 1, cause: Cause::Random, ..kill }];
         say(evidence, intent.what.attempt_id, Outcome::Unknown)
     }),
+    ("I3 unknown without a cause", |evidence| {
+        // Its intent came after its dispatcher was gone, and it was called all the same. Its dispatcher says no more, and no other kill is near.
+        let last: BTreeMap<u64, i64> = evidence.journal.iter().map(|row| (row.what.epoch, row.at)).collect();
+        let accepted: BTreeSet<AttemptId> = evidence.returned.iter().filter_map(|row| accepted(&row.what)).collect();
+        let of = |kind: JournalKind| evidence.journal.iter().filter(move |row| row.what.kind == kind);
+        let done: BTreeMap<AttemptId, i64> = of(JournalKind::Done).map(|row| (row.what.attempt_id, row.at)).collect();
+        let ended = |row: &Row<JournalEntry>| done.get(&row.what.attempt_id).copied().unwrap_or(i64::MAX);
+        let alone = |row: &Row<JournalEntry>| evidence.kills.iter().all(|kill| ended(row) < kill.at - 100 || row.at > kill.gone + 1_000);
+        let fits = |row: &&Row<JournalEntry>| accepted.contains(&row.what.attempt_id) && last[&row.what.epoch] <= row.at + 300 && alone(row);
+        let Some(intent) = of(JournalKind::Intent).find(fits).cloned() else { return false };
+        evidence.kills.push(Kill::new(("dispatcher-a", "dispatcher"), (intent.at - 101, intent.at - 100), Cause::Random));
+        say(evidence, intent.what.attempt_id, Outcome::Unknown)
+    }),
     ("I3 sent, and said not to be", |evidence| {
         let row = evidence.returned.iter_mut().find(|row| matches!(row.what, Returned::Outcome { outcome: Outcome::Accepted, .. }));
         let Some(Row { what: Returned::Outcome { outcome, .. }, .. }) = row else { return false };
@@ -600,6 +613,14 @@ fn acknowledged(line: &Line) -> Option<(String, i64)> {
 /// Whether a returned record names this attempt.
 fn names(row: &Row<Returned>, id: AttemptId) -> bool {
     matches!(&row.what, Returned::Outcome { attempt_id, .. } | Returned::Receipt { attempt_id, .. } if *attempt_id == id)
+}
+
+/// Whose acceptance this is.
+fn accepted(returned: &Returned) -> Option<AttemptId> {
+    match returned {
+        Returned::Outcome { attempt_id, outcome: Outcome::Accepted, .. } => Some(*attempt_id),
+        _ => None,
+    }
 }
 
 /// Changes what was said to have become of an attempt.

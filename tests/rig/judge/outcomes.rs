@@ -126,7 +126,10 @@ impl Court<'_> {
         let last = self.last_words.get(&intent.what.epoch).copied().unwrap_or(i64::MIN);
         // One that stands still, or hands its partitions over, may speak again.
         let may_be_its = |kill: &Kill| matches!(kill.cause, Cause::Stopped(_) | Cause::Twin | Cause::Moved) || last <= kill.gone + APPENDED_WITHIN_MS;
-        let open = |kill: &Kill| intent.at <= kill.gone + APPENDED_WITHIN_MS && done.is_none_or(|done| done >= kill.at - CUT_MS);
+        // An intent may reach the log after its process is gone; but then nobody has read it back, and nobody calls.
+        let uncalled = !message.calls().any(|(other, _)| other == attempt);
+        let appended_within = if uncalled { APPENDED_WITHIN_MS } else { CUT_MS };
+        let open = |kill: &Kill| intent.at <= kill.gone + appended_within && done.is_none_or(|done| done >= kill.at - CUT_MS);
         self.evidence.kills.iter().any(|kill| kill.roles.contains("dispatcher") && open(kill) && may_be_its(kill))
     }
 
