@@ -139,15 +139,16 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         say(evidence, intent.what.attempt_id, Outcome::Unknown)
     }),
     ("I3 unknown without a cause", |evidence| {
-        // Its intent came after its dispatcher was gone, and it was called all the same. Its dispatcher says no more, and no other kill is near.
-        let last: BTreeMap<u64, i64> = evidence.journal.iter().map(|row| (row.what.epoch, row.at)).collect();
+        // Its intent came after its dispatcher was gone, which says no more, and it was called all the same. No other kill is near.
         let accepted: BTreeSet<AttemptId> = evidence.returned.iter().filter_map(|row| accepted(&row.what)).collect();
-        let of = |kind: JournalKind| evidence.journal.iter().filter(move |row| row.what.kind == kind);
-        let done: BTreeMap<AttemptId, i64> = of(JournalKind::Done).map(|row| (row.what.attempt_id, row.at)).collect();
+        let done = evidence.journal.iter().filter(|row| row.what.kind == JournalKind::Done);
+        let done: BTreeMap<AttemptId, i64> = done.map(|row| (row.what.attempt_id, row.at)).collect();
         let ended = |row: &Row<JournalEntry>| done.get(&row.what.attempt_id).copied().unwrap_or(i64::MAX);
         let alone = |row: &Row<JournalEntry>| evidence.kills.iter().all(|kill| ended(row) < kill.at - 100 || row.at > kill.gone + 1_000);
-        let fits = |row: &&Row<JournalEntry>| accepted.contains(&row.what.attempt_id) && last[&row.what.epoch] <= row.at + 300 && alone(row);
-        let Some(intent) = of(JournalKind::Intent).find(fits).cloned() else { return false };
+        let fits = |row: &Row<JournalEntry>| row.what.kind == JournalKind::Intent && accepted.contains(&row.what.attempt_id) && alone(row);
+        let Some(at) = evidence.journal.iter().position(fits) else { return false };
+        evidence.journal[at].what.epoch = u64::MAX;
+        let intent = evidence.journal[at].clone();
         evidence.kills.push(Kill::new(("dispatcher-a", "dispatcher"), (intent.at - 101, intent.at - 100), Cause::Random));
         say(evidence, intent.what.attempt_id, Outcome::Unknown)
     }),
