@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+mod attempts;
+
 type Breaking = fn(&mut Evidence) -> bool;
 
 /// What is broken, and how; false where the run had nothing of the kind.
@@ -132,7 +134,9 @@ const BREAKINGS: &[(&str, Breaking)] = &[
     ("I3 unknown without a cause", |evidence| {
         // A dispatcher was killed meanwhile, but not the attempt's own: its epoch writes on. Of each epoch the last entry counts, in the order of offsets.
         let last: BTreeMap<u64, i64> = evidence.journal.iter().map(|row| (row.what.epoch, row.at)).collect();
-        let own = |row: &&Row<JournalEntry>| row.what.kind == JournalKind::Intent && last[&row.what.epoch] > row.at + 5_000;
+        let accepted: BTreeSet<AttemptId> = evidence.returned.iter().filter_map(|row| accepted(&row.what)).collect();
+        let known = |row: &&Row<JournalEntry>| row.what.kind == JournalKind::Intent && accepted.contains(&row.what.attempt_id);
+        let own = |row: &&Row<JournalEntry>| known(row) && last[&row.what.epoch] > row.at + 5_000;
         let Some(intent) = evidence.journal.iter().find(own).cloned() else { return false };
         let Some(kill) = evidence.kills.iter().find(|kill| kill.roles.contains("dispatcher")).cloned() else { return false };
         evidence.kills = vec![Kill { at: intent.at, gone: intent.at + 1, cause: Cause::Random, ..kill }];
@@ -644,7 +648,7 @@ pub fn judge_the_judge(evidence: &Evidence, green: &[Fault]) -> (usize, Vec<Stri
     let above = |rule: &str| matches!(rule, "I8 late" | "I8 held without a cause");
     // Where commits are long no fire is judged above, and in a short run no excuse is too much.
     let judged = |rule: &str| (evidence.prompt || !above(rule)) && (evidence.kills.len() >= judge::KILLS_JUDGED || rule != "I8 excused too often");
-    for (rule, breaking) in BREAKINGS.iter().filter(|(rule, _)| judged(rule)) {
+    for (rule, breaking) in BREAKINGS.iter().chain(attempts::BREAKINGS).filter(|(rule, _)| judged(rule)) {
         let mut copy = evidence.clone();
         if !breaking(&mut copy) {
             missed.push(format!("{rule}: the run had nothing that could be broken so"));

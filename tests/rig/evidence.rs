@@ -8,7 +8,7 @@ use crate::cluster::Stamps;
 use crate::dice::now_ms;
 use crate::faults::Kill;
 use crate::fold;
-use crate::plan::Plan;
+use crate::plan::{CALL_TIMEOUT_MS, LEAVE_MARGIN_MS, Plan};
 use crate::quiet::Quiet;
 use crate::segments::Log;
 use crate::stage::{PARTITIONS, Profile, Stage};
@@ -74,6 +74,8 @@ pub struct Evidence {
     pub backwards: Vec<String>,
     /// Stretches in which a record of the rig's own waited for its acknowledgement: brokers or machine were slow, whatever Recado did. ms since 1970.
     pub slow: Vec<(i64, i64)>,
+    /// For how long a dispatcher that leaves its partitions waits for its calls in flight, ms: as long as it promises, but where LEAVE says otherwise.
+    pub leave_ms: i64,
     /// How far the brokers' clocks were apart, ms: deadlines are in the time of whoever leads the partition.
     pub clocks_apart_ms: i64,
     pub quiet: Quiet,
@@ -125,6 +127,7 @@ impl Evidence {
             lies,
             backwards: seen.backwards,
             slow: seen.slow,
+            leave_ms: std::env::var("LEAVE").ok().and_then(|ms| ms.parse().ok()).unwrap_or(CALL_TIMEOUT_MS + LEAVE_MARGIN_MS),
             clocks_apart_ms: Stamps::look().apart(),
             quiet: Quiet::ask(stage, &calls),
             canaries: Canaries::look(stage, environments, &ours),

@@ -12,6 +12,8 @@ use std::time::Duration;
 pub const HURRY: u32 = 10;
 /// A call that takes longer is *unknown*: `dispatcher.call_timeout` of `stage.rs`, divided.
 pub const CALL_TIMEOUT_MS: i64 = 2_000;
+/// A dispatcher that leaves waits so much longer for its calls in flight. Source: `leave_margin` of src/dispatch/settings.rs, which nobody divides.
+pub const LEAVE_MARGIN_MS: i64 = 2_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {

@@ -4,11 +4,12 @@
 //! do not wait for their calls then: what they had under way is *unknown* to their own next tenure.
 
 use crate::dice::{Dice, now_ms};
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, Row};
 use crate::faults::{self, Cause, Crashes, Kill};
+use crate::judge::Tenures;
 use crate::stage::Stage;
 use recado::delivery::AttemptId;
-use recado::event::records::JournalKind;
+use recado::event::records::{JournalEntry, JournalKind};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,7 @@ const MISSED_FROM_MS: i64 = 6_500;
 const NAME: &str = "dispatcher-x";
 
 /// What the run must have met.
-pub const ASKED: [&str; 2] = ["dispatchers that came and went", "attempts under way while partitions moved"];
+pub const ASKED: [&str; 2] = ["dispatchers that came and went", "attempts under way at the last claim of an epoch that left"];
 
 /// All rounds, one after the other.
 pub async fn carry_out(stage: &mut Stage, seed: u64) -> Crashes {
@@ -58,15 +59,20 @@ fn moved(at: i64, gone: i64) -> Kill {
     Kill::new((NAME, "dispatcher"), (at, gone), Cause::Moved)
 }
 
-/// What the row is about is what everything else judges: no second call, nothing lost. This tells whether it was met.
+/// What the row is about is what everything else judges: no second call, nothing lost, and nothing left open by whoever leaves. This tells whether it was met: attempts
+/// that their own epoch had claimed and not finished when it left, at the earliest with its last claim.
 pub fn count(evidence: &Evidence, counts: &mut BTreeMap<String, usize>) {
     let moves: Vec<&Kill> = evidence.kills.iter().filter(|kill| kill.cause == Cause::Moved).collect();
+    let moved = |at: i64| moves.iter().any(|moved| (moved.at..=moved.ready.unwrap_or(i64::MAX)).contains(&at));
     let mut done: BTreeMap<AttemptId, i64> = BTreeMap::new();
     for row in evidence.journal.iter().filter(|row| row.what.kind == JournalKind::Done) {
         done.entry(row.what.attempt_id).or_insert(row.at);
     }
-    let under_way = |intent: i64, done: i64| moves.iter().any(|moved| intent <= moved.gone && done >= moved.at);
+    let tenures = Tenures::of(evidence);
+    let under_way = |row: &&Row<JournalEntry>| {
+        let Some((own, Some(next))) = tenures.of_entry(row) else { return false };
+        moved(next.first()) && done.get(&row.what.attempt_id).is_none_or(|done| own.claimed().is_none_or(|claimed| *done > claimed))
+    };
     let intents = evidence.journal.iter().filter(|row| row.what.kind == JournalKind::Intent);
-    let count = intents.filter(|row| under_way(row.at, done.get(&row.what.attempt_id).copied().unwrap_or(i64::MAX))).count();
-    counts.insert("attempts under way while partitions moved".into(), count);
+    counts.insert(ASKED[1].into(), intents.filter(under_way).count());
 }

@@ -15,10 +15,14 @@ mod recipients;
 mod rules;
 mod statuses;
 mod taken;
+mod tenures;
+mod unknown;
 mod whole;
 
 pub use history::{by_channel, history};
 pub use rules::{enough, table};
+pub use tenures::Tenures;
+pub use unknown::{APPENDED_WITHIN_MS, HEARD_WITHIN_MS, TIMED_OUT_SLOW_MAX, TOLD_WITHIN_MS, unexplained_max};
 
 use crate::bank::{What, Written};
 use crate::evidence::Evidence;
@@ -26,6 +30,8 @@ use crate::plan::USED;
 use crate::segments::Committed;
 use messages::{Message, messages};
 use recado::delivery::MessageId;
+use recado::simulator::Script;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 /// A life that comes no nearer to a fault than this is judged by the seed alone. Source: testing.md §2.4, I1.
@@ -40,7 +46,7 @@ const SLOW_PARTS_MIN: i64 = 4;
 /// In a run with fewer faults one bad moment of the machine is too large a part.
 pub const KILLS_JUDGED: usize = 20;
 /// Two readings of one clock by two processes, each cut to whole ms.
-const CUT_MS: i64 = 2;
+pub const CUT_MS: i64 = 2;
 /// How much later than its sending a provider on a busy machine may take up a call. A guess.
 pub const PROVIDER_MS: i64 = 1_000;
 
@@ -64,6 +70,10 @@ impl Counts {
 
     fn one(&mut self, what: &'static str) {
         self.add(what, 1);
+    }
+
+    fn of(&self, what: &str) -> usize {
+        self.0.get(what).copied().unwrap_or(0)
     }
 }
 
@@ -101,8 +111,10 @@ struct Court<'e> {
     cancels: BTreeMap<i32, Vec<(i64, Committed)>>,
     /// The same in the receipts topic.
     receipts: BTreeMap<i32, Vec<(i64, Committed)>>,
-    /// When the last entry of each epoch was appended to the journal.
-    last_words: BTreeMap<u64, i64>,
+    /// Who held the dispatchers' partitions.
+    tenures: Tenures,
+    /// How the phones behave, once somebody has asked.
+    script: OnceCell<Script>,
     faults: Vec<Fault>,
     counts: Counts,
 }
@@ -122,13 +134,21 @@ impl<'e> Court<'e> {
             }
         }
         let began = evidence.written.iter().map(|written| written.at).min().unwrap_or(0);
-        let mut last_words: BTreeMap<u64, i64> = BTreeMap::new();
-        for row in &evidence.journal {
-            let last = last_words.entry(row.what.epoch).or_insert(row.at);
-            *last = row.at.max(*last);
-        }
+        let tenures = Tenures::of(evidence);
         let (cancels, receipts) = (moves(evidence, USED), moves(evidence, "receipts"));
-        Self { evidence, written, used, warm: began + WARMING_MS, faulty, cancels, receipts, last_words, faults: Vec::new(), counts: Counts::default() }
+        Self {
+            evidence,
+            written,
+            used,
+            warm: began + WARMING_MS,
+            faulty,
+            cancels,
+            receipts,
+            tenures,
+            script: OnceCell::new(),
+            faults: Vec::new(),
+            counts: Counts::default(),
+        }
     }
 
     fn fault(&mut self, rule: &'static str, message: Option<MessageId>, sentence: impl Into<String>) {

@@ -1,21 +1,16 @@
 //! I3, E9: what was said to have become of each attempt, and who had claimed it before.
 
-use super::messages::{Message, unknown_by_script};
+use super::messages::Message;
 use super::statuses::begins;
 use super::{CLEAR_MS, CUT_MS, Court};
 use crate::evidence::Row;
 use crate::faults::{Cause, Kill};
-use crate::plan::CALL_TIMEOUT_MS;
 use recado::delivery::{Attempt, MessageId, Outcome};
 use recado::event::records::{Dispatch, JournalKind};
 use std::collections::BTreeSet;
 
-/// What a dead process has handed to the kernel may be appended so long after. A guess.
-const APPENDED_WITHIN_MS: i64 = 500;
 /// A member that was away for less keeps its partitions: its session is 10 s, and its last heartbeat up to 2 s old.
 const SESSION_MS_MIN: i64 = 7_500;
-/// After a call's time-out, until its outcome lies in the receipts topic. A guess.
-const TOLD_WITHIN_MS: i64 = 1_000;
 
 impl Court<'_> {
     /// Each attempt has one dispatch, one status and an outcome; each *unknown* has a cause.
@@ -40,17 +35,7 @@ impl Court<'_> {
             self.not_sent(id, message, *attempt, &outcomes);
             self.counts.add("outcomes too_late", outcomes.iter().filter(|outcome| **outcome == Outcome::TooLate).count());
             if outcomes.iter().all(|outcome| *outcome == Outcome::Unknown) && !outcomes.is_empty() {
-                self.counts.one("outcomes unknown");
-                let scripted = message.sends().any(|(other, call)| other == *attempt && unknown_by_script(call));
-                if scripted {
-                    self.counts.one("outcomes unknown by script");
-                } else if self.in_flight_at_a_kill(message, *attempt) {
-                    self.counts.one("outcomes unknown by a kill");
-                } else if self.timed_out(message, *attempt) {
-                    self.counts.one("outcomes unknown by the call's time-out");
-                } else {
-                    self.fault("I3 unknown without a cause", Some(id), format!("{attempt} was not in flight when a dispatcher was killed."));
-                }
+                self.unknown(id, message, *attempt);
             }
         }
     }
@@ -106,31 +91,6 @@ impl Court<'_> {
         if early > CUT_MS + self.evidence.clocks_apart_ms && !self.may_move(row.at, given_up) {
             self.fault("I3 too late before not_after", Some(id), format!("{attempt} could have left for {early} ms more."));
         }
-    }
-
-    /// Whether its call took as long as a call may, and was then told: a machine that is too busy to hear the answer. What is told much later nobody was waiting for.
-    fn timed_out(&self, message: &Message<'_>, attempt: Attempt) -> bool {
-        let intent = message.journal.iter().find(|row| row.what.attempt_id.attempt == attempt && row.what.kind == JournalKind::Intent);
-        let said = message.outcomes(attempt).map(|(_, row)| row.at).min();
-        intent.zip(said).is_some_and(|(intent, said)| {
-            let told = CALL_TIMEOUT_MS + TOLD_WITHIN_MS + self.slow(intent.at, said);
-            (CALL_TIMEOUT_MS - CUT_MS..=told).contains(&(said - intent.at))
-        })
-    }
-
-    /// Whether the attempt's intent was open when its own dispatcher was killed. Who wrote in the journal under the same epoch later was another's victim.
-    fn in_flight_at_a_kill(&self, message: &Message<'_>, attempt: Attempt) -> bool {
-        let of = |kind: JournalKind| message.journal.iter().filter(move |row| row.what.attempt_id.attempt == attempt && row.what.kind == kind);
-        let (intent, done) = (of(JournalKind::Intent).min_by_key(|row| row.offset), of(JournalKind::Done).map(|row| row.at).min());
-        let Some(intent) = intent else { return false };
-        let last = self.last_words.get(&intent.what.epoch).copied().unwrap_or(i64::MIN);
-        // One that stands still, or hands its partitions over, may speak again.
-        let may_be_its = |kill: &Kill| matches!(kill.cause, Cause::Stopped(_) | Cause::Twin | Cause::Moved) || last <= kill.gone + APPENDED_WITHIN_MS;
-        // An intent may reach the log after its process is gone; but then nobody has read it back, and nobody calls.
-        let uncalled = !message.calls().any(|(other, _)| other == attempt);
-        let appended_within = if uncalled { APPENDED_WITHIN_MS } else { CUT_MS };
-        let open = |kill: &Kill| intent.at <= kill.gone + appended_within && done.is_none_or(|done| done >= kill.at - CUT_MS);
-        self.evidence.kills.iter().any(|kill| kill.roles.contains("dispatcher") && open(kill) && may_be_its(kill))
     }
 
     /// Whether dispatchers' partitions may have moved meanwhile: one stayed away for about as long as its session, or stood still, or came or went.

@@ -33,17 +33,7 @@ impl Court<'_> {
         for ended in &evidence.ended {
             self.fault("ended by itself", None, ended.clone());
         }
-        let open = self.open_at_kills();
-        let unconfirmed = self.counts.0.get("unconfirmed by a fault").copied().unwrap_or(0);
-        self.counts.add("calls in flight at the kills", open);
-        let timed_out = self.counts.0.get("outcomes unknown by the call's time-out").copied().unwrap_or(0);
-        let unknown = self.counts.0.get("outcomes unknown").copied().unwrap_or(0) - self.counts.0.get("outcomes unknown by script").copied().unwrap_or(0);
-        if unknown > open + timed_out {
-            self.fault("I3 too many unknown", None, format!("{unknown} by faults, but only {open} intents were open at the kills."));
-        }
-        if unconfirmed > open + timed_out {
-            self.fault("I1 too many unconfirmed", None, format!("{unconfirmed} by faults, but only {open} calls were in flight at the kills."));
-        }
+        self.unknowns();
         for kill in &evidence.kills {
             self.counts.add("kills of an engine", usize::from(kill.roles.contains("engine")));
             self.counts.add("kills of a dispatcher", usize::from(kill.roles.contains("dispatcher")));
@@ -134,7 +124,8 @@ impl Court<'_> {
         }
     }
 
-    fn open_at_kills(&self) -> usize {
+    /// How many intents were open at these faults of a dispatcher.
+    pub(super) fn in_flight(&self, faults: impl Fn(&Kill) -> bool) -> usize {
         let mut attempts: BTreeMap<AttemptId, (i64, i64)> = BTreeMap::new();
         for row in &self.evidence.journal {
             match row.what.kind {
@@ -149,7 +140,7 @@ impl Court<'_> {
                 JournalKind::Refused | JournalKind::Hello => {}
             }
         }
-        let mut kills: Vec<&Kill> = self.evidence.kills.iter().filter(|kill| kill.roles.contains("dispatcher")).collect();
+        let mut kills: Vec<&Kill> = self.evidence.kills.iter().filter(|kill| kill.roles.contains("dispatcher") && faults(kill)).collect();
         kills.sort_by_key(|kill| kill.gone);
         let open = |(intent, done): &&(i64, i64)| {
             let next = kills.partition_point(|kill| kill.gone + CUT_MS < *intent);
