@@ -408,16 +408,6 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         let retry = evidence.dispatches.iter_mut().find(|row| row.what.why.is_some());
         retry.map(|row| row.topic = first).is_some()
     }),
-    ("I3 too late before not_after", |evidence| {
-        // Judged in calm stretches alone: the copy is of a machine that was never slow.
-        evidence.slow.clear();
-        let first = evidence.kills.iter().map(|kill| kill.at).min().unwrap_or(i64::MAX);
-        let early = evidence.journal.iter_mut().find(|row| row.what.kind == JournalKind::Intent && row.at < first - 10_000);
-        let Some(row) = early else { return false };
-        row.what.kind = JournalKind::Refused;
-        let id = row.what.attempt_id;
-        say(evidence, id, Outcome::TooLate)
-    }),
     ("I3 called, though refused", |evidence| {
         let row = evidence.journal.iter_mut().find(|row| row.what.kind == JournalKind::Intent);
         row.map(|row| row.what.kind = JournalKind::Refused).is_some()

@@ -6,9 +6,9 @@
 use super::{Breaking, names, say};
 use crate::evidence::{Evidence, Row};
 use crate::faults::{Cause, Kill};
-use crate::judge::{APPENDED_WITHIN_MS, CUT_MS, HEARD_WITHIN_MS, TIMED_OUT_SLOW_MAX, TOLD_WITHIN_MS, unexplained_max};
+use crate::judge::{APPENDED_WITHIN_MS, CUT_MS, FOLLOWED_WITHIN_MS, HEARD_WITHIN_MS, TIMED_OUT_SLOW_MAX, TOLD_WITHIN_MS, unexplained_max};
 use crate::plan::{CALL_TIMEOUT_MS, LEAVE_MARGIN_MS};
-use recado::delivery::{AttemptId, Outcome};
+use recado::delivery::{AttemptId, NotAfter, Outcome, Timestamp};
 use recado::event::records::{JournalEntry, JournalKind, Returned};
 use recado::simulator::{CallLine, Line};
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,6 +74,22 @@ pub const BREAKINGS: &[(&str, Breaking)] = &[
         let stopped = Kill::new(("dispatcher-b", "dispatcher"), (plain.intent, gone), Cause::Stopped("stopped anywhere"));
         evidence.kills = vec![Kill { goes_on: Some(word + 1), ready: Some(word + LEASE_MS), ..stopped }];
         tell(evidence, plain.id, Outcome::Unknown, plain.intent + LEASE_MS)
+    }),
+    ("I3 too late before not_after", |evidence| {
+        // Partitions moved, and this one too; but its epoch claimed more after it had given this one up.
+        give_back(evidence, |said| (said + APPENDED_WITHIN_MS + 1, said + 1_000))
+    }),
+    ("I3 too late before not_after", |evidence| {
+        // Its epoch claimed nothing more, and the next one came when nobody waited for it any more.
+        give_back(evidence, |said| (said, said + FOLLOWED_WITHIN_MS + 1))
+    }),
+    ("I3 refused before not_after", |evidence| {
+        // While partitions moved, and by one millisecond.
+        let Some(plain) = calm_machine(evidence) else { return false };
+        refuse(evidence, &plain);
+        evidence.kills.push(Kill::new(("dispatcher-a", "dispatcher"), (plain.intent, plain.intent + 1), Cause::ToMove));
+        let early = plain.intent + CUT_MS + evidence.clocks_apart_ms + 1;
+        must_leave_before(evidence, plain.id, early) && tell(evidence, plain.id, Outcome::TooLate, plain.intent)
     }),
 ];
 
@@ -161,6 +177,19 @@ fn forget_calls(evidence: &mut Evidence, id: AttemptId) {
     evidence.lines.retain(|line| called(line) != Some(id));
 }
 
+/// Its first entry says that nobody calls, and nobody did.
+fn refuse(evidence: &mut Evidence, plain: &Plain) {
+    forget_calls(evidence, plain.id);
+    let own = evidence.journal.iter_mut().filter(|row| row.what.attempt_id == plain.id && row.what.kind == JournalKind::Intent);
+    own.for_each(|row| row.what.kind = JournalKind::Refused);
+}
+
+/// Changes until when it might leave.
+fn must_leave_before(evidence: &mut Evidence, id: AttemptId, limit: i64) -> bool {
+    let dispatch = evidence.dispatches.iter_mut().find(|row| row.what.attempt_id == id);
+    dispatch.map(|row| row.what.not_after = NotAfter::new(Timestamp::from_millis(limit))).is_some()
+}
+
 /// In calm: said to be unknown when its time was over, though the provider had answered so long after the intent.
 fn lose_in_calm(evidence: &mut Evidence, answered: i64) -> bool {
     evidence.slow.clear();
@@ -199,4 +228,16 @@ fn leaves(evidence: &mut Evidence, plain: &Plain, claimed: i64, next: i64) -> bo
         }
     }
     true
+}
+
+/// Given up a moment after its intent, a millisecond too early, while a dispatcher was away for long; `moves` says when its epoch claimed for the last time, and when
+/// the next one came.
+fn give_back(evidence: &mut Evidence, moves: impl Fn(i64) -> (i64, i64)) -> bool {
+    let Some(plain) = calm_machine(evidence) else { return false };
+    let said = plain.intent + 50;
+    forget_calls(evidence, plain.id);
+    evidence.kills.push(Kill::new(("dispatcher-a", "dispatcher"), (plain.intent, plain.intent + 1), Cause::ToMove));
+    let (claimed, next) = moves(said);
+    let early = said + CUT_MS + evidence.clocks_apart_ms + 1;
+    leaves(evidence, &plain, claimed, next) && must_leave_before(evidence, plain.id, early) && tell(evidence, plain.id, Outcome::TooLate, said)
 }

@@ -2,15 +2,16 @@
 
 use super::messages::Message;
 use super::statuses::begins;
-use super::{CLEAR_MS, CUT_MS, Court};
+use super::unknown::APPENDED_WITHIN_MS;
+use super::{CUT_MS, Court};
 use crate::evidence::Row;
-use crate::faults::{Cause, Kill};
 use recado::delivery::{Attempt, MessageId, Outcome};
-use recado::event::records::{Dispatch, JournalKind};
+use recado::event::records::{Dispatch, JournalEntry, JournalKind};
 use std::collections::BTreeSet;
 
-/// A member that was away for less keeps its partitions: its session is 10 s, and its last heartbeat up to 2 s old.
-const SESSION_MS_MIN: i64 = 7_500;
+/// An epoch that leaves is followed by the next one within this: it waits for its calls for 4 s, and the group for members that died meanwhile, for a session of 10 s
+/// each. A guess.
+pub const FOLLOWED_WITHIN_MS: i64 = 30_000;
 
 impl Court<'_> {
     /// Each attempt has one dispatch, one status and an outcome; each *unknown* has a cause.
@@ -53,8 +54,8 @@ impl Court<'_> {
         }
     }
 
-    /// Each attempt is claimed in the journal before anything comes of it, and done in the end. Who said that nobody calls told the truth; and where no fault was near,
-    /// what could still leave was not left lying.
+    /// Each attempt is claimed in the journal before anything comes of it, and done in the end. Who said that nobody calls told the truth, and what could still leave was
+    /// not given up.
     fn claims(&mut self, id: MessageId, message: &Message<'_>, attempt: Attempt, outcomes: &[Outcome]) {
         let own = || message.journal.iter().filter(|row| row.what.attempt_id.attempt == attempt);
         let Some(row) = message.dispatches.iter().find(|row| row.what.attempt_id.attempt == attempt) else { return };
@@ -72,32 +73,46 @@ impl Court<'_> {
             if outcomes.contains(&Outcome::TooLate) && message.sends().any(|(other, _)| other == attempt) {
                 self.fault("I3 called, and said to be too late", Some(id), attempt.to_string());
             }
-            let said = message.outcomes(attempt).find(|(outcome, _)| *outcome == Outcome::TooLate).map(|(_, row)| row.at);
-            self.early(id, attempt, row, said);
+            if let Some((_, said)) = message.outcomes(attempt).find(|(outcome, _)| *outcome == Outcome::TooLate) {
+                self.given_back(id, row, first, said.at);
+            }
             return;
         }
         self.counts.one("attempts without an intent");
         if message.calls().any(|(other, _)| other == attempt) {
             self.fault("I3 called, though refused", Some(id), format!("The first entry of {attempt} says that nobody calls."));
         }
-        self.early(id, attempt, row, outcomes.contains(&Outcome::TooLate).then_some(first.at));
-    }
-
-    /// What was given up as too late at this time was. A dispatcher that leaves gives back what it has not sent: that happens only while partitions move.
-    fn early(&mut self, id: MessageId, attempt: Attempt, row: &Row<Dispatch>, given_up: Option<i64>) {
-        let Some(given_up) = given_up else { return };
-        let early = row.what.not_after.timestamp().millis() - given_up;
+        // Who leaves claims nothing any more, and no breaker opens: it is its time alone that keeps anybody from calling.
+        let early = self.early(row, first.at);
         self.counts.one("attempts given up as too late held against their not_after");
-        if early > CUT_MS + self.evidence.clocks_apart_ms && !self.may_move(row.at, given_up) {
-            self.fault("I3 too late before not_after", Some(id), format!("{attempt} could have left for {early} ms more."));
+        if early > 0 {
+            self.fault("I3 refused before not_after", Some(id), format!("{attempt} could have left for {early} ms more."));
         }
     }
 
-    /// Whether dispatchers' partitions may have moved meanwhile: one stayed away for about as long as its session, or stood still, or came or went.
-    fn may_move(&self, from: i64, to: i64) -> bool {
-        let long = |kill: &Kill| kill.ready.is_none_or(|ready| ready - kill.at > SESSION_MS_MIN);
-        let moves = |kill: &Kill| long(kill) || matches!(kill.cause, Cause::Stopped(_) | Cause::Twin | Cause::Moved);
-        let near = |kill: &Kill| kill.at - CLEAR_MS <= to && kill.ready.is_none_or(|ready| ready + CLEAR_MS >= from);
-        self.evidence.kills.iter().any(|kill| kill.roles.contains("dispatcher") && moves(kill) && near(kill))
+    /// What was claimed and then given up as too late was; or its epoch left, and gave back what it had not sent.
+    fn given_back(&mut self, id: MessageId, row: &Row<Dispatch>, intent: &Row<JournalEntry>, said: i64) {
+        let early = self.early(row, said);
+        if early > 0 && self.gave_back(intent, said) {
+            self.counts.one("attempts given back before their not_after by an epoch that left");
+            return;
+        }
+        self.counts.one("attempts given up as too late held against their not_after");
+        if early > 0 {
+            self.fault("I3 too late before not_after", Some(id), format!("{} could have left for {early} ms more.", row.what.attempt_id.attempt));
+        }
+    }
+
+    /// For how long an attempt could still have left, beyond what the clocks may be apart, ms. What a dispatcher takes for Kafka's time is behind it (engine/kafka_time.rs).
+    fn early(&self, row: &Row<Dispatch>, given_up: i64) -> i64 {
+        (row.what.not_after.timestamp().millis() - given_up - CUT_MS - self.evidence.clocks_apart_ms).max(0)
+    }
+
+    /// Whether the epoch of this intent left by then: it claimed nothing after it, and another one followed.
+    fn gave_back(&self, intent: &Row<JournalEntry>, said: i64) -> bool {
+        let Some((own, Some(next))) = self.tenures.of_entry(intent) else { return false };
+        // What it had claimed when it was told to leave may be appended a little later.
+        let claimed = own.claimed().is_some_and(|at| at > said + APPENDED_WITHIN_MS + self.slow(said, at));
+        !claimed && next.first() <= said + FOLLOWED_WITHIN_MS + self.slow(said, next.first())
     }
 }
