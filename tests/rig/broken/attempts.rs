@@ -6,7 +6,7 @@
 use super::{Breaking, names, say};
 use crate::evidence::{Evidence, Row};
 use crate::faults::{Cause, Kill};
-use crate::judge::{APPENDED_WITHIN_MS, CUT_MS, FOLLOWED_WITHIN_MS, HEARD_WITHIN_MS, TIMED_OUT_SLOW_MAX, TOLD_WITHIN_MS, unexplained_max};
+use crate::judge::{APPENDED_WITHIN_MS, BACK_OFF_MAX_MS, CUT_MS, FOLLOWED_WITHIN_MS, HEARD_WITHIN_MS, TIMED_OUT_SLOW_MAX, TOLD_WITHIN_MS, unexplained_max};
 use crate::plan::{CALL_TIMEOUT_MS, LEAVE_MARGIN_MS};
 use recado::delivery::{AttemptId, NotAfter, Outcome, Timestamp};
 use recado::event::records::{JournalEntry, JournalKind, Returned};
@@ -90,6 +90,38 @@ pub const BREAKINGS: &[(&str, Breaking)] = &[
         evidence.kills.push(Kill::new(("dispatcher-a", "dispatcher"), (plain.intent, plain.intent + 1), Cause::ToMove));
         let early = plain.intent + CUT_MS + evidence.clocks_apart_ms + 1;
         must_leave_before(evidence, plain.id, early) && tell(evidence, plain.id, Outcome::TooLate, plain.intent)
+    }),
+    ("I3 rejected by nobody", |evidence| {
+        // It did not go out; but no answer said so.
+        let lost = |line: &Line| matches!(line, Line::Call(call) if call.answer == "lost" && !call.counts);
+        let id = evidence.lines.iter().find(|line| lost(line)).and_then(called);
+        id.is_some_and(|id| say(evidence, id, Outcome::Rejected))
+    }),
+    ("I3 throttled by nobody", |evidence| {
+        // The provider refused it, for good.
+        let Some(plain) = calm_machine(evidence) else { return false };
+        let call = plain.call(evidence);
+        (call.answer, call.status, call.counts) = ("error".into(), 400, false);
+        say(evidence, plain.id, Outcome::Throttled)
+    }),
+    ("I3 unavailable by nobody", |evidence| {
+        // Nobody was called for as long as it might leave; but the machine was slow only just before.
+        let Some(plain) = calm_machine(evidence) else { return false };
+        evidence.slow = vec![(plain.intent - 500, plain.intent)];
+        be_unavailable(evidence, &plain, -BACK_OFF_MAX_MS)
+    }),
+    ("I3 unavailable by nobody", |evidence| {
+        // The machine was slow all the time; but there was time for another call.
+        let Some(plain) = calm_machine(evidence) else { return false };
+        evidence.slow = vec![ALWAYS];
+        be_unavailable(evidence, &plain, -BACK_OFF_MAX_MS - 1)
+    }),
+    ("I3 unavailable by nobody", |evidence| {
+        // The same, as who takes the provider for gone and claims that nobody calls.
+        let Some(plain) = calm_machine(evidence) else { return false };
+        evidence.slow = vec![ALWAYS];
+        refuse(evidence, &plain);
+        be_unavailable(evidence, &plain, 0)
     }),
 ];
 
@@ -240,4 +272,13 @@ fn give_back(evidence: &mut Evidence, moves: impl Fn(i64) -> (i64, i64)) -> bool
     let (claimed, next) = moves(said);
     let early = said + CUT_MS + evidence.clocks_apart_ms + 1;
     leaves(evidence, &plain, claimed, next) && must_leave_before(evidence, plain.id, early) && tell(evidence, plain.id, Outcome::TooLate, said)
+}
+
+/// Not called, and said to be unavailable so long after it might leave.
+fn be_unavailable(evidence: &mut Evidence, plain: &Plain, after: i64) -> bool {
+    forget_calls(evidence, plain.id);
+    evidence.kills.retain(|kill| !matches!(kill.cause, Cause::Stopped(_)));
+    let dispatch = evidence.dispatches.iter().find(|row| row.what.attempt_id == plain.id);
+    let Some(limit) = dispatch.map(|row| row.what.not_after.timestamp().millis()) else { return false };
+    tell(evidence, plain.id, Outcome::Unavailable, limit + after)
 }

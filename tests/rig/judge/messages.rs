@@ -69,6 +69,14 @@ impl<'e> Message<'e> {
         self.calls().filter(|(_, call)| !refused(call))
     }
 
+    /// What the provider's own checks answered to this attempt.
+    pub(super) fn checked(&self, attempt: Attempt) -> impl Iterator<Item = u16> {
+        self.lines.iter().filter_map(move |line| match line {
+            Line::Refused { status, .. } if attempt_of(line).is_some_and(|id| id.attempt == attempt) => Some(*status),
+            _ => None,
+        })
+    }
+
     pub(super) fn outcomes(&self, attempt: Attempt) -> impl Iterator<Item = (Outcome, &'e Row<Returned>)> {
         self.returned.iter().filter_map(move |row| match &row.what {
             Returned::Outcome { attempt_id, outcome, .. } if attempt_id.attempt == attempt => Some((*outcome, *row)),
@@ -160,7 +168,7 @@ pub(super) fn repeatable(call: &CallLine) -> bool {
 }
 
 /// A documented refusal: no send.
-fn refused(call: &CallLine) -> bool {
+pub(super) fn refused(call: &CallLine) -> bool {
     !call.counts && (call.answer == "error" || call.status == 429)
 }
 

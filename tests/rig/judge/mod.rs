@@ -20,7 +20,7 @@ mod unknown;
 mod whole;
 
 pub use history::{by_channel, history};
-pub use outcomes::FOLLOWED_WITHIN_MS;
+pub use outcomes::{BACK_OFF_MAX_MS, FOLLOWED_WITHIN_MS};
 pub use rules::{enough, table};
 pub use tenures::Tenures;
 pub use unknown::{APPENDED_WITHIN_MS, HEARD_WITHIN_MS, TIMED_OUT_SLOW_MAX, TOLD_WITHIN_MS, unexplained_max};

@@ -1,10 +1,11 @@
 //! I3, E9: what was said to have become of each attempt, and who had claimed it before.
 
-use super::messages::Message;
+use super::messages::{Message, refused};
 use super::statuses::begins;
 use super::unknown::APPENDED_WITHIN_MS;
 use super::{CUT_MS, Court};
 use crate::evidence::Row;
+use crate::faults::Cause;
 use recado::delivery::{Attempt, MessageId, Outcome};
 use recado::event::records::{Dispatch, JournalEntry, JournalKind};
 use std::collections::BTreeSet;
@@ -12,6 +13,8 @@ use std::collections::BTreeSet;
 /// An epoch that leaves is followed by the next one within this: it waits for its calls for 4 s, and the group for members that died meanwhile, for a session of 10 s
 /// each. A guess.
 pub const FOLLOWED_WITHIN_MS: i64 = 30_000;
+/// What surely did not go out is called again for as long as it may leave, with no longer a pause. Source: `BACK_OFF_MAX` of src/dispatch/call.rs.
+pub const BACK_OFF_MAX_MS: i64 = 2_000;
 
 impl Court<'_> {
     /// Each attempt has one dispatch, one status and an outcome; each *unknown* has a cause.
@@ -41,7 +44,7 @@ impl Court<'_> {
         }
     }
 
-    /// What is said not to have gone out did not, and what is said to have been refused was.
+    /// What is said not to have gone out did not, and what is said to have been refused was, with the answer that says so.
     fn not_sent(&mut self, id: MessageId, message: &Message<'_>, attempt: Attempt, outcomes: &[Outcome]) {
         let said: Vec<&Outcome> = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Rejected | Outcome::Throttled | Outcome::Unavailable)).collect();
         let calls = || message.calls().filter(|(other, _)| *other == attempt);
@@ -49,9 +52,36 @@ impl Court<'_> {
         if !said.is_empty() && calls().any(|(_, call)| call.counts) {
             self.fault("I3 sent, and said not to be", Some(id), format!("{attempt} went out and is said to be {said:?}."));
         }
-        if outcomes.contains(&Outcome::Rejected) && !calls().any(|(_, call)| !call.counts) {
-            self.fault("I3 rejected by nobody", Some(id), format!("{attempt} is said to be rejected, and no provider has refused it."));
+        let answered: Vec<u16> = calls().filter(|(_, call)| refused(call)).map(|(_, call)| call.status).chain(message.checked(attempt)).collect();
+        let by_nobody = |outcome, statuses: &dyn Fn(u16) -> bool| outcomes.contains(&outcome) && !answered.iter().any(|status| statuses(*status));
+        if by_nobody(Outcome::Rejected, &|status| (400..500).contains(&status) && status != 429) {
+            self.fault("I3 rejected by nobody", Some(id), format!("{attempt} is said to be rejected, and the provider's answers to it are {answered:?}."));
         }
+        if by_nobody(Outcome::Throttled, &|status| status == 429) {
+            self.fault("I3 throttled by nobody", Some(id), format!("{attempt} is said to be throttled, and the provider's answers to it are {answered:?}."));
+        }
+        if by_nobody(Outcome::Unavailable, &|status| status >= 500) {
+            if self.unreached(message, attempt) {
+                self.counts.one("outcomes unavailable of a provider that was not reached");
+            } else {
+                let sentence = format!("{attempt} is said to be unavailable, and the provider's answers to it are {answered:?}: it was there all the time.");
+                self.fault("I3 unavailable by nobody", Some(id), sentence);
+            }
+        }
+    }
+
+    /// Whether a dispatcher may have tried in vain to reach the provider, who is always there, until the attempt might not leave any more: no byte went out, and machine or
+    /// process stood still meanwhile. No breaker opens here (`breaker_calls_min` of stage.rs): who claims that nobody calls has no such excuse.
+    fn unreached(&self, message: &Message<'_>, attempt: Attempt) -> bool {
+        let mut claims = message.journal.iter().copied().filter(|row| row.what.attempt_id.attempt == attempt && row.what.kind != JournalKind::Done);
+        let Some(intent) = claims.next().filter(|first| first.what.kind == JournalKind::Intent) else { return false };
+        let said = message.outcomes(attempt).find(|(outcome, _)| *outcome == Outcome::Unavailable).map(|(_, row)| row.at);
+        let dispatch = message.dispatches.iter().find(|row| row.what.attempt_id.attempt == attempt);
+        let (Some(said), Some(dispatch)) = (said, dispatch) else { return false };
+        let tried = said >= dispatch.what.not_after.timestamp().millis() - BACK_OFF_MAX_MS;
+        let mut stops = self.evidence.kills.iter().filter(|kill| matches!(kill.cause, Cause::Stopped(_)));
+        let stood = stops.any(|stop| stop.at <= said && stop.goes_on.is_none_or(|goes_on| goes_on >= intent.at) && self.own(intent, stop));
+        tried && (stood || self.slow(intent.at, said) > 0) && !message.calls().any(|(other, _)| other == attempt)
     }
 
     /// Each attempt is claimed in the journal before anything comes of it, and done in the end. Who said that nobody calls told the truth, and what could still leave was
