@@ -123,6 +123,10 @@ pub const BREAKINGS: &[(&str, Breaking)] = &[
         refuse(evidence, &plain);
         be_unavailable(evidence, &plain, 0)
     }),
+    ("ended by itself", |evidence| {
+        evidence.ended.push("dispatcher-a with exit status: 1".into());
+        true
+    }),
 ];
 
 /// An attempt that was accepted at its only call, and soon; its epoch claimed others for long after it, and nothing in its script keeps the answer back.
