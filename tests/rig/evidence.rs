@@ -54,6 +54,9 @@ pub struct Evidence {
     pub plan: Plan,
     /// Whether commits follow each other so quickly that a timer which is not held fires within its second.
     pub prompt: bool,
+    /// How long what is decided waits for its commit, and how long a lease is: as the configuration says, in real ms.
+    pub commit_ms: i64,
+    pub lease_ms: i64,
     pub written: Vec<Written>,
     pub kills: Vec<Kill>,
     pub lines: Vec<Line>,
@@ -113,6 +116,8 @@ impl Evidence {
         Self {
             plan: plan.clone(),
             prompt: stage.profile != Profile::Long,
+            commit_ms: stage.profile.commit_ms(),
+            lease_ms: stage.profile.lease_ms(),
             written,
             kills,
             lines: stage.send_log(),

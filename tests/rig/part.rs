@@ -74,7 +74,7 @@ impl Run {
         cluster::start().await;
         let plan = Plan::seeded(seed, profile.word(), PER_SECOND, span, profile.used_after(), PARTITIONS);
         let stage = Stage::new(profile, &plan, folder).await;
-        stage::check_waits(&stage.folder);
+        stage::check_times(&stage);
         println!("  everything stands after {} s", began.elapsed().as_secs());
         let watcher = Watcher::start(stage.topic("status"));
         let enough = Arc::new(AtomicBool::new(false));

@@ -14,6 +14,10 @@ pub const HURRY: u32 = 10;
 pub const CALL_TIMEOUT_MS: i64 = 2_000;
 /// A dispatcher that leaves waits so much longer for its calls in flight. Source: `leave_margin` of src/dispatch/settings.rs, which nobody divides.
 pub const LEAVE_MARGIN_MS: i64 = 2_000;
+/// So much of a lease is left for the call: the time-out and `dispatcher.call_margin`, divided.
+pub const CALL_MAX_MS: i64 = CALL_TIMEOUT_MS + 500;
+/// The longest that the bank takes a code. No route gives it less: where the two differ the bank's own end counts.
+pub const CODE_LIFE_MAX: Duration = Duration::from_secs(90);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -43,6 +47,15 @@ impl Kind {
             (Self::Code, Channel::WhatsApp | Channel::Sms) => 2_000,
             (Self::Code, Channel::Voice) => 4_500,
             _ => 0,
+        }
+    }
+
+    /// How long after its record it may leave, in real ms: the route's `expiry`, which `HURRY` does not divide. Of codes the bank's own word is the smaller one.
+    pub fn expiry_ms(self) -> Option<i64> {
+        match self {
+            Self::PixReceived | Self::PixSent => Some(900_000),
+            Self::Bill => Some(86_400_000),
+            Self::Code | Self::Broken => None,
         }
     }
 
@@ -157,6 +170,13 @@ pub struct Planned {
     pub again_after: Option<Duration>,
 }
 
+impl Planned {
+    /// How long after its record it may leave, in real ms.
+    pub fn life_ms(&self) -> i64 {
+        self.kind.expiry_ms().unwrap_or_else(|| i64::try_from(self.expires_after.as_millis()).unwrap())
+    }
+}
+
 /// Everything that the bank publishes in one run.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -225,7 +245,7 @@ fn planned(dice: &mut Dice, run: &str, number: u32, at: Duration, used_after: Du
             "expired" => Duration::from_millis(4_000),
             // The wait on WhatsApp over, there is time enough for a call to go out, and too little for somebody to use what it says.
             "expired_before_the_call" => Duration::from_millis(7_700),
-            _ => Duration::from_secs(90),
+            _ => CODE_LIFE_MAX,
         },
         used_after: used,
         again_after: again.then(|| Duration::from_millis(dice.between(200, 4_000))),

@@ -4,7 +4,7 @@ use crate::cluster;
 use crate::deployment::{self, Process, program, with_us};
 use crate::dice::now_ms;
 use crate::faults::CALM;
-use crate::plan::{HURRY, Kind, Plan, USED};
+use crate::plan::{CALL_MAX_MS, CALL_TIMEOUT_MS, CODE_LIFE_MAX, HURRY, Kind, Plan, USED};
 use crate::support;
 use recado::simulator::{self, SendLog};
 use std::collections::BTreeMap;
@@ -83,6 +83,16 @@ impl Profile {
             Self::Together | Self::Apart | Self::Moving => "60s",
             Self::Long | Self::Paused => "2m",
         }
+    }
+
+    /// The same in real ms.
+    pub fn lease_ms(self) -> i64 {
+        millis(self.lease()) / i64::from(HURRY)
+    }
+
+    /// How long what is decided waits for its commit, in ms.
+    pub fn commit_ms(self) -> i64 {
+        if self == Self::Long { 5_000 } else { 100 }
     }
 
     /// How long a code lives at most: where every step takes a commit of five seconds, longer.
@@ -453,21 +463,36 @@ fn quicker(profile: Profile, folder: &str, text: String) -> String {
     }
 }
 
-/// The waits of `plan.rs` are those of the routes: else the judge would judge by other deadlines.
-pub fn check_waits(folder: &Path) {
+/// A span of the configuration, in its own ms.
+fn millis(text: &str) -> i64 {
+    i64::try_from(humantime::parse_duration(text).unwrap().as_millis()).unwrap()
+}
+
+/// The waits, leases and expiries that the judge goes by are those of the routes, and its bounds of calls and commits those of the configuration: else it would judge
+/// by other deadlines.
+pub fn check_times(stage: &Stage) {
+    let read = |file: &Path| -> toml::Table { fs::read_to_string(file).unwrap().parse().unwrap() };
+    let real = |value: &toml::Value| millis(value.as_str().unwrap()) / i64::from(HURRY);
     for (kind, file, route) in
         [(Kind::PixReceived, "pix", "pix.received"), (Kind::PixSent, "pix", "pix.sent"), (Kind::Code, "codes", "code"), (Kind::Bill, "bills", "bill")]
     {
-        let table: toml::Table = fs::read_to_string(folder.join(format!("routes/{file}.toml"))).unwrap().parse().unwrap();
+        let table = read(&stage.folder.join(format!("routes/{file}.toml")));
         let routes = table["route"].as_array().unwrap();
         let route = routes.iter().find(|other| other["name"].as_str() == Some(route)).unwrap();
-        let waits: Vec<i64> = route["steps"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|step| i64::try_from(humantime::parse_duration(step["wait"].as_str().unwrap()).unwrap().as_millis()).unwrap() / i64::from(HURRY))
-            .collect();
-        assert_eq!(waits, kind.waits(), "{kind:?}");
+        let steps = route["steps"].as_array().unwrap();
+        assert_eq!(steps.iter().map(|step| real(&step["wait"])).collect::<Vec<_>>(), kind.waits(), "{kind:?}");
+        assert!(steps.iter().all(|step| real(&step["lease"]) == stage.profile.lease_ms()), "{kind:?}");
+        let expiry = millis(route["expiry"].as_str().unwrap());
+        match kind.expiry_ms() {
+            Some(expected) => assert_eq!(expiry, expected, "{kind:?}"),
+            None => assert!(expiry >= i64::try_from(CODE_LIFE_MAX.as_millis()).unwrap(), "{kind:?}"),
+        }
+    }
+    for instance in &stage.instances {
+        let config = read(&instance.config);
+        let (timeout, margin) = (real(&config["dispatcher"]["call_timeout"]), real(&config["dispatcher"]["call_margin"]));
+        assert_eq!((timeout, timeout + margin), (CALL_TIMEOUT_MS, CALL_MAX_MS));
+        assert_eq!(millis(config["engine"]["commit_interval"].as_str().unwrap()), stage.profile.commit_ms());
     }
 }
 

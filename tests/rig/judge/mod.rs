@@ -7,6 +7,7 @@ mod calls;
 mod ends;
 mod fallbacks;
 mod history;
+mod limits;
 mod messages;
 mod outcomes;
 mod positions;
@@ -21,6 +22,7 @@ mod whole;
 
 pub use history::{by_channel, history};
 pub use outcomes::{BACK_OFF_MAX_MS, FOLLOWED_WITHIN_MS};
+pub use limits::LAG_MS;
 pub use rules::{enough, table};
 pub use tenures::Tenures;
 pub use unknown::{APPENDED_WITHIN_MS, HEARD_WITHIN_MS, TIMED_OUT_SLOW_MAX, TOLD_WITHIN_MS, unexplained_max};
@@ -181,6 +183,7 @@ impl<'e> Court<'e> {
         self.after_the_cancel(id, message);
         let Some(event) = message.event.map(|event| &self.evidence.plan.events[event]) else { return };
         self.recipients(id, message, event);
+        self.limits(id, message, event);
         self.lives(id, message, event);
         self.fallbacks(id, message, event);
         self.copies(id, message, event);

@@ -53,11 +53,12 @@ const RULES: &[Rule] = &[
     Rule { name: "I4", by: "seq of every message", counted: &["statuses"] },
     Rule {
         name: "I5",
-        by: "the ends of transactions on the brokers' disks, the send log against not_after and expiry",
+        by: "the ends of transactions on the brokers' disks, the send log against not_after and expiry, those against the bank's record, the routes and the append",
         counted: &[
             "dispatches held against the commit of the end",
             "sends after the end whose dispatch was committed before it",
             "calls held against not_after and expiry",
+            "dispatches held against lease, call and expiry",
             "lives of codes compared",
             "dispatches held against the cancel of their code",
         ],

@@ -1,0 +1,64 @@
+//! Copies broken in their times: until when a dispatch may leave.
+
+use super::Breaking;
+use crate::evidence::{Evidence, Row};
+use crate::judge;
+use crate::plan::CALL_MAX_MS;
+use recado::delivery::{NotAfter, StatusWord, Timestamp};
+use recado::event::records::Dispatch;
+use std::time::Duration;
+
+/// What is broken, and how; false where the run had nothing of the kind.
+pub(super) const BREAKINGS: &[(&str, Breaking)] = &[
+    ("I5 lease beyond the route's", |evidence| {
+        // By a hundredth of a second.
+        let beyond = evidence.lease_ms + evidence.clocks_apart_ms + 10;
+        evidence.dispatches.iter_mut().find(|row| long_lived(row)).map(|row| lease(row, row.at + beyond)).is_some()
+    }),
+    ("I5 lease short of the route's", |evidence| {
+        // By so much more than a decision may lie before its append where all is well.
+        evidence.slow.clear();
+        let short = evidence.lease_ms - evidence.commit_ms - judge::LAG_MS - evidence.clocks_apart_ms - 10;
+        let well: Vec<bool> = evidence.dispatches.iter().map(|row| far(evidence, row.at - 10_000, row.at)).collect();
+        let mut rows = evidence.dispatches.iter_mut().zip(well).filter(|(row, well)| *well && long_lived(row)).map(|(row, _)| row);
+        rows.next().map(|row| lease(row, row.at + short)).is_some()
+    }),
+    ("I5 not_after not the lease's", |evidence| {
+        let row = evidence.dispatches.first_mut();
+        row.map(|row| row.what.not_after = NotAfter::new(row.what.not_after.timestamp().plus(Duration::from_millis(10)))).is_some()
+    }),
+    ("I5 expiry beyond the bank's", |evidence| {
+        // Where the route says it, and the bank nothing.
+        evidence.dispatches.iter_mut().filter(|row| long_lived(row)).for_each(|row| row.what.expiry = row.what.expiry.plus(Duration::from_millis(10)));
+        true
+    }),
+    ("I5 expiry before the bank's", |evidence| {
+        // Of a code, whose end the bank says itself.
+        let row = evidence.dispatches.iter_mut().find(|row| !long_lived(row));
+        row.map(|row| row.what.expiry = row.what.expiry.minus(Duration::from_millis(10))).is_some()
+    }),
+    ("I5 decided at another time", |evidence| {
+        // A little after it was appended.
+        let Some((id, at)) = evidence.dispatches.iter().find(|row| row.what.why.is_none()).map(|row| (row.what.attempt_id.message_id, row.at)) else {
+            return false;
+        };
+        let requested = evidence.statuses.iter_mut().find(|row| row.what.message_id == id && row.what.status.word == StatusWord::Requested);
+        requested.map(|row| row.what.decided = Timestamp::from_millis(at + evidence.clocks_apart_ms + 10)).is_some()
+    }),
+];
+
+/// Whether it is no code's: those live for minutes.
+fn long_lived(row: &Row<Dispatch>) -> bool {
+    row.what.expiry.millis() - row.at > 200_000
+}
+
+/// Another end of its lease, and what follows from it.
+fn lease(row: &mut Row<Dispatch>, end: i64) {
+    row.what.lease_end = Timestamp::from_millis(end);
+    row.what.not_after = NotAfter::new(Timestamp::from_millis(end - CALL_MAX_MS));
+}
+
+/// Whether no fault came within six seconds of this stretch: a second more than the judge asks of calm.
+fn far(evidence: &Evidence, from: i64, to: i64) -> bool {
+    evidence.kills.iter().all(|kill| kill.at - 6_000 > to || kill.ready.is_some_and(|ready| ready + 6_000 < from))
+}
