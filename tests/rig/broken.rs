@@ -637,9 +637,8 @@ pub fn judge_the_judge(evidence: &Evidence, green: &[Fault]) -> (usize, Vec<Stri
     if judge::enough(|_| 0, 1_000, true).is_empty() || !judge::enough(|_| 1_000, 1_000, true).is_empty() {
         missed.push("a run that judged nothing is taken for a verdict".to_owned());
     }
-    let above = |rule: &str| matches!(rule, "I8 late" | "I8 held without a cause");
-    // Where commits are long no fire is judged above, and in a short run no excuse is too much.
-    let judged = |rule: &str| (evidence.prompt || !above(rule)) && (evidence.kills.len() >= judge::KILLS_JUDGED || rule != "I8 excused too often");
+    // Where commits are long no fire is held to its second, and in a short run no excuse is too much.
+    let judged = |rule: &str| (evidence.prompt || rule != "I8 late") && (evidence.kills.len() >= judge::KILLS_JUDGED || rule != "I8 excused too often");
     for (rule, breaking) in BREAKINGS.iter().chain(attempts::BREAKINGS).chain(times::BREAKINGS).filter(|(rule, _)| judged(rule)) {
         let mut copy = evidence.clone();
         if !breaking(&mut copy) {

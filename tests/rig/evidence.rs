@@ -57,6 +57,8 @@ pub struct Evidence {
     /// How long what is decided waits for its commit, and how long a lease is: as the configuration says, in real ms.
     pub commit_ms: i64,
     pub lease_ms: i64,
+    /// Name and roles of each process that there is.
+    pub instances: Vec<(&'static str, &'static str)>,
     pub written: Vec<Written>,
     pub kills: Vec<Kill>,
     pub lines: Vec<Line>,
@@ -118,6 +120,7 @@ impl Evidence {
             prompt: stage.profile != Profile::Long,
             commit_ms: stage.profile.commit_ms(),
             lease_ms: stage.profile.lease_ms(),
+            instances: stage.instances.iter().map(|instance| (instance.name, instance.roles)).collect(),
             written,
             kills,
             lines: stage.send_log(),

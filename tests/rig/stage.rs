@@ -493,6 +493,7 @@ pub fn check_times(stage: &Stage) {
         let (timeout, margin) = (real(&config["dispatcher"]["call_timeout"]), real(&config["dispatcher"]["call_margin"]));
         assert_eq!((timeout, timeout + margin), (CALL_TIMEOUT_MS, CALL_MAX_MS));
         assert_eq!(millis(config["engine"]["commit_interval"].as_str().unwrap()), stage.profile.commit_ms());
+        assert!(config["engine"].get("hold_max").is_none(), "the judge knows its default");
     }
 }
 

@@ -1,15 +1,37 @@
-//! Copies broken in their times: until when a dispatch may leave.
+//! Copies broken in their times: what fires late or says that it was held, and until when a dispatch may leave.
 
 use super::Breaking;
 use crate::evidence::{Evidence, Row};
+use crate::faults::{Cause, Kill};
 use crate::judge;
 use crate::plan::CALL_MAX_MS;
-use recado::delivery::{NotAfter, StatusWord, Timestamp};
+use recado::delivery::{Hold, NotAfter, Reason, StatusWord, Timestamp};
 use recado::event::records::Dispatch;
 use std::time::Duration;
 
 /// What is broken, and how; false where the run had nothing of the kind.
 pub(super) const BREAKINGS: &[(&str, Breaking)] = &[
+    ("I8 late near a fault", |evidence| {
+        // By a second more than whoever serves a partition is given.
+        let late = judge::served_within(evidence) + 1_000;
+        evidence.dispatches.iter_mut().filter(|row| row.what.why.is_some_and(|why| why.reason == Reason::Timer)).for_each(|row| row.at += late);
+        true
+    }),
+    ("I8 held without a cause", |evidence| {
+        // An engine was killed; nobody of the role that is said to have been silent was away for long.
+        let why = evidence.dispatches.iter_mut().find_map(|row| row.what.why.as_mut());
+        why.map(|why| why.hold = Hold::GatewaySilent).is_some()
+    }),
+    ("I8 held without a cause", |evidence| {
+        // All gateways were away, and one of them was back for three seconds longer than it takes to be heard.
+        let back = judge::served_within(evidence) + 3_000;
+        let Some(row) = evidence.dispatches.iter_mut().rfind(|row| row.what.why.is_some()) else { return false };
+        let (at, away) = (row.at, row.at - judge::HOLD_MAX_MS - 1_000);
+        row.what.why.as_mut().unwrap().hold = Hold::GatewaySilent;
+        let gateways = evidence.instances.iter().filter(|(_, roles)| roles.contains("gateway"));
+        evidence.kills = gateways.map(|of| Kill { ready: Some(at - back), ..Kill::new(*of, (away, away + 1), Cause::Random) }).collect();
+        true
+    }),
     ("I5 lease beyond the route's", |evidence| {
         // By a hundredth of a second.
         let beyond = evidence.lease_ms + evidence.clocks_apart_ms + 10;

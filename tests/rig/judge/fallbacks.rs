@@ -1,15 +1,13 @@
-//! I2, I8: what was begun because something did not come back in time, and whether it had.
+//! I2, I8 below: what was begun because something did not come back in time, and whether it had.
 
 use super::messages::Message;
 use super::{CUT_MS, Court};
 use crate::evidence::Row;
 use crate::plan::Planned;
-use recado::delivery::{Attempt, Hold, MessageId, Outcome, Reason, StatusWord, Why};
+use recado::delivery::{Attempt, Hold, MessageId, Reason, StatusWord};
 use recado::event::records::{Dispatch, Returned};
 use std::collections::BTreeMap;
 
-/// A timer that is not held fires within this. Source: design.md §11, promise 4.
-const FIRE_WITHIN_MS: i64 = 1_000;
 /// What comes so near to a deadline, on either side, might be judged wrongly. Source: testing.md §2.4, I8.
 const NEAR_MS: i64 = 200;
 
@@ -21,11 +19,12 @@ impl Court<'_> {
             let Some(why) = row.what.why else { continue };
             self.counts.one("later attempts");
             let what = format!("{} {}", row.what.channel.word(), row.what.attempt_id.attempt);
+            self.held(id, why.hold, row.at, &what);
             if matches!(why.reason, Reason::Timer | Reason::Unknown | Reason::Resend | Reason::GatewaySilent | Reason::DispatcherSilent | Reason::Storm) {
                 self.counts.one("fallbacks by a timer judged");
                 self.waited(id, message, event, why.from, row.at, &what);
                 self.heard(id, message, why.from, why.hold, row.at, &what);
-                self.punctual(id, message, event, why, row.at, &what);
+                self.punctual(id, message, event, why.from, row.at, &what);
             } else {
                 self.caused(id, message, why.from, &what);
             }
@@ -46,6 +45,7 @@ impl Court<'_> {
     fn given_up(&mut self, id: MessageId, message: &Message<'_>, event: &Planned) {
         let Some(terminal) = message.terminal() else { return };
         let word = terminal.what.status.word;
+        self.held(id, terminal.what.status.hold, terminal.at, word.word());
         // Not when it says that it was decided: that is Recado's own word.
         let produced = terminal.at;
         let attempts = || message.dispatches.iter().map(|row| row.what.attempt_id.attempt);
@@ -53,6 +53,9 @@ impl Court<'_> {
             StatusWord::Unconfirmed => {
                 if let Some(last) = attempts().filter(|attempt| message.may_have_gone_out(*attempt)).max() {
                     self.waited(id, message, event, last, produced, "the end, unconfirmed,");
+                    if attempts().max() == Some(last) {
+                        self.punctual(id, message, event, last, produced, "the end, unconfirmed,");
+                    }
                 }
                 if let Some(last) = attempts().max() {
                     self.heard(id, message, last, terminal.what.status.hold, produced, "the end, unconfirmed,");
@@ -135,50 +138,6 @@ impl Court<'_> {
     /// For how long of this stretch brokers or machine were slow, ms.
     pub(super) fn slow(&self, from: i64, to: i64) -> i64 {
         self.evidence.slow.iter().map(|(began, ended)| (to.min(*ended) - from.max(*began)).max(0)).sum()
-    }
-
-    /// I8 above: where no fault was near, a timer that nobody holds fires within a second of the provider's answer and the route's wait.
-    fn punctual(&mut self, id: MessageId, message: &Message<'_>, event: &Planned, why: Why, at: i64, what: &str) {
-        let Some((_, call)) = message.sends().find(|(attempt, _)| *attempt == why.from) else { return };
-        if why.hold == Hold::Storm {
-            self.fault("I8 held without a cause", Some(id), format!("{what}: the storm guard is off."));
-        }
-        if !self.evidence.prompt {
-            self.counts.one("timers not judged above: commits are long");
-            return;
-        }
-        if call.time_ms < self.warm {
-            self.counts.one("timers not judged above: the brokers had just started");
-            return;
-        }
-        if !self.calm(call.time_ms, at) {
-            self.counts.one("timers not judged above: a fault was near");
-            return;
-        }
-        if why.hold != Hold::No {
-            self.fault("I8 held without a cause", Some(id), format!("{what}: {:?}", why.hold));
-        }
-        if message.outcomes(why.from).all(|(outcome, _)| outcome != Outcome::Accepted) {
-            self.counts.one("timers not judged above: nobody knows when the provider answered");
-            return;
-        }
-        let Some(wait) = event.kind.waits().get(usize::from(why.from.step) - 1) else { return };
-        let late = at - call.answer_ms - wait;
-        self.counts.one("timers judged above: within a second");
-        self.counts.one(match late {
-            ..=250 => "fires within 250 ms",
-            251..=500 => "fires within 500 ms",
-            _ => "fires later than 500 ms",
-        });
-        let slow = self.slow(call.answer_ms, at);
-        self.counts.add("fires while brokers or machine were slow", usize::from(slow > 0));
-        if late > FIRE_WITHIN_MS + slow {
-            self.fault(
-                "I8 late",
-                Some(id),
-                format!("{what} came {late} ms after the wait of {} had ended; brokers or machine were slow for {slow} ms.", why.from),
-            );
-        }
     }
 }
 

@@ -154,7 +154,7 @@ impl<'e> Message<'e> {
 }
 
 /// Whether the wait of this attempt can begin with it.
-fn begins_wait(returned: &Returned, attempt: Attempt) -> bool {
+pub(super) fn begins_wait(returned: &Returned, attempt: Attempt) -> bool {
     match returned {
         Returned::Outcome { attempt_id, outcome, .. } => attempt_id.attempt == attempt && matches!(outcome, Outcome::Accepted | Outcome::Unknown),
         Returned::Receipt { attempt_id, .. } => attempt_id.attempt == attempt,

@@ -6,6 +6,7 @@
 mod calls;
 mod ends;
 mod fallbacks;
+mod fires;
 mod history;
 mod limits;
 mod messages;
@@ -14,16 +15,19 @@ mod positions;
 mod receipts;
 mod recipients;
 mod rules;
+mod service;
 mod statuses;
 mod taken;
 mod tenures;
 mod unknown;
 mod whole;
 
+pub use fires::HOLD_MAX_MS;
 pub use history::{by_channel, history};
-pub use outcomes::{BACK_OFF_MAX_MS, FOLLOWED_WITHIN_MS};
 pub use limits::LAG_MS;
+pub use outcomes::{BACK_OFF_MAX_MS, FOLLOWED_WITHIN_MS};
 pub use rules::{enough, table};
+pub use service::served_within;
 pub use tenures::Tenures;
 pub use unknown::{APPENDED_WITHIN_MS, HEARD_WITHIN_MS, TIMED_OUT_SLOW_MAX, TOLD_WITHIN_MS, unexplained_max};
 
@@ -118,6 +122,10 @@ struct Court<'e> {
     tenures: Tenures,
     /// How the phones behave, once somebody has asked.
     script: OnceCell<Script>,
+    /// By partition, when it was served.
+    served: BTreeMap<i32, Vec<service::Stretch>>,
+    /// By process, when it was away.
+    away: BTreeMap<&'static str, Vec<(i64, i64)>>,
     faults: Vec<Fault>,
     counts: Counts,
 }
@@ -149,6 +157,8 @@ impl<'e> Court<'e> {
             receipts,
             tenures,
             script: OnceCell::new(),
+            served: service::served(evidence),
+            away: service::away(evidence),
             faults: Vec::new(),
             counts: Counts::default(),
         }

@@ -1,0 +1,96 @@
+//! I8 above: how late a timer may fire, and what may hold it. In the calm a second after the provider's answer and the route's wait; near a fault some seconds after its
+//! partition is served again.
+//!
+//! Easily got wrong: the timer that matters is the one that was set before a kill. So calm is asked for around its deadline, and not for its whole life.
+
+use super::messages::{Message, begins_wait};
+use super::service::served_within;
+use super::{Court, SLOW_NEAR_MS};
+use crate::plan::Planned;
+use recado::delivery::{Attempt, Hold, MessageId, Outcome};
+use recado::simulator::CallLine;
+
+/// A timer that is not held fires within this. Source: design.md §11, promise 4.
+const FIRE_WITHIN_MS: i64 = 1_000;
+/// What is held goes out, and says that it was held, when that has lasted so long: the default of `engine.hold_max`, which `time.hurry` does not divide. No fault here
+/// keeps a whole role away for as long.
+pub const HOLD_MAX_MS: i64 = 120_000;
+
+impl Court<'_> {
+    /// I8 above, for the wait of one attempt and what its end began at `at`.
+    pub(super) fn punctual(&mut self, id: MessageId, message: &Message<'_>, event: &Planned, from: Attempt, at: i64, what: &str) {
+        let Some(wait) = event.kind.waits().get(usize::from(from.step) - 1) else { return };
+        let call = message.sends().find(|(attempt, _)| *attempt == from).map(|(_, call)| call);
+        let accepted = message.outcomes(from).filter(|(outcome, _)| *outcome == Outcome::Accepted).map(|(_, row)| row.at).min();
+        let partition = id.partition().kafka();
+        let due = match call.zip(accepted) {
+            Some((call, accepted)) => {
+                let Some(excuse) = self.excuse(call, call.answer_ms + wait, at) else {
+                    return self.within_a_second(id, at - call.answer_ms - wait, from, what);
+                };
+                self.counts.one(excuse);
+                // Who was in trouble just then may have told it late.
+                let told_by = self.well_again(call.answer_ms).unwrap_or(call.answer_ms).max(call.answer_ms) + SLOW_NEAR_MS;
+                Some(accepted.clamp(call.answer_ms, told_by) + wait)
+            }
+            None => {
+                self.counts.one("timers not held to a second: nobody knows when the provider answered");
+                let word = message.returned.iter().filter(|row| begins_wait(&row.what, from)).map(|row| row.at).min();
+                word.and_then(|word| self.due_by(partition, word)).map(|heard| heard + wait)
+            }
+        };
+        let Some((due, by)) = due.and_then(|due| Some((due, self.due_by(partition, due)?))) else {
+            self.counts.one("timers not judged above: nobody served their partition for long enough");
+            return;
+        };
+        self.counts.one("timers judged above: some seconds after their partition is served");
+        self.counts.add("of those, within a second of their wait", usize::from(at - due <= FIRE_WITHIN_MS));
+        if at > by {
+            let late = at - due;
+            self.fault("I8 late near a fault", Some(id), format!("{what} came {late} ms after the wait of {from} had ended, {} ms too late.", at - by));
+        }
+    }
+
+    /// Why a timer is not held to its second: commits, brokers, a fault.
+    fn excuse(&self, call: &CallLine, due: i64, at: i64) -> Option<&'static str> {
+        if !self.evidence.prompt {
+            Some("timers not held to a second: commits are long")
+        } else if call.time_ms < self.warm {
+            Some("timers not held to a second: the brokers had just started")
+        } else if !self.calm(due, at) || self.well_again(call.answer_ms).is_some() {
+            Some("timers not held to a second: a fault was near")
+        } else {
+            None
+        }
+    }
+
+    fn within_a_second(&mut self, id: MessageId, late: i64, from: Attempt, what: &str) {
+        self.counts.one("timers judged above: within a second");
+        self.counts.one(match late {
+            ..=250 => "fires within 250 ms",
+            251..=500 => "fires within 500 ms",
+            _ => "fires later than 500 ms",
+        });
+        if late > FIRE_WITHIN_MS {
+            self.fault("I8 late", Some(id), format!("{what} came {late} ms after the wait of {from} had ended."));
+        }
+    }
+
+    /// I8: what is said to have been held was: nobody of the silent role was up to be heard for as long as a hold lasts.
+    pub(super) fn held(&mut self, id: MessageId, hold: Hold, at: i64, what: &str) {
+        let role = match hold {
+            Hold::No => return,
+            Hold::Storm => {
+                self.fault("I8 held without a cause", Some(id), format!("{what}: the storm guard is off."));
+                return;
+            }
+            Hold::GatewaySilent => "gateway",
+            Hold::DispatcherSilent => "dispatcher",
+        };
+        self.counts.one("timers held, against who was up");
+        let up = self.up_from(role, at - HOLD_MAX_MS);
+        if up + served_within(self.evidence) < at {
+            self.fault("I8 held without a cause", Some(id), format!("{what}: {hold:?}, and a {role} was up {} ms before.", at - up));
+        }
+    }
+}
