@@ -1,6 +1,7 @@
 //! The judge judged: copies of the evidence, each broken in one way, and the rule that must be found broken. A judge that was never seen to fail counts for nothing.
 
 mod times;
+mod told;
 
 use crate::bank::{NAME, What};
 use crate::evidence::{Evidence, Row};
@@ -639,7 +640,7 @@ pub fn judge_the_judge(evidence: &Evidence, green: &[Fault]) -> (usize, Vec<Stri
     }
     // Where commits are long no fire is held to its second, and in a short run no excuse is too much.
     let judged = |rule: &str| (evidence.prompt || rule != "I8 late") && (evidence.kills.len() >= judge::KILLS_JUDGED || rule != "I8 excused too often");
-    for (rule, breaking) in BREAKINGS.iter().chain(attempts::BREAKINGS).chain(times::BREAKINGS).filter(|(rule, _)| judged(rule)) {
+    for (rule, breaking) in BREAKINGS.iter().chain(attempts::BREAKINGS).chain(times::BREAKINGS).chain(told::BREAKINGS).filter(|(rule, _)| judged(rule)) {
         let mut copy = evidence.clone();
         if !breaking(&mut copy) {
             missed.push(format!("{rule}: the run had nothing that could be broken so"));

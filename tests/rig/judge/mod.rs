@@ -20,6 +20,7 @@ mod statuses;
 mod taken;
 mod tenures;
 mod unknown;
+mod told;
 mod whole;
 
 pub use fires::HOLD_MAX_MS;
@@ -191,6 +192,7 @@ impl<'e> Court<'e> {
         self.attempts(id, message);
         self.after_the_end(id, message);
         self.after_the_cancel(id, message);
+        self.told(id, message);
         let Some(event) = message.event.map(|event| &self.evidence.plan.events[event]) else { return };
         self.recipients(id, message, event);
         self.limits(id, message, event);

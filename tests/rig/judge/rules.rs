@@ -14,7 +14,7 @@ struct Rule {
 const SHORT: usize = 20;
 
 /// What no run is asked for: good if it never comes, or what hangs on the machine.
-const LUCK: &[&str] = &["fires within 500 ms", "fires later than 500 ms", "attempts without an intent"];
+const LUCK: &[&str] = &["fires within 500 ms", "fires later than 500 ms", "attempts without an intent", "statuses after the end held against their receipts"];
 
 /// Fires that are judged above: none where commits are long.
 const ABOVE: &[&str] = &["timers judged above: within a second", "fires within 250 ms"];
@@ -113,8 +113,14 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "E1",
-        by: "the bank's list against sources of statuses and dead letters, below and above the position; no status said twice; what came back against its effect",
-        counted: &["inputs below the position", "words of what became of an attempt held against their effect"],
+        by: "the bank's list against sources of statuses and dead letters, below and above the position; no status said twice; what came back against its effect; what is told of receipts against them, both ways",
+        counted: &[
+            "inputs below the position",
+            "words of what became of an attempt held against their effect",
+            "statuses sent held against their receipts",
+            "statuses after the end held against their receipts",
+            "reads of ended deliveries held against their receipts",
+        ],
     },
     Rule {
         name: "E2",

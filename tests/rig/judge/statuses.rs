@@ -37,6 +37,7 @@ impl Court<'_> {
                 self.fault("I4 away from home", Some(id), format!("seq {seq} lies in partition {}.", row.partition));
             }
         }
+        // What they say `told.rs` judges.
         self.counts.add("reads of ended deliveries", message.statuses.iter().filter(|row| !row.what.live).count());
         self.of_equal_seq(id, message, &counts, &replaced);
         self.one_end(id, message, &counts);

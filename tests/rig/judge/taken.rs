@@ -42,7 +42,7 @@ impl Court<'_> {
     }
 
     /// When the transaction ended that moved the engine's position past this record of the receipts topic.
-    fn passed(&self, partition: i32, offset: i64) -> Option<i64> {
+    pub(super) fn passed(&self, partition: i32, offset: i64) -> Option<i64> {
         let moves = self.receipts.get(&partition)?;
         moves.get(moves.partition_point(|(next, _)| *next <= offset)).map(|(_, committed)| committed.at)
     }

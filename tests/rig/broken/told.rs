@@ -1,0 +1,57 @@
+//! Copies in which what came back and what was told of it differ.
+
+use super::{Breaking, names};
+use crate::evidence::Row;
+use recado::delivery::{AttemptId, Reason, Receipt, StatusWord};
+use recado::event::records::{Returned, StatusRecord};
+
+/// What is broken, and how; false where the run had nothing of the kind.
+pub(super) const BREAKINGS: &[(&str, Breaking)] = &[
+    ("E1 told without a receipt", |evidence| {
+        // A read of a delivery that is forgotten, doubled by a crash.
+        let Some(at) = evidence.statuses.iter().position(|row| !row.what.live) else { return false };
+        let more = evidence.statuses[at].clone();
+        evidence.statuses.insert(at + 1, more);
+        true
+    }),
+    ("E1 receipt not told", |evidence| {
+        let at = evidence.statuses.iter().position(|row| !row.what.live);
+        at.map(|at| evidence.statuses.remove(at)).is_some()
+    }),
+    ("E1 told without a receipt", |evidence| {
+        // A second sent of one attempt, with a number of its own.
+        let Some(at) = evidence.statuses.iter().position(is_sent) else { return false };
+        let mut more = evidence.statuses[at].clone();
+        more.what.status.seq += 1;
+        evidence.statuses.insert(at + 1, more);
+        true
+    }),
+    ("E1 told without a receipt", |evidence| {
+        // A sent that no provider said.
+        let Some(sent) = evidence.statuses.iter().find(|row| is_sent(row)) else { return false };
+        let Some(attempt) = sent.what.status.attempt else { return false };
+        let id = AttemptId { message_id: sent.what.message_id, attempt };
+        evidence.returned.retain(|row| !(names(row, id) && matches!(row.what, Returned::Receipt { receipt: Receipt::Sent, .. })));
+        true
+    }),
+    ("E1 receipt not told", |evidence| {
+        // It arrives a second after its delivery has failed.
+        let Some(end) = evidence.statuses.iter().find(|row| row.what.live && row.what.status.word == StatusWord::Failed) else { return false };
+        let (id, at) = (end.what.message_id, end.at + 1_000);
+        let attempts = evidence.dispatches.iter().map(|row| row.what.attempt_id).filter(|attempt_id| attempt_id.message_id == id);
+        let Some(attempt_id) = attempts.max_by_key(|attempt_id| attempt_id.attempt) else { return false };
+        let Some(last) = evidence.returned.iter().rposition(|row| names(row, attempt_id)) else { return false };
+        let what = Returned::Receipt { attempt_id, receipt: Receipt::Delivered, reason: Reason::None, code: 0, provider_time: None };
+        let row = Row { offset: evidence.returned[last].offset + 1, at, what, ..evidence.returned[last].clone() };
+        evidence.returned.insert(last + 1, row);
+        true
+    }),
+    ("E1 end told otherwise than by its receipt", |evidence| {
+        let end = evidence.statuses.iter_mut().find(|row| row.what.live && row.what.status.word == StatusWord::Delivered);
+        end.map(|row| row.what.status.double_delivered ^= true).is_some()
+    }),
+];
+
+fn is_sent(row: &Row<StatusRecord>) -> bool {
+    row.what.live && row.what.status.word == StatusWord::Sent
+}
