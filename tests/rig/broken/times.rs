@@ -4,9 +4,10 @@ use super::Breaking;
 use crate::evidence::{Evidence, Row};
 use crate::faults::{Cause, Kill};
 use crate::judge;
-use crate::plan::CALL_MAX_MS;
+use crate::plan::{CALL_MAX_MS, Kind};
 use recado::delivery::{Hold, NotAfter, Reason, StatusWord, Timestamp};
 use recado::event::records::Dispatch;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What is broken, and how; false where the run had nothing of the kind.
@@ -66,6 +67,22 @@ pub(super) const BREAKINGS: &[(&str, Breaking)] = &[
         };
         let requested = evidence.statuses.iter_mut().find(|row| row.what.message_id == id && row.what.status.word == StatusWord::Requested);
         requested.map(|row| row.what.decided = Timestamp::from_millis(at + evidence.clocks_apart_ms + 10)).is_some()
+    }),
+    ("I1 wrong end", |evidence| {
+        // A code that was used long after it had arrived, said to be withdrawn: far from every fault, but by its own word decided much later.
+        evidence.slow.clear();
+        let used = |event: &crate::plan::Planned| event.kind == Kind::Code && event.story.end == StatusWord::Delivered && event.used_after.is_some();
+        let written = evidence.written.iter().map(|written| (&evidence.plan.events[written.event], written.at)).filter(|(event, _)| used(event));
+        let written: BTreeMap<&str, i64> = written.map(|(event, at)| (event.event_id.as_str(), at)).rev().collect();
+        let at = evidence.statuses.iter().position(|row| {
+            let from = row.what.event_id.as_deref().and_then(|id| written.get(id).copied());
+            let to = || evidence.log(row).committed(row.offset).map_or(row.at, |committed| committed.at);
+            row.what.live && row.what.status.word == StatusWord::Delivered && from.is_some_and(|from| far(evidence, from, to()))
+        });
+        let Some(row) = at.map(|at| &mut evidence.statuses[at]) else { return false };
+        row.what.status.word = StatusWord::Cancelled;
+        row.what.decided = row.what.decided.plus(Duration::from_secs(600));
+        true
     }),
 ];
 

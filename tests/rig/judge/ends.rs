@@ -4,7 +4,7 @@ use super::Court;
 use super::messages::Message;
 use crate::faults::Cause;
 use crate::plan::{Kind, Planned};
-use recado::delivery::{Attempt, Channel, Hold, MessageId, Outcome, StatusWord};
+use recado::delivery::{Attempt, Channel, MessageId, Outcome, StatusWord};
 use recado::event::records::Returned;
 use recado::simulator::Line;
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,7 +64,8 @@ impl Court<'_> {
         let Some(terminal) = message.terminal() else { return };
         let word = terminal.what.status.word;
         let from = self.written(message).map_or(0, |written| written.at);
-        let to = terminal.what.decided.millis();
+        // Not when it says that it was decided: that is Recado's own word. Without a commit it is red by another rule.
+        let to = self.evidence.log(terminal).committed(terminal.offset).map_or(terminal.at, |committed| committed.at);
         let calm = self.calm(from, to);
         self.counts.one(match word {
             StatusWord::Delivered => "ended delivered",
@@ -91,11 +92,7 @@ impl Court<'_> {
                 // The bank withdrew it before anybody had heard that it had arrived.
                 StatusWord::Cancelled if used.is_some_and(|used| message.acknowledged().all(|(at, _)| at > used)) => true,
                 // A call in flight at the kill: nobody knows. What it was to say is said by the journal above.
-                StatusWord::Unconfirmed => {
-                    // Or nobody took the dispatch for longer than a lease is held: its partition had lost its dispatcher.
-                    let unowned = terminal.what.status.hold == Hold::DispatcherSilent && self.moved(from, to);
-                    !calm && (said(Outcome::Unknown) || lost || self.stood_still(from, to) || unowned)
-                }
+                StatusWord::Unconfirmed => !calm && (said(Outcome::Unknown) || lost || self.stood_still(from, to)),
                 // The cancel comes in while the engine is away, and the fallback is due before it is read.
                 StatusWord::Delivered => !calm && (event.story.end == StatusWord::Cancelled || said(Outcome::TooLate)),
                 // The customer got the code elsewhere, or gave up; the bank withdraws what is late.
@@ -136,12 +133,6 @@ impl Court<'_> {
     fn stood_still(&self, from: i64, to: i64) -> bool {
         let mut stops = self.evidence.kills.iter().filter(|kill| matches!(kill.cause, Cause::Stopped(_)));
         stops.any(|stop| stop.at <= to && stop.ready.is_none_or(|ready| ready >= from))
-    }
-
-    /// Whether partitions lost their dispatcher meanwhile.
-    fn moved(&self, from: i64, to: i64) -> bool {
-        let mut moves = self.evidence.kills.iter().filter(|kill| kill.cause == Cause::Moved);
-        moves.any(|moved| moved.at <= to && moved.ready.is_none_or(|ready| ready >= from))
     }
 
     /// I3: the steps that were called are those that the seed says; the others had no call.
