@@ -1,9 +1,10 @@
 //! Copies in which what came back and what was told of it differ.
 
 use super::{Breaking, names};
-use crate::evidence::Row;
-use recado::delivery::{AttemptId, Reason, Receipt, StatusWord};
+use crate::evidence::{Evidence, Row};
+use recado::delivery::{AttemptId, MessageId, Reason, Receipt, StatusWord};
 use recado::event::records::{Returned, StatusRecord};
+use recado::simulator::Line;
 
 /// What is broken, and how; false where the run had nothing of the kind.
 pub(super) const BREAKINGS: &[(&str, Breaking)] = &[
@@ -50,8 +51,34 @@ pub(super) const BREAKINGS: &[(&str, Breaking)] = &[
         let end = evidence.statuses.iter_mut().find(|row| row.what.live && row.what.status.word == StatusWord::Delivered);
         end.map(|row| row.what.status.double_delivered ^= true).is_some()
     }),
+    ("I13 written oftener than it was sent", |evidence| twice(evidence, |id| *id.message_id.bytes() != [0; 16])),
+    ("I13 written oftener than it was sent", |evidence| twice(evidence, |id| *id.message_id.bytes() == [0; 16])),
+    ("I13 acknowledged receipt is missing", |evidence| {
+        // Of what strangers sent, one too few.
+        let told = |line: &&Line| matches!(line, Line::Webhook { attempt_id: Some(id), .. } if id.starts_with(&"0".repeat(32)));
+        let acknowledged = evidence.lines.iter().filter(told).count();
+        let mut left = acknowledged.saturating_sub(1);
+        evidence.returned.retain(|row| match &row.what {
+            Returned::Receipt { attempt_id, .. } if attempt_id.message_id == MessageId::from_bytes([0; 16]) => {
+                left.checked_sub(1).map(|less| left = less).is_some()
+            }
+            _ => true,
+        });
+        acknowledged > 0
+    }),
 ];
 
 fn is_sent(row: &Row<StatusRecord>) -> bool {
     row.what.live && row.what.status.word == StatusWord::Sent
+}
+
+/// Writes a receipt of one of these once more, where everything was well.
+fn twice(evidence: &mut Evidence, of: impl Fn(&AttemptId) -> bool) -> bool {
+    evidence.slow.clear();
+    let well = |at: i64| evidence.kills.iter().all(|kill| at < kill.at - 2_000 || kill.ready.is_some_and(|ready| ready + 2_000 < at));
+    let fits = |row: &Row<Returned>| matches!(&row.what, Returned::Receipt { attempt_id, .. } if of(attempt_id)) && well(row.at);
+    let Some(at) = evidence.returned.iter().position(fits) else { return false };
+    let more = evidence.returned[at].clone();
+    evidence.returned.insert(at, more);
+    true
 }
