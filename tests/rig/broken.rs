@@ -4,7 +4,7 @@ use crate::bank::{NAME, What};
 use crate::evidence::{Evidence, Row};
 use crate::faults::{Cause, Kill};
 use crate::judge::{self, Fault};
-use crate::plan::{CANARY, Kind};
+use crate::plan::{CANARY, Kind, PHONES_NATIONAL, PHONES_WITHOUT_NINE};
 use crate::quiet::KAFKAS;
 use crate::segments::Log;
 use recado::delivery::{Attempt, AttemptId, Hold, MessageId, Outcome, Reason, Receipt, StatusWord};
@@ -508,6 +508,16 @@ const BREAKINGS: &[(&str, Breaking)] = &[
     }),
     ("I7 canary at rest", |evidence| {
         evidence.canaries.bytes("an environment", format!("HOME=/\0NAME={NAME}\0").as_bytes());
+        true
+    }),
+    ("I7 canary at rest", |evidence| {
+        // As a table of the store would have it: the number of the run's first event, as its customer writes it.
+        evidence.canaries.bytes("a stored value", format!("\u{16}{PHONES_NATIONAL}00000\u{2}").as_bytes());
+        true
+    }),
+    ("I7 canary at rest", |evidence| {
+        // As WhatsApp's webhook names it, in a log that quotes one.
+        evidence.canaries.bytes("a log", format!("{{\"wa_id\":\"{PHONES_WITHOUT_NINE}00042\"}}").as_bytes());
         true
     }),
     ("I8 late", |evidence| {

@@ -64,6 +64,11 @@ pub const CANARY: &str = "Q7XZ2KJ9W";
 
 /// How all customers' numbers begin; five digits more are the event's own.
 pub const PHONES: &str = "55119800";
+/// The same as it is dialled within the country, and as WhatsApp may call it: of its ninth digit, which older numbers did not have, it knows nothing (`wa_id`).
+pub const PHONES_NATIONAL: &str = "119800";
+pub const PHONES_WITHOUT_NINE: &str = "5511800";
+/// How many digits of a number are the event's own.
+pub const PHONE_OWN_DIGITS: usize = 5;
 
 /// The topic of used codes.
 pub const USED: &str = "auth.codes-used";
@@ -214,7 +219,7 @@ fn planned(dice: &mut Dice, run: &str, number: u32, at: Duration, used_after: Du
         story,
         event_id: format!("{run}-{number:06}"),
         customer_id: format!("C{:06}", dice.between(100_000, 101_000)),
-        phone: format!("{PHONES}{number:05}"),
+        phone: format!("{PHONES}{number:0PHONE_OWN_DIGITS$}"),
         centavos: 1_000_003 + i64::from(number) * 7,
         code: if number.is_multiple_of(4) { format!("{CANARY}{number:06}") } else { format!("{:08}", 10_000_019 + number * 7) },
         partition: i32::try_from(dice.below(u64::from(partitions))).unwrap(),
