@@ -648,9 +648,7 @@ fn say(evidence: &mut Evidence, id: AttemptId, word: Outcome) -> bool {
 /// Breaks the evidence in each way; returns how many ways were found out, and those that were not.
 pub fn judge_the_judge(evidence: &Evidence, green: &[Fault]) -> (usize, Vec<String>) {
     let (mut found, mut missed) = (0, Vec::new());
-    if judge::enough(|_| 0, 1_000, true).is_empty() || !judge::enough(|_| 1_000, 1_000, true).is_empty() {
-        missed.push("a run that judged nothing is taken for a verdict".to_owned());
-    }
+    missed.extend(judge::blind().into_iter().map(|what| format!("enough judged: it did not see {what}")));
     let above = |rule: &str| matches!(rule, "I8 late" | "I8 held without a cause");
     // Where commits are long no fire is judged above, and in a short run no excuse is too much.
     let judged = |rule: &str| (evidence.prompt || !above(rule)) && (evidence.kills.len() >= judge::KILLS_JUDGED || rule != "I8 excused too often");

@@ -3,6 +3,7 @@
 //! Easily got wrong: a killed instance may still be starting or restoring when it is killed again. That is wanted. An armed one is left to its point.
 
 use crate::dice::{Dice, now_ms};
+use crate::part::LAST_CALM_MAX;
 use crate::points::{Aim, Inside, Needs};
 use crate::stage::{Profile, Stage};
 use crate::state;
@@ -11,7 +12,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// Before the first kill and after the last one, and in between after each ten: lives that no fault touches.
+/// Before the first kill, and in between after each ten: lives that no fault touches. After the last one it is longer: `LAST_CALM` of part.rs.
 pub const CALM: Duration = Duration::from_secs(16);
 const KILLS_A_STRETCH: usize = 10;
 /// One in so many stays dead for longer than its sessions, and its partitions move.
@@ -119,7 +120,7 @@ pub fn schedule(seed: u64, profile: Profile, kills: usize, aims: &[Aim]) -> (Vec
         planned.push(Planned { at, draw: dice.next(), down });
     }
     let aimed: Duration = aims.iter().map(|aim| aim.point.within + STARTS_WITHIN).sum();
-    (planned, at.max(profile.calm_first() + aimed) + STANDS_WITHIN + CALM)
+    (planned, at.max(profile.calm_first() + aimed) + STANDS_WITHIN + LAST_CALM_MAX)
 }
 
 /// A start with everything on two busy cores. A guess.

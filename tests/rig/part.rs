@@ -1,8 +1,9 @@
 //! One part of a run: a cluster of its own, one profile, its kills and points, and the verdict. It runs in a process of its own and leaves numbers for the whole.
 
 use crate::bank::{self, What, Written};
+use crate::dice::now_ms;
 use crate::evidence::{Evidence, Watcher};
-use crate::faults::{self, CALM, Cause, Crashes, Kill};
+use crate::faults::{self, Cause, Crashes, Kill};
 use crate::judge::{self, Fault};
 use crate::plan::{Kind, Plan};
 use crate::points::{self, Inside};
@@ -22,6 +23,12 @@ use tokio::task::JoinHandle;
 pub const PER_SECOND: u32 = 20;
 /// After the last restart every delivery must have ended within this: the longest route with its leases, twice.
 const HEALED_WITHIN: Duration = Duration::from_secs(90);
+/// After the last fault the bank publishes on until so long nothing was near: the 5 s by which a life must be clear of a fault, two decks of stories (`plan.rs`) at this
+/// pace, and the longest life, of a code whose call and whose copy nobody answers: on the last step twice a call's 2 s and a wait of 6 s, and before it what two refused
+/// steps take.
+pub const LAST_CALM: Duration = Duration::from_secs(34);
+/// A machine that is slow again and again is not waited for.
+pub const LAST_CALM_MAX: Duration = Duration::from_secs(54);
 /// So many histories are printed; all of them are in a file.
 const HISTORIES_MAX: usize = 12;
 /// The most memory that an instance may have, whatever befalls it: what a bank gives a small pod.
@@ -89,7 +96,7 @@ impl Run {
     async fn conclude(self, crashes: Crashes, bug: bool) -> Told {
         let Self { mut stage, mut plan, watcher, enough, publishing, began } = self;
         let Crashes { kills, missed, counts } = crashes;
-        tokio::time::sleep(CALM).await;
+        last_calm(&watcher).await;
         enough.store(true, Ordering::Relaxed);
         let written = publishing.await.unwrap();
         plan.events.truncate(written.iter().map(|written| written.event + 1).max().unwrap_or(0));
@@ -137,12 +144,22 @@ impl Run {
         }
         red.extend(faults);
         tell(&evidence, &red, &stage.folder);
+        told.clear = judged.1.into_iter().map(|((kind, story), count)| (judge::of_story(kind, story), count)).collect();
         let met = judged.0.into_iter().chain(of_kills(&evidence.kills)).chain(counts).chain(compared);
         met.for_each(|(what, count)| *told.counts.entry(what.to_owned()).or_default() += count);
         red.iter().for_each(|fault| *told.faults.entry(fault.rule.to_owned()).or_default() += 1);
         told.seconds = began.elapsed().as_secs();
         println!("{}: {} faults, {} s", stage.profile.word(), red.len(), told.seconds);
         told
+    }
+}
+
+/// The last stretch of the load: long enough for each story to be lived through with nothing near it. In a calm between faults only those of a few seconds are.
+async fn last_calm(watcher: &Watcher) {
+    let (began, since) = (Instant::now(), now_ms());
+    let least = i64::try_from(LAST_CALM.as_millis()).unwrap();
+    while now_ms() - since.max(watcher.slow_until()) < least && began.elapsed() < LAST_CALM_MAX {
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

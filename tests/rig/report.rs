@@ -14,6 +14,8 @@ pub struct Told {
     pub faults: BTreeMap<String, usize>,
     /// What was met and judged.
     pub counts: BTreeMap<String, usize>,
+    /// By story, the lives that no fault came near.
+    pub clear: BTreeMap<String, usize>,
     /// How often each point was reached.
     pub points: BTreeMap<String, usize>,
     /// ms from a kill to ready again, of those that were started again at once; and from the start, of all.
@@ -93,7 +95,7 @@ impl Told {
     /// One line each.
     pub fn write(&self) -> String {
         let mut text = format!("seconds\t{}\nuncommitted\t{}\n", self.seconds, self.uncommitted);
-        let maps = [("fault", &self.faults), ("count", &self.counts), ("point", &self.points)];
+        let maps = [("fault", &self.faults), ("count", &self.counts), ("clear", &self.clear), ("point", &self.points)];
         maps.iter().for_each(|(kind, map)| map.iter().for_each(|(what, count)| writeln!(text, "{kind}\t{count}\t{what}").unwrap()));
         self.memory.iter().for_each(|(what, kib)| writeln!(text, "memory\t{kib}\t{what}").unwrap());
         self.recoveries.iter().for_each(|ms| writeln!(text, "recovery\t{ms}").unwrap());
@@ -113,6 +115,7 @@ impl Told {
                 "uncommitted" => self.uncommitted += number,
                 "fault" => *self.faults.entry(what).or_default() += count,
                 "count" => *self.counts.entry(what).or_default() += count,
+                "clear" => *self.clear.entry(what).or_default() += count,
                 "point" => *self.points.entry(what).or_default() += count,
                 "memory" => {
                     let most = self.memory.entry(what).or_default();
@@ -130,6 +133,8 @@ impl Told {
     pub fn text(&self) -> String {
         let mut text = format!("judged, rule by rule:\n{}met:\n", judge::table(|what| self.counts.get(what).copied().unwrap_or(0)));
         self.counts.iter().for_each(|(what, count)| writeln!(text, "  {count:>8}  {what}").unwrap());
+        text += "lives clear of every fault, which the seed alone judged, by story:\n";
+        self.clear.iter().for_each(|(story, count)| writeln!(text, "  {count:>8}  {story}").unwrap());
         text += "crash points, how often reached:\n";
         for point in &POINTS {
             writeln!(text, "  {:>8}  {}", self.points.get(point.name).unwrap_or(&0), point.name).unwrap();

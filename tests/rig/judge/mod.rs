@@ -18,11 +18,12 @@ mod taken;
 mod whole;
 
 pub use history::{by_channel, history};
-pub use rules::{enough, table};
+pub use rules::{blind, enough, of_story, table};
 
 use crate::bank::{What, Written};
 use crate::evidence::Evidence;
-use crate::plan::USED;
+use crate::faults::Cause;
+use crate::plan::{Kind, USED};
 use crate::segments::Committed;
 use messages::{Message, messages};
 use recado::delivery::MessageId;
@@ -37,7 +38,7 @@ const SLOW_NEAR_MS: i64 = 1_000;
 const WARMING_MS: i64 = 10_000;
 /// They may be slow, with what lies near, for one part of so many of a run. A guess: a run on two cores was slow for up to a sixteenth, without what was near.
 const SLOW_PARTS_MIN: i64 = 4;
-/// In a run with fewer faults one bad moment of the machine is too large a part.
+/// A run with fewer faults is not asked for what needs luck, and one bad moment of the machine is too large a part of it.
 pub const KILLS_JUDGED: usize = 20;
 /// Two readings of one clock by two processes, each cut to whole ms.
 const CUT_MS: i64 = 2;
@@ -53,9 +54,12 @@ pub struct Fault {
     pub sentence: String,
 }
 
-/// What was judged: calm proves nothing.
+/// What was judged: calm proves nothing. Beside it, of each story, how many lives were clear of every fault: those that the seed alone judges.
 #[derive(Clone, Debug, Default)]
-pub struct Counts(pub BTreeMap<&'static str, usize>);
+pub struct Counts(pub BTreeMap<&'static str, usize>, pub BTreeMap<(Kind, &'static str), usize>);
+
+/// The lives that the seed alone judges, all stories together.
+const CLEAR: &str = "lives clear of every fault";
 
 impl Counts {
     fn add(&mut self, what: &'static str, count: usize) {
@@ -64,6 +68,10 @@ impl Counts {
 
     fn one(&mut self, what: &'static str) {
         self.add(what, 1);
+    }
+
+    fn of(&self, what: &str) -> usize {
+        self.0.get(what).copied().unwrap_or(0)
     }
 }
 
@@ -81,7 +89,9 @@ pub fn judge(evidence: &Evidence) -> (Vec<Fault>, Counts) {
     let Court { mut faults, mut counts, .. } = court;
     faults.sort();
     faults.dedup();
-    counts.add("kills", evidence.kills.len());
+    let moves = evidence.kills.iter().filter(|kill| kill.cause == Cause::Moved).count();
+    counts.add("faults injected", evidence.kills.len());
+    counts.add("kills and stops", evidence.kills.len() - moves);
     counts.add("kills that left a transaction open", evidence.kills.iter().filter(|kill| kill.open_transactions > 0).count());
     counts.add("kills before it was ready", evidence.kills.iter().filter(|kill| !kill.was_ready).count());
     (faults, counts)
@@ -163,7 +173,9 @@ impl<'e> Court<'e> {
         self.lives(id, message, event);
         self.fallbacks(id, message, event);
         self.copies(id, message, event);
+        let before = self.counts.of(CLEAR);
         self.end(id, message, event);
+        *self.counts.1.entry((event.kind, event.story.name)).or_default() += self.counts.of(CLEAR) - before;
         self.receipts(id, message);
         self.taken(id, message);
     }
