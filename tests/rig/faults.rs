@@ -283,7 +283,7 @@ impl Driver<'_> {
     fn note(&mut self, index: usize, (at, gone): (i64, i64), was_ready: bool, restoring: bool, cause: Cause) {
         self.waiting.retain(|(_, other)| *other != index);
         let instance = &self.stage.instances[index];
-        state::keep(self.stage, instance);
+        state::keep(self.stage, instance.name, &self.stage.state_of(instance.name));
         let open_transactions = if instance.has("engine") { self.ends.open_transactions(self.stage, instance.name) } else { 0 };
         let kill = Kill::new((instance.name, instance.roles), (at, gone), cause);
         self.kills.push(Kill { was_ready, restoring, open_transactions, ..kill });

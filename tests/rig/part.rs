@@ -129,7 +129,7 @@ impl Run {
         told.of_commits(&evidence, &stage.prefix);
         println!("  record -> call before the first fault: {}", report::spread(&quick(&evidence)));
         match stage.profile {
-            Profile::Paused => red.extend(row4::judge(&evidence, &mut told.counts)),
+            Profile::Paused => row4::count(&evidence, &mut told.counts),
             Profile::Moving => row49::count(&evidence, &mut told.counts),
             Profile::Together | Profile::Apart | Profile::Long => {}
         }

@@ -40,8 +40,8 @@ const AT_ONCE_MS: i64 = 2_000;
 
 impl Told {
     /// What the crash log and the looks at the processes say.
-    pub fn of(kills: &[Kill], memory: &BTreeMap<&'static str, u64>) -> Self {
-        let mut told = Self { memory: memory.iter().map(|(instance, kib)| ((*instance).to_owned(), *kib)).collect(), ..Self::default() };
+    pub fn of(kills: &[Kill], memory: &BTreeMap<String, u64>) -> Self {
+        let mut told = Self { memory: memory.clone(), ..Self::default() };
         for (number, kill) in kills.iter().enumerate() {
             if let Cause::Point(name, _) = kill.cause {
                 *told.points.entry(name.to_owned()).or_default() += 1;

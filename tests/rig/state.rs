@@ -6,7 +6,7 @@
 
 use crate::evidence::dump;
 use crate::fold::{self, Fold, KINDS};
-use crate::stage::{Instance, PARTITIONS, Stage};
+use crate::stage::{PARTITIONS, Stage};
 use crate::support;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Message, OwnedMessage};
@@ -97,19 +97,20 @@ pub fn after_kill(stage: &Stage) -> Compared {
 /// So many killed stores are kept: the first ones. More than a part has kills.
 const KEPT_MAX: usize = 250;
 
-/// Keeps the store of an instance that was just killed, beside the ends of the changelog.
-pub fn keep(stage: &Stage, instance: &Instance) {
-    let (folder, state) = (stage.folder.join("killed"), stage.folder.join(format!("state-{}", instance.name)).join("db"));
+/// Keeps this store of an instance of this name that was just killed, or stands still, beside the ends of the changelog. False: there was none, or there are enough.
+pub fn keep(stage: &Stage, name: &str, store: &Path) -> bool {
+    let folder = stage.folder.join("killed");
     let number = fs::read_dir(&folder).map_or(0, Iterator::count);
-    if number >= KEPT_MAX || !state.exists() {
-        return;
+    if number >= KEPT_MAX || !store.exists() {
+        return false;
     }
-    let kept = folder.join(format!("{number}-{}", instance.name));
-    copy(&state, &kept.join("db"));
+    let kept = folder.join(format!("{number}-{name}"));
+    copy(store, &kept.join("db"));
     // Aborted and open transactions count too: nothing that the dead one wrote lies beyond.
     let asker: BaseConsumer = support::client().set("isolation.level", "read_uncommitted").create().unwrap();
     let end = |partition: u16| asker.fetch_watermarks(&stage.topic("state"), i32::from(partition), Duration::from_secs(30)).unwrap().1;
     fs::write(kept.join("ends"), serde_json::to_vec(&(0..PARTITIONS).map(end).collect::<Vec<i64>>()).unwrap()).unwrap();
+    true
 }
 
 /// Tables never change, so that a second name for each is enough.
@@ -187,7 +188,7 @@ fn stores(stage: &Stage) -> Vec<(&'static str, Store)> {
     let engines = stage.instances.iter().filter(|instance| instance.has("engine"));
     engines
         .map(|instance| {
-            let folder = stage.folder.join(format!("state-{}", instance.name)).join("db");
+            let folder = stage.state_of(instance.name);
             (instance.name, Store::open(&folder, instance.name, &Options::default()).unwrap())
         })
         .collect()
