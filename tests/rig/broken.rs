@@ -63,6 +63,11 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         true
     }),
     ("I1 wrong dead letter", |evidence| evidence.dead.first_mut().map(|(_, _, _, reason)| *reason = "poison".into()).is_some()),
+    ("I1 doubled dead letter", |evidence| {
+        let more = evidence.dead.first().cloned();
+        evidence.dead.extend(more.clone());
+        more.is_some()
+    }),
     ("I4 gap in seq", |evidence| {
         let at = evidence.statuses.iter().position(|row| row.what.live && row.what.status.word == StatusWord::Requested);
         at.map(|at| evidence.statuses.remove(at)).is_some()
@@ -278,6 +283,20 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         let said = evidence.lines.iter_mut().filter_map(|line| if let Line::Spoken { text, .. } = line { Some(text) } else { None });
         said.map(|text| *text = Some("Não conseguimos ler o código.".into())).count() > 0
     }),
+    ("I6 code withheld", |evidence| {
+        // As if its life were over, a ms before the judge would believe that.
+        let told = |line: &Line| if let Line::Spoken { attempt_id: Some(id), text: Some(_), .. } = line { life_end(evidence, id) } else { None };
+        let Some((at, ends)) = evidence.lines.iter().enumerate().find_map(|(at, line)| Some((at, told(line)?))) else { return false };
+        let Line::Spoken { time_ms, text, .. } = &mut evidence.lines[at] else { return false };
+        (*time_ms, *text) = (ends - judge::PROVIDER_MS - 1, Some("Este código já não vale.".into()));
+        true
+    }),
+    ("I6 refused by the provider's checks", |evidence| {
+        let Some(Line::Call(call)) = evidence.lines.iter().find(|line| matches!(line, Line::Call(_))) else { return false };
+        let (time_ms, channel, attempt_id) = (call.time_ms, call.channel, call.attempt_id.clone());
+        evidence.lines.push(Line::Refused { time_ms, channel, attempt_id, status: 400, code: 132_000, message: "a parameter is missing".into() });
+        true
+    }),
     ("I6 wrong code spoken", |evidence| {
         let said = evidence.lines.iter_mut().filter_map(|line| if let Line::Spoken { text, .. } = line { Some(text) } else { None });
         said.map(|text| *text = Some("Seu código é: 0 0 0 0".into())).count() > 0
@@ -365,6 +384,10 @@ const BREAKINGS: &[(&str, Breaking)] = &[
     }),
     ("read backwards", |evidence| {
         evidence.backwards.push("partition 0: offset 7 after 8".into());
+        true
+    }),
+    ("ended by itself", |evidence| {
+        evidence.ended.push("a with exit status: 1".into());
         true
     }),
     ("unseen", |evidence| evidence.seen.pop_first().is_some()),
@@ -611,6 +634,15 @@ fn failure(evidence: &Evidence) -> Option<(AttemptId, usize)> {
         let why = row.what.why.filter(|why| matches!(why.reason, Reason::Failed | Reason::Provider))?;
         Some((AttemptId { message_id: row.what.attempt_id.message_id, attempt: why.from }, at))
     })
+}
+
+/// When the life of the code ends that this attempt tells, ms since 1970.
+fn life_end(evidence: &Evidence, attempt_id: &str) -> Option<i64> {
+    let id = AttemptId::parse(attempt_id)?.message_id;
+    let told = evidence.statuses.iter().filter(|row| row.what.message_id == id).find_map(|row| row.what.event_id.as_deref())?;
+    let event = evidence.plan.events.iter().position(|planned| planned.event_id == told && planned.kind == Kind::Code)?;
+    let written = evidence.written.iter().find(|written| written.what == What::Event && written.event == event)?;
+    Some(written.at + i64::try_from(evidence.plan.events[event].expires_after.as_millis()).unwrap())
 }
 
 /// When a receipt was acknowledged that says of which attempt that it arrived.
