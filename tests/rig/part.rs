@@ -4,13 +4,12 @@ use crate::bank::{self, What, Written};
 use crate::dice::now_ms;
 use crate::evidence::{Evidence, Watcher};
 use crate::faults::{self, Cause, Crashes, Kill};
-use crate::judge::{self, Fault};
+use crate::judge::{self, Fault, Histories, Subject};
 use crate::plan::{Kind, Plan};
 use crate::points::{self, Inside};
 use crate::report::{self, Told};
 use crate::stage::{self, PARTITIONS, Profile, Stage};
 use crate::{broken, canaries, cluster, row4, row49, state};
-use recado::delivery::MessageId;
 use recado::simulator::Line;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -178,7 +177,7 @@ fn quick(evidence: &Evidence) -> Vec<u64> {
 }
 
 /// The stores against the changelog: as a kill of all leaves them, and as an orderly stop does.
-async fn states(stage: &mut Stage) -> (Vec<Fault>, [(&'static str, usize); 3]) {
+async fn states(stage: &mut Stage) -> (Vec<Fault>, [(&'static str, usize); 4]) {
     for index in 0..stage.instances.len() {
         stage.kill(index);
     }
@@ -196,9 +195,10 @@ async fn states(stage: &mut Stage) -> (Vec<Fault>, [(&'static str, usize); 3]) {
     red.extend(tell_state("state after an orderly stop", &live));
     red.extend(uncompared(&[&of_all, &of_each, &live]));
     // Every event has its terminal status by now.
-    red.extend(live.goes_on.iter().map(|sentence| Fault { rule: "I10 state goes on", message: None, sentence: sentence.clone() }));
+    red.extend(live.goes_on.iter().map(|(message, sentence)| Fault { rule: "I10 state goes on", message: *message, sentence: sentence.clone() }));
     let compared = [
         ("stores compared at the kills", of_each.stores),
+        ("states without an end that those stores held", of_each.goes_on.len()),
         ("stores compared after kill -9 of all", of_all.stores),
         ("stores compared after an orderly stop", live.stores),
     ];
@@ -240,7 +240,7 @@ async fn quiesce(stage: &mut Stage, watcher: &Watcher, expected: usize) -> Durat
 
 fn tell_state(what: &str, compared: &state::Compared) -> Vec<Fault> {
     println!("  {what}: {} stores, keys compared {:?}, {} differences", compared.stores, compared.keys, compared.differences.len());
-    compared.differences.iter().map(|sentence| Fault { rule: "I10 state differs", message: None, sentence: sentence.clone() }).collect()
+    compared.differences.iter().map(|(message, sentence)| Fault { rule: "I10 state differs", message: *message, sentence: sentence.clone() }).collect()
 }
 
 /// Kinds of keys of which none was compared. Where a run took long to come to rest all deliveries are forgotten at its end, and the kills alone show theirs.
@@ -250,10 +250,11 @@ fn uncompared(all: &[&state::Compared]) -> impl Iterator<Item = Fault> {
     missing.into_iter().map(|kind| Fault { rule: "nothing met", message: None, sentence: format!("no key of kind {kind} was compared") })
 }
 
-/// Faults, and what happened to each message that has one, in the order of time.
+/// Faults, and what happened to each message, event or place that one is about, in the order of time.
 fn tell(evidence: &Evidence, faults: &[Fault], folder: &Path) {
+    let histories = Histories::of(evidence);
     let mut by_rule: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut histories: BTreeMap<MessageId, String> = BTreeMap::new();
+    let mut told: BTreeMap<Subject, String> = BTreeMap::new();
     let mut printed = 0;
     for fault in faults {
         *by_rule.entry(fault.rule).or_default() += 1;
@@ -261,20 +262,24 @@ fn tell(evidence: &Evidence, faults: &[Fault], folder: &Path) {
         if few {
             println!("FAULT {}: {} {}", fault.rule, fault.message.map_or_else(String::new, |id| id.to_string()), fault.sentence);
         }
-        let Some(id) = fault.message.filter(|id| !histories.contains_key(id)) else { continue };
-        let history = judge::history(evidence, id);
-        if few && printed < HISTORIES_MAX {
-            printed += 1;
-            print!("{history}");
+        for subject in histories.subjects(fault) {
+            if told.contains_key(&subject) {
+                continue;
+            }
+            let history = histories.history(&subject);
+            if few && printed < HISTORIES_MAX {
+                printed += 1;
+                print!("{history}");
+            }
+            told.insert(subject, history);
         }
-        histories.insert(id, history);
     }
     if !by_rule.is_empty() {
         println!("faults by rule: {by_rule:?}");
     }
-    if !histories.is_empty() {
+    if !told.is_empty() {
         let file = folder.join("histories");
-        std::fs::write(&file, histories.into_values().collect::<String>()).unwrap();
+        std::fs::write(&file, told.into_values().collect::<String>()).unwrap();
         println!("what happened to each message with a fault: {}", file.display());
     }
 }

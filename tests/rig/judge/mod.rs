@@ -17,7 +17,7 @@ mod statuses;
 mod taken;
 mod whole;
 
-pub use history::{by_channel, history};
+pub use history::{Histories, Subject, by_channel};
 pub use rules::{blind, enough, of_story, table};
 
 use crate::bank::{What, Written};
