@@ -6,6 +6,7 @@ use crate::faults::{Cause, Kill};
 use crate::judge::{self, Fault};
 use crate::plan::{CANARY, Kind, PHONES_NATIONAL, PHONES_WITHOUT_NINE};
 use crate::quiet::KAFKAS;
+use crate::report;
 use crate::segments::Log;
 use recado::delivery::{Attempt, AttemptId, Hold, MessageId, Outcome, Reason, Receipt, StatusWord};
 use recado::event::records::{Dispatch, JournalEntry, JournalKind, Returned, StatusRecord};
@@ -681,6 +682,7 @@ fn say(evidence: &mut Evidence, id: AttemptId, word: Outcome) -> bool {
 pub fn judge_the_judge(evidence: &Evidence, green: &[Fault]) -> (usize, Vec<String>) {
     let (mut found, mut missed) = (0, Vec::new());
     missed.extend(judge::blind().into_iter().map(|what| format!("enough judged: it did not see {what}")));
+    missed.extend(report::blind().into_iter().map(|what| format!("recovery: of {what} it says the wrong thing")));
     let above = |rule: &str| matches!(rule, "I8 late" | "I8 held without a cause");
     // Where commits are long no fire is judged above, and in a short run no excuse is too much.
     let judged = |rule: &str| (evidence.prompt || !above(rule)) && (evidence.kills.len() >= judge::KILLS_JUDGED || rule != "I8 excused too often");

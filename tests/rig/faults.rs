@@ -70,6 +70,8 @@ pub struct Kill {
     pub was_ready: bool,
     /// Whether it was restoring.
     pub restoring: bool,
+    /// Whether it was started again on an empty disk, or on what it had restored there so far.
+    pub disk_lost: bool,
     /// Partitions of state and status, of those that it held, on which it left a transaction open.
     pub open_transactions: usize,
     pub cause: Cause,
@@ -79,7 +81,7 @@ impl Kill {
     /// One that was ready, went and has not come back.
     pub fn new((instance, roles): (&'static str, &'static str), (at, gone): (i64, i64), cause: Cause) -> Self {
         let (started, ready, goes_on) = (None, None, None);
-        Self { instance, roles, at, gone, started, ready, goes_on, was_ready: true, restoring: false, open_transactions: 0, cause }
+        Self { instance, roles, at, gone, started, ready, goes_on, was_ready: true, restoring: false, disk_lost: false, open_transactions: 0, cause }
     }
 
     /// What the crash log calls it.
@@ -201,7 +203,11 @@ impl Driver<'_> {
                     self.armed = Some(Armed { index, aim, since: now, provoked: false });
                 }
             }
-            if let Some(number) = self.kills.iter().rposition(|kill| kill.instance == self.stage.instances[index].name) {
+            let of_it = |kill: &Kill| kill.instance == self.stage.instances[index].name;
+            if let Some(number) = self.kills.iter().rposition(of_it) {
+                let before = self.kills[..number].iter().rfind(|kill| of_it(kill)).is_some_and(|kill| kill.disk_lost);
+                let emptied = aim.is_some_and(|aim| aim.point.needs == Needs::EmptyDisk);
+                self.kills[number].disk_lost = emptied || (before && !self.kills[number].was_ready);
                 self.kills[number].started = Some(now_ms());
                 self.waiting.push((number, index));
             }
