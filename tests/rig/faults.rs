@@ -24,7 +24,7 @@ const STANDS_WITHIN: Duration = Duration::from_secs(120);
 
 /// One kill to come.
 #[derive(Clone, Copy, Debug)]
-pub struct Planned {
+pub struct ToCome {
     pub at: Duration,
     draw: u64,
     /// How long it stays dead.
@@ -109,7 +109,7 @@ pub struct Crashes {
 }
 
 /// So many kills, and how long the whole takes at most with these points.
-pub fn schedule(seed: u64, profile: Profile, kills: usize, aims: &[Aim]) -> (Vec<Planned>, Duration) {
+pub fn schedule(seed: u64, profile: Profile, kills: usize, aims: &[Aim]) -> (Vec<ToCome>, Duration) {
     let mut dice = Dice::new(seed, &format!("kills of {}", profile.word()));
     let mut at = profile.calm_first();
     let mut planned = Vec::new();
@@ -119,7 +119,7 @@ pub fn schedule(seed: u64, profile: Profile, kills: usize, aims: &[Aim]) -> (Vec
         }
         at += Duration::from_millis(dice.between(300, 5_500));
         let down = if dice.below(ONE_IN_MOVES) == 0 { BEYOND_SESSION } else { Duration::ZERO } + Duration::from_millis(dice.between(0, 1_500));
-        planned.push(Planned { at, draw: dice.next(), down });
+        planned.push(ToCome { at, draw: dice.next(), down });
     }
     let aimed: Duration = aims.iter().map(|aim| aim.point.within + STARTS_WITHIN).sum();
     (planned, at.max(profile.calm_first() + aimed) + STANDS_WITHIN + LAST_CALM_MAX)
@@ -129,7 +129,7 @@ pub fn schedule(seed: u64, profile: Profile, kills: usize, aims: &[Aim]) -> (Vec
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
 
 /// Kills and restarts as planned, one armed start after the other beside them; at the end all are started again.
-pub async fn carry_out(stage: &mut Stage, planned: &[Planned], aims: &[Aim]) -> Crashes {
+pub async fn carry_out(stage: &mut Stage, planned: &[ToCome], aims: &[Aim]) -> Crashes {
     let deadline = Instant::now() + schedule_end(stage.profile, planned, aims) + STANDS_WITHIN;
     let aims = aims.iter().copied().collect();
     let began = Instant::now();
@@ -154,7 +154,7 @@ pub async fn carry_out(stage: &mut Stage, planned: &[Planned], aims: &[Aim]) -> 
     driver.end()
 }
 
-fn schedule_end(profile: Profile, planned: &[Planned], aims: &[Aim]) -> Duration {
+fn schedule_end(profile: Profile, planned: &[ToCome], aims: &[Aim]) -> Duration {
     let aimed: Duration = aims.iter().map(|aim| aim.point.within + STARTS_WITHIN).sum();
     planned.last().map_or(CALM, |last| last.at).max(profile.calm_first() + aimed)
 }
@@ -222,7 +222,7 @@ impl Driver<'_> {
     }
 
     /// Where all lie dead, the next one that stands up is killed.
-    async fn at_random(&mut self, plan: &Planned) -> bool {
+    async fn at_random(&mut self, plan: &ToCome) -> bool {
         let Some(index) = one(&self.victims(""), plan.draw) else { return false };
         self.kill(index, Cause::Random, plan.down, None).await;
         true
