@@ -369,6 +369,18 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         let Some(last) = evidence.statuses.iter().map(|row| row.offset).max() else { return false };
         evidence.statuses.iter_mut().find(delivered).map(|row| row.offset = last).is_some()
     }),
+    ("E1 word without an effect", |evidence| {
+        // An end that stands only in the transaction after the one that passed its receipt: as if receipt and effect were committed apart.
+        let ends = evidence.statuses.iter().enumerate().filter(|(_, row)| row.what.live && row.what.status.word == StatusWord::Delivered);
+        let later = |row: &Row<StatusRecord>| {
+            let own = evidence.log(row).committed(row.offset)?;
+            let next = evidence.statuses.iter().find(|next| (&next.topic, next.partition) == (&row.topic, row.partition) && next.offset > own.offset)?;
+            (next.at > own.at + 50).then_some((next.offset, next.at))
+        };
+        let Some((at, (offset, produced))) = ends.into_iter().find_map(|(at, row)| Some((at, later(row)?))) else { return false };
+        (evidence.statuses[at].offset, evidence.statuses[at].at) = (offset, produced);
+        true
+    }),
     ("I1 too many unconfirmed", |evidence| {
         evidence.journal.retain(|row| row.what.kind == JournalKind::Hello);
         let delivered: Vec<usize> = (0..evidence.statuses.len())

@@ -107,10 +107,10 @@ struct Court<'e> {
     warm: i64,
     /// Stretches that a fault touches, each with what lies too near to it, in their order and apart from each other.
     faulty: Vec<(i64, i64)>,
-    /// By partition, each position record that moved in the input of used codes: its position, and the transaction that made it stand.
-    cancels: BTreeMap<i32, Vec<(i64, Committed)>>,
+    /// By partition, the moves of the position in the input of used codes.
+    cancels: BTreeMap<i32, Vec<Move>>,
     /// The same in the receipts topic.
-    receipts: BTreeMap<i32, Vec<(i64, Committed)>>,
+    receipts: BTreeMap<i32, Vec<Move>>,
     /// When the last entry of each epoch was appended to the journal.
     last_words: BTreeMap<u64, i64>,
     faults: Vec<Fault>,
@@ -159,7 +159,7 @@ impl<'e> Court<'e> {
     /// The transaction with which a withdrawal was decided upon: the first whose position lies above it.
     fn decided(&self, used: &Written) -> Option<Committed> {
         let moves = self.cancels.get(&used.partition)?;
-        moves.get(moves.partition_point(|(next, _)| *next <= used.offset)).map(|(_, committed)| *committed)
+        moves.get(moves.partition_point(|moved| moved.next <= used.offset)).map(|moved| moved.by)
     }
 
     fn message(&mut self, id: MessageId, message: &Message<'_>) {
@@ -181,16 +181,27 @@ impl<'e> Court<'e> {
     }
 }
 
+/// A position record that moved.
+#[derive(Clone, Copy)]
+struct Move {
+    /// The next offset to be read.
+    next: i64,
+    /// The transaction that made it stand.
+    by: Committed,
+    /// When the end of the same producer's next transaction was written beside it, ms since 1970.
+    until: i64,
+}
+
 /// The moves of the position in the topic whose name ends so.
-fn moves(evidence: &Evidence, topic: &str) -> BTreeMap<i32, Vec<(i64, Committed)>> {
-    let mut moves: BTreeMap<i32, Vec<(i64, Committed)>> = BTreeMap::new();
+fn moves(evidence: &Evidence, topic: &str) -> BTreeMap<i32, Vec<Move>> {
+    let mut moves: BTreeMap<i32, Vec<Move>> = BTreeMap::new();
     for row in &evidence.positions {
         let Some((_, next)) = row.what.iter().find(|(name, _)| name.ends_with(topic)) else { continue };
         let moves = moves.entry(row.partition).or_default();
-        if moves.last().is_none_or(|(before, _)| before < next)
-            && let Some(committed) = evidence.log(row).committed(row.offset)
+        if moves.last().is_none_or(|before| before.next < *next)
+            && let Some(by) = evidence.log(row).committed(row.offset)
         {
-            moves.push((*next, committed));
+            moves.push(Move { next: *next, by, until: evidence.log(row).next_end(by).unwrap_or(i64::MAX) });
         }
     }
     moves

@@ -41,7 +41,7 @@ const RULES: &[Rule] = &[
         name: "I1",
         by: "one end for each event, the seed's where no fault was near",
         always: &["events", CLEAR],
-        counted: &["ends held against the receipt of their attempt", "dead letters"],
+        counted: &["ends held against the receipt of their attempt", "double_delivered", "dead letters"],
     },
     Rule {
         name: "I2",
