@@ -13,7 +13,7 @@ WARM_KAFKA = KAFKA_JAVA="$${KAFKA_JAVA:--XX:+TieredCompilation}"
 ##@ Begin here
 .PHONY: help demo deps test
 help: ## this list
-	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 } /^#[+] / { printf "  %-25s %s\n", "", substr($$0, 4) }' Makefile
 
 # The profile that `make test` builds with, so that whoever does both compiles once. Nothing in it needs a fast binary.
 demo: ## shows it all on this machine: no Kafka, no Java, nothing to configure (OPTIONS="--seed 7": recado demo --help)
@@ -55,7 +55,13 @@ check: ## formatting, lints, fences, licences
 	@$(CARGO) test --locked --features demo --test tidy
 	cargo deny --locked check licenses bans sources
 
-rig: deps ## the crash rig, 8 minutes: three brokers, kill -9 at random and at each crash point, a judge that knows the ends; KILLS=50 SEED=… PROFILE=together|apart|long|one CLOCK=ms POINTS=all|none|name,… REPORT=file; ROW=4: stopped processes; ROW=49: dispatchers that come and go; ROW=8: a delayed EndTxn
+rig: deps ## the crash rig, 9 minutes: three brokers, kill -9 at random and at each crash point, a judge that knows the ends
+#+ KILLS=50 SEED=… PROFILE=together|apart|long|one POINTS=all|none|name,… TIMES=1 (how often each point)
+#+ REPEAT=20 runs each part so often; each part's own command is printed; CLOCK=ms KAFKA_CLOCK=ms LEAVE=ms: wrong all the time
+#+ ROW=4: stopped processes; ROW=49: dispatchers that come and go
+#+ ROW=8: a delayed EndTxn; MITIGATIONS=all|off|each|recycle,position_record,source_skip,dedup
+#+ PARTS=bare,engine,blip,alone,off,lost,markers,timer for some of it
+#+ REPORT=file for what was met (of ROW=8 tests/proxy/report.md, which takes 8 minutes); KEEP=1 keeps what a run left
 	@docker/kafka.sh libs > /dev/null
 	@$(CARGO) test --locked --features rig --lib -- crash_point a_kill_before # each kill comes where its name says
 	@$(CARGO) test --locked --features rig --test $(if $(filter 8,$(ROW)),proxy,rig)

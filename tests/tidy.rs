@@ -272,6 +272,108 @@ fn each_crash_point_is_passed_at_one_place_and_has_a_name_of_the_list() {
     assert_eq!(named("crash_point!(\"", "src/crash_point.rs"), points, "a point is missing, passed twice, or not listed");
 }
 
+/// Rules of the crash rig that are raised without evidence that could be broken in a copy, and what shows that they are.
+const SHOWN_OTHERWISE: &[(&str, &str)] = &[
+    ("too little judged", "of numbers alone: rules::blind shows it runs in which one thing is too little"),
+    ("nothing met", "of numbers alone, likewise: what of keys was compared"),
+    ("memory", "a number against a bound"),
+    ("not reached", "the driver's word that a process did not come by its point, or did not do there what it must"),
+    ("stop", "the driver's word that a process did not end in order"),
+    ("I1 no end in time", "the driver's wait; of what it waits for in vain the evidence is broken as `I1 lost: no terminal status`"),
+    ("I10 state differs", "state::blind shows it four kinds of broken stores in each run"),
+    ("I10 state goes on", "the stores of kills hold such states: a long run that has seen none judged too little"),
+    ("the judge is blind", "it is what tells of the others"),
+];
+
+/// The rules that a source of the rig raises, each with the number of its line; and the lines that raise one whose name does not stand there.
+fn rules_raised(text: &str) -> (Vec<(String, usize)>, Vec<usize>) {
+    let (mut named, mut nameless) = (Vec::new(), Vec::new());
+    for (at, call) in text.match_indices(".fault(").chain(text.match_indices("Fault { rule: ")) {
+        let line = text[..at].matches('\n').count() + 1;
+        // Up to the comma behind the name, or behind the names of which a condition chooses one.
+        let (mut depth, mut quoted, mut name) = (0_i32, false, String::new());
+        for c in text[at + call.len()..].chars() {
+            match c {
+                '"' => quoted = !quoted,
+                '(' | '{' | '[' if !quoted => depth += 1,
+                ')' | '}' | ']' if !quoted => depth -= 1,
+                _ => {}
+            }
+            if depth < 0 || (depth == 0 && c == ',' && !quoted) {
+                break;
+            }
+            name.push(c);
+        }
+        let names: Vec<String> = name.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+        if names.is_empty() {
+            nameless.push(line);
+        }
+        named.extend(names.into_iter().map(|name| (name, line)));
+    }
+    (named, nameless)
+}
+
+/// The rules of which a list of broken copies has one: in a list of `Breaking`s, the first text of each entry.
+fn copies(text: &str) -> Vec<String> {
+    let lists = text.split("Breaking)] = &[").skip(1).map(|rest| rest.split("\n];").next().unwrap_or(""));
+    let entries = lists.flat_map(|list| list.split("\n    (").skip(1));
+    entries.filter_map(|entry| Some(entry.trim_start().strip_prefix('"')?.split('"').next()?.to_owned())).collect()
+}
+
+/// What is wrong between the rules that are raised and the copies that show them.
+fn uncopied(raised: &[(String, String)], copies: &[String]) -> Vec<String> {
+    let otherwise = |rule: &str| SHOWN_OTHERWISE.iter().any(|(other, _)| *other == rule);
+    let mut found = Vec::new();
+    for (rule, place) in raised {
+        match (copies.contains(rule), otherwise(rule)) {
+            (false, false) => found.push(format!("{place}: `{rule}`: no broken copy in tests/rig/broken.rs shows that it can be raised")),
+            (true, true) => found.push(format!("{place}: `{rule}`: it has a broken copy and need not stand in SHOWN_OTHERWISE")),
+            (true, false) | (false, true) => {}
+        }
+    }
+    let known = |rule: &str| raised.iter().any(|(other, _)| other == rule);
+    let listed = SHOWN_OTHERWISE.iter().map(|(rule, _)| *rule).chain(copies.iter().map(String::as_str));
+    found.extend(listed.filter(|rule| !known(rule)).map(|rule| format!("`{rule}`: nobody raises it")));
+    found
+}
+
+#[test]
+fn every_rule_of_the_rig_has_a_broken_copy() {
+    let rig = root().join("tests/rig");
+    let (mut raised, mut copied, mut found) = (Vec::new(), Vec::new(), Vec::new());
+    for path in files(&rig).into_iter().filter(|path| path.extension().is_some_and(|end| end == "rs")) {
+        let text = fs::read_to_string(&path).expect("sources are text");
+        copied.extend(copies(&text));
+        let file = path.strip_prefix(root()).expect("it lies below").display().to_string();
+        let (named, nameless) = rules_raised(&text);
+        raised.extend(named.into_iter().map(|(rule, line)| (rule, format!("{file}:{line}"))));
+        found.extend(nameless.into_iter().map(|line| format!("{file}:{line}: the name of a rule stands where it is raised, so that this fence can see it")));
+    }
+    assert!(raised.len() > 80 && copied.len() > 80, "{} rules and {} copies: this reads the wrong files", raised.len(), copied.len());
+    found.extend(uncopied(&raised, &copied));
+    assert!(found.is_empty(), "{}", report(&found));
+}
+
+#[test]
+fn a_rule_without_a_broken_copy_is_found() {
+    let source = "self.fault(\"I1 lost, it is\", None, x);\ncourt.fault(\n  \"I2 early\",\n None);\nself.fault(if a { \"I3 a\" } else { \"I3 b\" }, id, s);\nlet f = Fault { rule: \"stop\", message };\nself.fault(rule, None, x);";
+    let (raised, nameless) = rules_raised(source);
+    let names: Vec<(&str, usize)> = raised.iter().map(|(rule, line)| (rule.as_str(), *line)).collect();
+    assert_eq!(names, [("I1 lost, it is", 1), ("I2 early", 2), ("I3 a", 5), ("I3 b", 5), ("stop", 6)]);
+    assert_eq!(nameless, [7]);
+    let listed = copies(
+        "const A: &[(&str, Breaking)] = &[\n    (\"I1 lost\", |e| {\n        f((\"no\", 1));\n    }),\n    (\n        \"I2 early\",\n        g,\n    ),\n];\n    (\"none\", 1)",
+    );
+    assert_eq!(listed, ["I1 lost", "I2 early"]);
+    let raised: Vec<(String, String)> =
+        SHOWN_OTHERWISE.iter().map(|(rule, _)| (*rule).to_owned()).chain(["I1 lost".to_owned()]).map(|rule| (rule, "a.rs:1".to_owned())).collect();
+    assert_eq!(uncopied(&raised, &["I1 lost".to_owned()]), Vec::<String>::new());
+    assert_eq!(uncopied(&raised, &[]).len(), 1, "a rule without a copy");
+    assert_eq!(uncopied(&raised, &["I1 lost".to_owned(), "I1 gone".to_owned()]).len(), 1, "a copy of no rule");
+    assert_eq!(uncopied(&raised, &["I1 lost".to_owned(), "stop".to_owned()]).len(), 1, "one that needs no exception");
+    assert_eq!(uncopied(&raised[1..], &["I1 lost".to_owned()]).len(), 1, "an exception for nothing");
+}
+
 #[test]
 fn no_program_that_anybody_runs_has_a_crash_point_or_a_bug() {
     let cargo: toml::Table = fs::read_to_string(root().join("Cargo.toml")).expect("the manifest is text").parse().expect("the manifest is TOML");

@@ -96,6 +96,18 @@ fn planted_leaks_are_found(stage: &Stage, writer: &Writer, config: &Path) {
     assert!(search_instance(stage).iter().any(|place| place.contains("planted.sst")), "in the state folder");
 }
 
+#[test]
+fn a_number_is_found_whole_and_its_beginning_in_a_time_is_not() {
+    let search = Search::of([]).and_numbers([("a number", "119800", 11)]);
+    let found = |text: &str| !search.in_bytes("here", text.as_bytes()).is_empty();
+    for leak in ["11980000042", "to 11980000042.", "\u{16}11980000042\u{2}", "MTE5ODAwMDAwNDI=", "313139383030"] {
+        assert!(found(leak), "{leak}");
+    }
+    for time in ["1700119800123", "12:00:00.119800Z", "119800123456", "1198000004", "x1198000004y", "211980000042"] {
+        assert!(!found(time), "{time}");
+    }
+}
+
 /// Everything that outlives a process: state, keys, logs, segments, and what Kafka's own tool makes of the segments.
 fn search(stage: &Stage) -> Vec<String> {
     let mut found = search_files(stage);

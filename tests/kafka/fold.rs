@@ -58,20 +58,22 @@ pub fn content(store: &Store, partition: u16) -> Option<(Meta, Fold)> {
     Some((meta, fold))
 }
 
-/// Where what a store holds is not the whole, key by key.
-pub fn differences(whole: &Fold, held: &Fold) -> Vec<String> {
+/// Where what a store holds is not the whole: keys, each with what is wrong with it.
+pub fn differences(whole: &Fold, held: &Fold) -> Vec<(Vec<u8>, String)> {
     let of = |fold: &Fold| fold.iter().filter(|(key, _)| key.as_slice() != POSITION).map(|(key, value)| (key.clone(), value.clone())).collect::<Fold>();
     let (whole, held) = (of(whole), of(held));
     let mut differences = Vec::new();
     for (key, value) in &whole {
         match held.get(key) {
-            None => differences.push(format!("{} is in the changelog alone", hex::encode(key))),
+            None => differences.push((key.clone(), format!("{} is in the changelog alone", hex::encode(key)))),
             Some(other) if other != value => {
-                differences.push(format!("{} differs: {} instead of {}", hex::encode(key), hex::encode(other), hex::encode(value)))
+                let sentence = format!("{} differs: {} instead of {}", hex::encode(key), hex::encode(other), hex::encode(value));
+                differences.push((key.clone(), sentence));
             }
             Some(_) => {}
         }
     }
-    differences.extend(held.keys().filter(|key| !whole.contains_key(*key)).map(|key| format!("{} is in the store alone", hex::encode(key))));
+    let alone = held.keys().filter(|key| !whole.contains_key(*key));
+    differences.extend(alone.map(|key| (key.clone(), format!("{} is in the store alone", hex::encode(key)))));
     differences
 }

@@ -9,23 +9,43 @@ use std::path::{Path, PathBuf};
 
 /// What is looked for, in every spelling.
 pub struct Search {
-    spellings: Vec<(String, Vec<u8>)>,
+    spellings: Vec<Spelling>,
     /// By a spelling's first byte: a quick way past all other bytes.
     begins: Vec<Vec<usize>>,
+}
+
+struct Spelling {
+    word: String,
+    bytes: Vec<u8>,
+    /// How many digits stand in a row where it counts, it at their beginning.
+    digits: Option<usize>,
 }
 
 impl Search {
     /// These texts, each with a name that may be printed where it is found.
     pub fn of<'t>(texts: impl IntoIterator<Item = (&'t str, &'t str)>) -> Self {
-        let spellings: Vec<(String, Vec<u8>)> = texts
-            .into_iter()
-            .flat_map(|(name, text)| spellings(text).into_iter().map(move |(word, bytes)| (format!("{name}, {word}").trim_start_matches(", ").into(), bytes)))
-            .collect();
-        let mut begins = vec![Vec::new(); 256];
-        for (at, (_, spelling)) in spellings.iter().enumerate() {
-            begins[usize::from(spelling[0])].push(at);
+        let mut search = Self { spellings: Vec::new(), begins: vec![Vec::new(); 256] };
+        for (name, text) in texts {
+            search.add(name, text, None);
         }
-        Self { spellings, begins }
+        search
+    }
+
+    /// Also numbers of so many digits that begin so: for beginnings that are too short to be looked for alone. In the clear, where a time or a size could hold such a
+    /// beginning, the whole number must stand there, between what is no digit. Every other spelling is longer, and its beginning is enough.
+    pub fn and_numbers<'t>(mut self, numbers: impl IntoIterator<Item = (&'t str, &'t str, usize)>) -> Self {
+        for (name, begins, digits) in numbers {
+            self.add(name, begins, Some(digits));
+        }
+        self
+    }
+
+    fn add(&mut self, name: &str, text: &str, digits: Option<usize>) {
+        for (word, bytes) in spellings(text) {
+            self.begins[usize::from(bytes[0])].push(self.spellings.len());
+            let digits = digits.filter(|_| word == CLEAR);
+            self.spellings.push(Spelling { word: format!("{name}, {word}").trim_start_matches(", ").into(), bytes, digits });
+        }
     }
 
     /// The spellings that these bytes hold, each with the place.
@@ -33,10 +53,11 @@ impl Search {
         let mut found = vec![false; self.spellings.len()];
         for (at, byte) in bytes.iter().enumerate() {
             for &spelling in &self.begins[usize::from(*byte)] {
-                found[spelling] |= bytes[at..].starts_with(&self.spellings[spelling].1);
+                let Spelling { bytes: spelled, digits, .. } = &self.spellings[spelling];
+                found[spelling] |= bytes[at..].starts_with(spelled) && digits.is_none_or(|digits| stands_alone(bytes, at, digits));
             }
         }
-        found.iter().zip(&self.spellings).filter(|(found, _)| **found).map(|(_, (word, _))| format!("{place}: {word}")).collect()
+        found.iter().zip(&self.spellings).filter(|(found, _)| **found).map(|(_, spelling)| format!("{place}: {}", spelling.word)).collect()
     }
 
     /// The same for whole files.
@@ -47,6 +68,12 @@ impl Search {
             .flat_map(|(bytes, file)| self.in_bytes(&file.display().to_string(), &bytes))
             .collect()
     }
+}
+
+/// Whether exactly so many digits stand in a row from here on, and none before them.
+fn stands_alone(bytes: &[u8], at: usize, digits: usize) -> bool {
+    let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    (at..at + digits).all(digit) && !digit(at + digits) && !at.checked_sub(1).is_some_and(digit)
 }
 
 /// All files below a folder.
@@ -66,10 +93,12 @@ pub fn of_topic(file: &Path, topic: impl Fn(&str) -> bool) -> bool {
     folder.and_then(|name| name.rsplit_once('-')).is_some_and(|(name, _)| topic(name))
 }
 
+const CLEAR: &str = "clear";
+
 /// Clear, UTF-16, hex, base64 in its three phases (the characters that do not hang on what stands around it), and spelled out.
 fn spellings(text: &str) -> Vec<(String, Vec<u8>)> {
     let mut all: Vec<(String, Vec<u8>)> = vec![
-        ("clear".into(), text.into()),
+        (CLEAR.into(), text.into()),
         ("UTF-16, little end first".into(), text.encode_utf16().flat_map(u16::to_le_bytes).collect()),
         ("UTF-16, big end first".into(), text.encode_utf16().flat_map(u16::to_be_bytes).collect()),
         ("hex".into(), hex::encode(text).into()),

@@ -81,7 +81,7 @@ fn state(world: &World<'_>) -> BTreeSet<String> {
     let (folder, instance) = world.store();
     let stores = Store::open(&folder, instance, &Options::default()).unwrap();
     let (meta, held) = fold::content(&stores, 0).unzip();
-    faults.extend(fold::differences(&whole, &held.unwrap_or_default()).iter().map(|difference| format!("I10 state: {difference}")));
+    faults.extend(fold::differences(&whole, &held.unwrap_or_default()).iter().map(|(_, difference)| format!("I10 state: {difference}")));
     let (stored, position) = (meta.map(|meta| meta.next_offsets), fold::position(&whole));
     if stored != position {
         faults.insert(format!("I11 positions: the store says {stored:?}, the changelog {position:?}"));

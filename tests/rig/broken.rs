@@ -7,8 +7,9 @@ use crate::bank::{NAME, What};
 use crate::evidence::{Evidence, Row};
 use crate::faults::{Cause, Kill};
 use crate::judge::{self, Fault};
-use crate::plan::{CANARY, Kind};
+use crate::plan::{CANARY, Kind, PHONES_NATIONAL, PHONES_WITHOUT_NINE};
 use crate::quiet::KAFKAS;
+use crate::report;
 use crate::segments::Log;
 use recado::delivery::{Attempt, AttemptId, Hold, MessageId, Outcome, Reason, Receipt, StatusWord};
 use recado::event::records::{Dispatch, JournalEntry, JournalKind, Returned, StatusRecord};
@@ -68,6 +69,11 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         true
     }),
     ("I1 wrong dead letter", |evidence| evidence.dead.first_mut().map(|(_, _, _, reason)| *reason = "poison".into()).is_some()),
+    ("I1 doubled dead letter", |evidence| {
+        let more = evidence.dead.first().cloned();
+        evidence.dead.extend(more.clone());
+        more.is_some()
+    }),
     ("I4 gap in seq", |evidence| {
         let at = evidence.statuses.iter().position(|row| row.what.live && row.what.status.word == StatusWord::Requested);
         at.map(|at| evidence.statuses.remove(at)).is_some()
@@ -285,6 +291,20 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         let said = evidence.lines.iter_mut().filter_map(|line| if let Line::Spoken { text, .. } = line { Some(text) } else { None });
         said.map(|text| *text = Some("Não conseguimos ler o código.".into())).count() > 0
     }),
+    ("I6 code withheld", |evidence| {
+        // As if its life were over, a ms before the judge would believe that.
+        let told = |line: &Line| if let Line::Spoken { attempt_id: Some(id), text: Some(_), .. } = line { life_end(evidence, id) } else { None };
+        let Some((at, ends)) = evidence.lines.iter().enumerate().find_map(|(at, line)| Some((at, told(line)?))) else { return false };
+        let Line::Spoken { time_ms, text, .. } = &mut evidence.lines[at] else { return false };
+        (*time_ms, *text) = (ends - judge::PROVIDER_MS - 1, Some("Este código já não vale.".into()));
+        true
+    }),
+    ("I6 refused by the provider's checks", |evidence| {
+        let Some(Line::Call(call)) = evidence.lines.iter().find(|line| matches!(line, Line::Call(_))) else { return false };
+        let (time_ms, channel, attempt_id) = (call.time_ms, call.channel, call.attempt_id.clone());
+        evidence.lines.push(Line::Refused { time_ms, channel, attempt_id, status: 400, code: 132_000, message: "a parameter is missing".into() });
+        true
+    }),
     ("I6 wrong code spoken", |evidence| {
         let said = evidence.lines.iter_mut().filter_map(|line| if let Line::Spoken { text, .. } = line { Some(text) } else { None });
         said.map(|text| *text = Some("Seu código é: 0 0 0 0".into())).count() > 0
@@ -356,6 +376,18 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         let Some(last) = evidence.statuses.iter().map(|row| row.offset).max() else { return false };
         evidence.statuses.iter_mut().find(delivered).map(|row| row.offset = last).is_some()
     }),
+    ("E1 word without an effect", |evidence| {
+        // An end that stands only in the transaction after the one that passed its receipt: as if receipt and effect were committed apart.
+        let ends = evidence.statuses.iter().enumerate().filter(|(_, row)| row.what.live && row.what.status.word == StatusWord::Delivered);
+        let later = |row: &Row<StatusRecord>| {
+            let own = evidence.log(row).committed(row.offset)?;
+            let next = evidence.statuses.iter().find(|next| (&next.topic, next.partition) == (&row.topic, row.partition) && next.offset > own.offset)?;
+            (next.at > own.at + 50).then_some((next.offset, next.at))
+        };
+        let Some((at, (offset, produced))) = ends.into_iter().find_map(|(at, row)| Some((at, later(row)?))) else { return false };
+        (evidence.statuses[at].offset, evidence.statuses[at].at) = (offset, produced);
+        true
+    }),
     ("I1 too many unconfirmed", |evidence| {
         evidence.journal.retain(|row| row.what.kind == JournalKind::Hello);
         let delivered: Vec<usize> = (0..evidence.statuses.len())
@@ -372,6 +404,10 @@ const BREAKINGS: &[(&str, Breaking)] = &[
     }),
     ("read backwards", |evidence| {
         evidence.backwards.push("partition 0: offset 7 after 8".into());
+        true
+    }),
+    ("ended by itself", |evidence| {
+        evidence.ended.push("a with exit status: 1".into());
         true
     }),
     ("unseen", |evidence| evidence.seen.pop_first().is_some()),
@@ -507,6 +543,16 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         evidence.canaries.bytes("an environment", format!("HOME=/\0NAME={NAME}\0").as_bytes());
         true
     }),
+    ("I7 canary at rest", |evidence| {
+        // As a table of the store would have it: the number of the run's first event, as its customer writes it.
+        evidence.canaries.bytes("a stored value", format!("\u{16}{PHONES_NATIONAL}00000\u{2}").as_bytes());
+        true
+    }),
+    ("I7 canary at rest", |evidence| {
+        // As WhatsApp's webhook names it, in a log that quotes one.
+        evidence.canaries.bytes("a log", format!("{{\"wa_id\":\"{PHONES_WITHOUT_NINE}00042\"}}").as_bytes());
+        true
+    }),
     ("I8 late", |evidence| {
         // As above: of a machine that was never slow.
         evidence.slow.clear();
@@ -600,6 +646,15 @@ fn failure(evidence: &Evidence) -> Option<(AttemptId, usize)> {
     })
 }
 
+/// When the life of the code ends that this attempt tells, ms since 1970.
+fn life_end(evidence: &Evidence, attempt_id: &str) -> Option<i64> {
+    let id = AttemptId::parse(attempt_id)?.message_id;
+    let told = evidence.statuses.iter().filter(|row| row.what.message_id == id).find_map(|row| row.what.event_id.as_deref())?;
+    let event = evidence.plan.events.iter().position(|planned| planned.event_id == told && planned.kind == Kind::Code)?;
+    let written = evidence.written.iter().find(|written| written.what == What::Event && written.event == event)?;
+    Some(written.at + i64::try_from(evidence.plan.events[event].expires_after.as_millis()).unwrap())
+}
+
 /// When a receipt was acknowledged that says of which attempt that it arrived.
 fn acknowledged(line: &Line) -> Option<(String, i64)> {
     match line {
@@ -635,9 +690,8 @@ fn say(evidence: &mut Evidence, id: AttemptId, word: Outcome) -> bool {
 /// Breaks the evidence in each way; returns how many ways were found out, and those that were not.
 pub fn judge_the_judge(evidence: &Evidence, green: &[Fault]) -> (usize, Vec<String>) {
     let (mut found, mut missed) = (0, Vec::new());
-    if judge::enough(|_| 0, 1_000, true).is_empty() || !judge::enough(|_| 1_000, 1_000, true).is_empty() {
-        missed.push("a run that judged nothing is taken for a verdict".to_owned());
-    }
+    missed.extend(judge::blind().into_iter().map(|what| format!("enough judged: it did not see {what}")));
+    missed.extend(report::blind().into_iter().map(|what| format!("recovery: of {what} it says the wrong thing")));
     // Where commits are long no fire is held to its second, and in a short run no excuse is too much.
     let judged = |rule: &str| (evidence.prompt || rule != "I8 late") && (evidence.kills.len() >= judge::KILLS_JUDGED || rule != "I8 excused too often");
     for (rule, breaking) in BREAKINGS.iter().chain(attempts::BREAKINGS).chain(times::BREAKINGS).chain(told::BREAKINGS).filter(|(rule, _)| judged(rule)) {

@@ -24,7 +24,7 @@ use recado::event::records::{Dispatch, JournalEntry, Returned, StatusRecord};
 use recado::simulator::Line;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 /// One record, decoded.
@@ -227,6 +227,8 @@ pub struct Watcher {
     told: Arc<std::sync::Mutex<BTreeMap<String, usize>>>,
     thread: std::thread::JoinHandle<(Places, Vec<String>)>,
     probe: std::thread::JoinHandle<Vec<(i64, i64)>>,
+    /// When brokers or machine were last found slow.
+    slow_until: Arc<AtomicI64>,
 }
 
 impl Watcher {
@@ -234,9 +236,10 @@ impl Watcher {
     pub fn start(topic: String) -> Self {
         let (stop, told) = (Arc::new(AtomicBool::new(false)), Arc::<std::sync::Mutex<BTreeMap<String, usize>>>::default());
         let (stopped, ends) = (stop.clone(), told.clone());
+        let slow_until = Arc::<AtomicI64>::default();
         let probe = std::thread::spawn({
-            let (topic, stopped) = (format!("{topic}-probe"), stop.clone());
-            move || slow(&topic, &stopped)
+            let (topic, stopped, until) = (format!("{topic}-probe"), stop.clone(), slow_until.clone());
+            move || slow(&topic, &stopped, &until)
         });
         let thread = std::thread::spawn(move || {
             let consumer = reader(true);
@@ -269,7 +272,12 @@ impl Watcher {
                 }
             }
         });
-        Self { stop, told, thread, probe }
+        Self { stop, told, thread, probe, slow_until }
+    }
+
+    /// When brokers or machine were last found slow, ms since 1970; 0 where they never were.
+    pub fn slow_until(&self) -> i64 {
+        self.slow_until.load(Ordering::Relaxed)
     }
 
     /// How many events have their terminal status.
@@ -292,7 +300,7 @@ const SLOW_MS: i64 = 200;
 const PROBE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Writes a small record again and again; when it was slow.
-fn slow(topic: &str, stop: &AtomicBool) -> Vec<(i64, i64)> {
+fn slow(topic: &str, stop: &AtomicBool, until: &AtomicI64) -> Vec<(i64, i64)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         support::create(&[(topic, 1, &[])]).await;
@@ -306,6 +314,7 @@ fn slow(topic: &str, stop: &AtomicBool) -> Vec<(i64, i64)> {
             let took = now_ms() - began - i64::try_from(PROBE_EVERY.as_millis()).unwrap();
             if took > SLOW_MS || sent.is_err() {
                 slow.push((began, now_ms()));
+                until.store(now_ms(), Ordering::Relaxed);
             }
         }
         slow

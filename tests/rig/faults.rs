@@ -3,6 +3,7 @@
 //! Easily got wrong: a killed instance may still be starting or restoring when it is killed again. That is wanted. An armed one is left to its point.
 
 use crate::dice::{Dice, now_ms};
+use crate::part::LAST_CALM_MAX;
 use crate::points::{Aim, Inside, Needs};
 use crate::stage::{Profile, Stage};
 use crate::state;
@@ -11,7 +12,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// Before the first kill and after the last one, and in between after each ten: lives that no fault touches.
+/// Before the first kill, and in between after each ten: lives that no fault touches. After the last one it is longer: `LAST_CALM` of part.rs.
 pub const CALM: Duration = Duration::from_secs(16);
 const KILLS_A_STRETCH: usize = 10;
 /// One in so many stays dead for longer than its sessions, and its partitions move.
@@ -23,7 +24,7 @@ const STANDS_WITHIN: Duration = Duration::from_secs(120);
 
 /// One kill to come.
 #[derive(Clone, Copy, Debug)]
-pub struct Planned {
+pub struct ToCome {
     pub at: Duration,
     draw: u64,
     /// How long it stays dead.
@@ -69,6 +70,8 @@ pub struct Kill {
     pub was_ready: bool,
     /// Whether it was restoring.
     pub restoring: bool,
+    /// Whether it was started again on an empty disk, or on what it had restored there so far.
+    pub disk_lost: bool,
     /// Partitions of state and status, of those that it held, on which it left a transaction open.
     pub open_transactions: usize,
     pub cause: Cause,
@@ -78,7 +81,7 @@ impl Kill {
     /// One that was ready, went and has not come back.
     pub fn new((instance, roles): (&'static str, &'static str), (at, gone): (i64, i64), cause: Cause) -> Self {
         let (started, ready, goes_on) = (None, None, None);
-        Self { instance, roles, at, gone, started, ready, goes_on, was_ready: true, restoring: false, open_transactions: 0, cause }
+        Self { instance, roles, at, gone, started, ready, goes_on, was_ready: true, restoring: false, disk_lost: false, open_transactions: 0, cause }
     }
 
     /// What the crash log calls it.
@@ -106,7 +109,7 @@ pub struct Crashes {
 }
 
 /// So many kills, and how long the whole takes at most with these points.
-pub fn schedule(seed: u64, profile: Profile, kills: usize, aims: &[Aim]) -> (Vec<Planned>, Duration) {
+pub fn schedule(seed: u64, profile: Profile, kills: usize, aims: &[Aim]) -> (Vec<ToCome>, Duration) {
     let mut dice = Dice::new(seed, &format!("kills of {}", profile.word()));
     let mut at = profile.calm_first();
     let mut planned = Vec::new();
@@ -116,17 +119,17 @@ pub fn schedule(seed: u64, profile: Profile, kills: usize, aims: &[Aim]) -> (Vec
         }
         at += Duration::from_millis(dice.between(300, 5_500));
         let down = if dice.below(ONE_IN_MOVES) == 0 { BEYOND_SESSION } else { Duration::ZERO } + Duration::from_millis(dice.between(0, 1_500));
-        planned.push(Planned { at, draw: dice.next(), down });
+        planned.push(ToCome { at, draw: dice.next(), down });
     }
     let aimed: Duration = aims.iter().map(|aim| aim.point.within + STARTS_WITHIN).sum();
-    (planned, at.max(profile.calm_first() + aimed) + STANDS_WITHIN + CALM)
+    (planned, at.max(profile.calm_first() + aimed) + STANDS_WITHIN + LAST_CALM_MAX)
 }
 
 /// A start with everything on two busy cores. A guess.
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
 
 /// Kills and restarts as planned, one armed start after the other beside them; at the end all are started again.
-pub async fn carry_out(stage: &mut Stage, planned: &[Planned], aims: &[Aim]) -> Crashes {
+pub async fn carry_out(stage: &mut Stage, planned: &[ToCome], aims: &[Aim]) -> Crashes {
     let deadline = Instant::now() + schedule_end(stage.profile, planned, aims) + STANDS_WITHIN;
     let aims = aims.iter().copied().collect();
     let began = Instant::now();
@@ -151,7 +154,7 @@ pub async fn carry_out(stage: &mut Stage, planned: &[Planned], aims: &[Aim]) -> 
     driver.end()
 }
 
-fn schedule_end(profile: Profile, planned: &[Planned], aims: &[Aim]) -> Duration {
+fn schedule_end(profile: Profile, planned: &[ToCome], aims: &[Aim]) -> Duration {
     let aimed: Duration = aims.iter().map(|aim| aim.point.within + STARTS_WITHIN).sum();
     planned.last().map_or(CALM, |last| last.at).max(profile.calm_first() + aimed)
 }
@@ -200,7 +203,11 @@ impl Driver<'_> {
                     self.armed = Some(Armed { index, aim, since: now, provoked: false });
                 }
             }
-            if let Some(number) = self.kills.iter().rposition(|kill| kill.instance == self.stage.instances[index].name) {
+            let of_it = |kill: &Kill| kill.instance == self.stage.instances[index].name;
+            if let Some(number) = self.kills.iter().rposition(of_it) {
+                let before = self.kills[..number].iter().rfind(|kill| of_it(kill)).is_some_and(|kill| kill.disk_lost);
+                let emptied = aim.is_some_and(|aim| aim.point.needs == Needs::EmptyDisk);
+                self.kills[number].disk_lost = emptied || (before && !self.kills[number].was_ready);
                 self.kills[number].started = Some(now_ms());
                 self.waiting.push((number, index));
             }
@@ -215,7 +222,7 @@ impl Driver<'_> {
     }
 
     /// Where all lie dead, the next one that stands up is killed.
-    async fn at_random(&mut self, plan: &Planned) -> bool {
+    async fn at_random(&mut self, plan: &ToCome) -> bool {
         let Some(index) = one(&self.victims(""), plan.draw) else { return false };
         self.kill(index, Cause::Random, plan.down, None).await;
         true
@@ -282,7 +289,7 @@ impl Driver<'_> {
     fn note(&mut self, index: usize, (at, gone): (i64, i64), was_ready: bool, restoring: bool, cause: Cause) {
         self.waiting.retain(|(_, other)| *other != index);
         let instance = &self.stage.instances[index];
-        state::keep(self.stage, instance);
+        state::keep(self.stage, instance.name, &self.stage.state_of(instance.name));
         let open_transactions = if instance.has("engine") { self.ends.open_transactions(self.stage, instance.name) } else { 0 };
         let kill = Kill::new((instance.name, instance.roles), (at, gone), cause);
         self.kills.push(Kill { was_ready, restoring, open_transactions, ..kill });

@@ -3,8 +3,9 @@
 //! `KILLS` (50) random kills are shared between profiles: all roles in each process, one role in each, and transactions of five seconds. Beside them processes die
 //! at named points: `POINTS` is `all`, `none`, names with commas between them, or how many the seed chooses; `TIMES` how often each, once for each fifty kills
 //! unless it says otherwise. `SEED` fixes load, behaviours, victims, times and points; processes still interleave freely. `PROFILE` names one profile, or `one` of
-//! the seed's choice. `ROW` is a row of the fault matrix in their place: 4, processes that stand still; 49, dispatchers that come and go. What is wrong all the
-//! time: `CLOCK`, `KAFKA_CLOCK` and `LEAVE` (mutants.rs). `REPORT` names a file for the numbers; `KEEP` keeps what a run left; `LOGS` is the level of the logs.
+//! the seed's choice. `ROW` is a row of the fault matrix in their place: 4, processes that stand still; 49, dispatchers that come and go. `REPEAT` runs each part so
+//! often, with the same load and faults; the command that runs one part alone is told before it begins. What is wrong all the time: `CLOCK`, `KAFKA_CLOCK` and
+//! `LEAVE` (mutants.rs). `REPORT` names a file for the numbers; `KEEP` keeps what a run left; `LOGS` is the level of the logs.
 //! With `SEEDED_BUG` the run must turn red, and a green one is the failure.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 #![allow(

@@ -1,15 +1,15 @@
 //! One part of a run: a cluster of its own, one profile, its kills and points, and the verdict. It runs in a process of its own and leaves numbers for the whole.
 
 use crate::bank::{self, What, Written};
+use crate::dice::now_ms;
 use crate::evidence::{Evidence, Watcher};
-use crate::faults::{self, CALM, Cause, Crashes, Kill};
-use crate::judge::{self, Fault};
+use crate::faults::{self, Cause, Crashes, Kill};
+use crate::judge::{self, Fault, Histories, Subject};
 use crate::plan::{Kind, Plan};
 use crate::points::{self, Inside};
 use crate::report::{self, Told};
 use crate::stage::{self, PARTITIONS, Profile, Stage};
 use crate::{broken, canaries, cluster, row4, row49, state};
-use recado::delivery::MessageId;
 use recado::simulator::Line;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,6 +22,12 @@ use tokio::task::JoinHandle;
 pub const PER_SECOND: u32 = 20;
 /// After the last restart every delivery must have ended within this: the longest route with its leases, twice.
 const HEALED_WITHIN: Duration = Duration::from_secs(90);
+/// After the last fault the bank publishes on until so long nothing was near: the 5 s by which a life must be clear of a fault, two decks of stories (`plan.rs`) at this
+/// pace, and the longest life, of a code whose call and whose copy nobody answers: on the last step twice a call's 2 s and a wait of 6 s, and before it what two refused
+/// steps take.
+pub const LAST_CALM: Duration = Duration::from_secs(34);
+/// A machine that is slow again and again is not waited for.
+pub const LAST_CALM_MAX: Duration = Duration::from_secs(54);
 /// So many histories are printed; all of them are in a file.
 const HISTORIES_MAX: usize = 12;
 /// The most memory that an instance may have, whatever befalls it: what a bank gives a small pod.
@@ -89,7 +95,7 @@ impl Run {
     async fn conclude(self, crashes: Crashes, bug: bool) -> Told {
         let Self { mut stage, mut plan, watcher, enough, publishing, began } = self;
         let Crashes { kills, missed, counts } = crashes;
-        tokio::time::sleep(CALM).await;
+        last_calm(&watcher).await;
         enough.store(true, Ordering::Relaxed);
         let written = publishing.await.unwrap();
         plan.events.truncate(written.iter().map(|written| written.event + 1).max().unwrap_or(0));
@@ -122,7 +128,7 @@ impl Run {
         told.of_commits(&evidence, &stage.prefix);
         println!("  record -> call before the first fault: {}", report::spread(&quick(&evidence)));
         match stage.profile {
-            Profile::Paused => red.extend(row4::judge(&evidence, &mut told.counts)),
+            Profile::Paused => row4::count(&evidence, &mut told.counts),
             Profile::Moving => row49::count(&evidence, &mut told.counts),
             Profile::Together | Profile::Apart | Profile::Long => {}
         }
@@ -137,12 +143,22 @@ impl Run {
         }
         red.extend(faults);
         tell(&evidence, &red, &stage.folder);
+        told.clear = judged.1.into_iter().map(|((kind, story), count)| (judge::of_story(kind, story), count)).collect();
         let met = judged.0.into_iter().chain(of_kills(&evidence.kills)).chain(counts).chain(compared);
         met.for_each(|(what, count)| *told.counts.entry(what.to_owned()).or_default() += count);
         red.iter().for_each(|fault| *told.faults.entry(fault.rule.to_owned()).or_default() += 1);
         told.seconds = began.elapsed().as_secs();
         println!("{}: {} faults, {} s", stage.profile.word(), red.len(), told.seconds);
         told
+    }
+}
+
+/// The last stretch of the load: long enough for each story to be lived through with nothing near it. In a calm between faults only those of a few seconds are.
+async fn last_calm(watcher: &Watcher) {
+    let (began, since) = (Instant::now(), now_ms());
+    let least = i64::try_from(LAST_CALM.as_millis()).unwrap();
+    while now_ms() - since.max(watcher.slow_until()) < least && began.elapsed() < LAST_CALM_MAX {
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -161,7 +177,7 @@ fn quick(evidence: &Evidence) -> Vec<u64> {
 }
 
 /// The stores against the changelog: as a kill of all leaves them, and as an orderly stop does.
-async fn states(stage: &mut Stage) -> (Vec<Fault>, [(&'static str, usize); 3]) {
+async fn states(stage: &mut Stage) -> (Vec<Fault>, [(&'static str, usize); 4]) {
     for index in 0..stage.instances.len() {
         stage.kill(index);
     }
@@ -179,9 +195,10 @@ async fn states(stage: &mut Stage) -> (Vec<Fault>, [(&'static str, usize); 3]) {
     red.extend(tell_state("state after an orderly stop", &live));
     red.extend(uncompared(&[&of_all, &of_each, &live]));
     // Every event has its terminal status by now.
-    red.extend(live.goes_on.iter().map(|sentence| Fault { rule: "I10 state goes on", message: None, sentence: sentence.clone() }));
+    red.extend(live.goes_on.iter().map(|(message, sentence)| Fault { rule: "I10 state goes on", message: *message, sentence: sentence.clone() }));
     let compared = [
         ("stores compared at the kills", of_each.stores),
+        ("states without an end that those stores held", of_each.goes_on.len()),
         ("stores compared after kill -9 of all", of_all.stores),
         ("stores compared after an orderly stop", live.stores),
     ];
@@ -223,7 +240,7 @@ async fn quiesce(stage: &mut Stage, watcher: &Watcher, expected: usize) -> Durat
 
 fn tell_state(what: &str, compared: &state::Compared) -> Vec<Fault> {
     println!("  {what}: {} stores, keys compared {:?}, {} differences", compared.stores, compared.keys, compared.differences.len());
-    compared.differences.iter().map(|sentence| Fault { rule: "I10 state differs", message: None, sentence: sentence.clone() }).collect()
+    compared.differences.iter().map(|(message, sentence)| Fault { rule: "I10 state differs", message: *message, sentence: sentence.clone() }).collect()
 }
 
 /// Kinds of keys of which none was compared. Where a run took long to come to rest all deliveries are forgotten at its end, and the kills alone show theirs.
@@ -233,10 +250,11 @@ fn uncompared(all: &[&state::Compared]) -> impl Iterator<Item = Fault> {
     missing.into_iter().map(|kind| Fault { rule: "nothing met", message: None, sentence: format!("no key of kind {kind} was compared") })
 }
 
-/// Faults, and what happened to each message that has one, in the order of time.
+/// Faults, and what happened to each message, event or place that one is about, in the order of time.
 fn tell(evidence: &Evidence, faults: &[Fault], folder: &Path) {
+    let histories = Histories::of(evidence);
     let mut by_rule: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut histories: BTreeMap<MessageId, String> = BTreeMap::new();
+    let mut told: BTreeMap<Subject, String> = BTreeMap::new();
     let mut printed = 0;
     for fault in faults {
         *by_rule.entry(fault.rule).or_default() += 1;
@@ -244,20 +262,24 @@ fn tell(evidence: &Evidence, faults: &[Fault], folder: &Path) {
         if few {
             println!("FAULT {}: {} {}", fault.rule, fault.message.map_or_else(String::new, |id| id.to_string()), fault.sentence);
         }
-        let Some(id) = fault.message.filter(|id| !histories.contains_key(id)) else { continue };
-        let history = judge::history(evidence, id);
-        if few && printed < HISTORIES_MAX {
-            printed += 1;
-            print!("{history}");
+        for subject in histories.subjects(fault) {
+            if told.contains_key(&subject) {
+                continue;
+            }
+            let history = histories.history(&subject);
+            if few && printed < HISTORIES_MAX {
+                printed += 1;
+                print!("{history}");
+            }
+            told.insert(subject, history);
         }
-        histories.insert(id, history);
     }
     if !by_rule.is_empty() {
         println!("faults by rule: {by_rule:?}");
     }
-    if !histories.is_empty() {
+    if !told.is_empty() {
         let file = folder.join("histories");
-        std::fs::write(&file, histories.into_values().collect::<String>()).unwrap();
+        std::fs::write(&file, told.into_values().collect::<String>()).unwrap();
         println!("what happened to each message with a fault: {}", file.display());
     }
 }

@@ -79,6 +79,11 @@ pub const CANARY: &str = "Q7XZ2KJ9W";
 
 /// How all customers' numbers begin; five digits more are the event's own.
 pub const PHONES: &str = "55119800";
+/// The same as it is dialled within the country, and as WhatsApp may call it: of its ninth digit, which older numbers did not have, it knows nothing (`wa_id`).
+pub const PHONES_NATIONAL: &str = "119800";
+pub const PHONES_WITHOUT_NINE: &str = "5511800";
+/// How many digits of a number are the event's own.
+pub const PHONE_OWN_DIGITS: usize = 5;
 
 /// The topic of used codes.
 pub const USED: &str = "auth.codes-used";
@@ -146,6 +151,21 @@ const BILL: &[Story] = &[
 ];
 const BROKEN: &[Story] = &[story("broken", 1, ["quick", "quick", "quick"], Failed, [0, 0])];
 
+/// What is told of each kind. The weights together are one deck: of a hundred notifications about 45 are Pix received, 20 Pix sent, 22 codes, 12 bills, and one is
+/// no record.
+const STORIES: [(Kind, &[Story]); 5] = [(Kind::PixReceived, RECEIVED), (Kind::PixSent, SENT), (Kind::Code, CODE), (Kind::Bill, BILL), (Kind::Broken, BROKEN)];
+
+/// All stories that end with a status, by their kind.
+pub fn stories() -> impl Iterator<Item = (Kind, &'static Story)> {
+    STORIES.into_iter().flat_map(|(kind, stories)| stories.iter().map(move |story| (kind, story))).filter(|(kind, _)| *kind != Kind::Broken)
+}
+
+/// Dealt until it is empty, then anew: so each story comes once at least in any stretch as long as two decks, where chance alone would leave one out now and then.
+fn deck() -> Vec<(Kind, &'static Story)> {
+    let all = STORIES.into_iter().flat_map(|(kind, stories)| stories.iter().map(move |story| (kind, story)));
+    all.flat_map(|(kind, story)| (0..story.weight).map(move |_| (kind, story))).collect()
+}
+
 /// One notification.
 #[derive(Clone, Debug)]
 pub struct Planned {
@@ -190,7 +210,15 @@ impl Plan {
     pub fn seeded(seed: u64, run: &str, per_second: u32, span: Duration, used_after: Duration, partitions: u16) -> Self {
         let mut dice = Dice::new(seed, run);
         let count = u32::try_from(span.as_millis()).unwrap() * per_second / 1_000;
-        let events = (0..count).map(|number| planned(&mut dice, run, number, Duration::from_secs(1) / per_second * number, used_after, partitions)).collect();
+        let mut left = Vec::new();
+        let mut next = |number: u32| {
+            if left.is_empty() {
+                left = deck();
+            }
+            let (kind, story) = left.swap_remove(usize::try_from(dice.below(left.len() as u64)).unwrap());
+            planned(&mut dice, run, number, (kind, story), Duration::from_secs(1) / per_second * number, used_after, partitions)
+        };
+        let events = (0..count).map(&mut next).collect();
         Self { seed, events }
     }
 
@@ -207,23 +235,7 @@ impl Plan {
     }
 }
 
-fn planned(dice: &mut Dice, run: &str, number: u32, at: Duration, used_after: Duration, partitions: u16) -> Planned {
-    let kind = match dice.below(1_000) {
-        0..450 => Kind::PixReceived,
-        450..650 => Kind::PixSent,
-        650..850 => Kind::Code,
-        850..993 => Kind::Bill,
-        _ => Kind::Broken,
-    };
-    let stories = match kind {
-        Kind::PixReceived => RECEIVED,
-        Kind::PixSent => SENT,
-        Kind::Code => CODE,
-        Kind::Bill => BILL,
-        Kind::Broken => BROKEN,
-    };
-    let mut left = dice.below(stories.iter().map(|story| story.weight).sum());
-    let story = stories.iter().find(|story| left.checked_sub(story.weight).map(|rest| left = rest).is_none()).unwrap();
+fn planned(dice: &mut Dice, run: &str, number: u32, (kind, story): (Kind, &'static Story), at: Duration, used_after: Duration, partitions: u16) -> Planned {
     let again = kind != Kind::Broken && dice.below(50) == 0;
     let used = match (kind, story.name) {
         (Kind::Code, "cancelled") => Some(Duration::from_millis(dice.between(300, 1_500))),
@@ -236,7 +248,7 @@ fn planned(dice: &mut Dice, run: &str, number: u32, at: Duration, used_after: Du
         story,
         event_id: format!("{run}-{number:06}"),
         customer_id: format!("C{:06}", dice.between(100_000, 101_000)),
-        phone: format!("{PHONES}{number:05}"),
+        phone: format!("{PHONES}{number:0PHONE_OWN_DIGITS$}"),
         centavos: 1_000_003 + i64::from(number) * 7,
         code: if number.is_multiple_of(4) { format!("{CANARY}{number:06}") } else { format!("{:08}", 10_000_019 + number * 7) },
         partition: i32::try_from(dice.below(u64::from(partitions))).unwrap(),

@@ -6,11 +6,10 @@
 use crate::dice::{Dice, now_ms};
 use crate::evidence::{self, Evidence};
 use crate::faults::{self, Cause, Crashes, Ends, Kill};
-use crate::judge::{Fault, PROVIDER_MS};
-use crate::stage::{Beside, PARTITIONS, Stage};
+use crate::stage::{Beside, Stage};
+use crate::state;
 use recado::delivery::AttemptId;
 use recado::event::records::{Dispatch, JournalKind};
-use recado::simulator::Line;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::{Duration, Instant};
@@ -56,8 +55,9 @@ const STOPS: [Stop; 9] = [
 ];
 
 /// What the run must have met.
-pub const ASKED: [&str; 7] = [
+pub const ASKED: [&str; 8] = [
     "stops",
+    "stores of stopped processes and twins kept",
     "stops with a transaction open",
     "stops with a twin",
     "dispatches that a zombie had taken and might still send when it went on",
@@ -102,7 +102,8 @@ impl Row<'_> {
         let since = Instant::now();
         let open = self.ends.open_transactions(self.stage, name);
         println!("  {name} {}: {open} partitions with an open transaction", stop.word);
-        let stopped = self.note(index, (at, gone), open, Cause::Stopped(stop.word));
+        self.stage.note_memory();
+        let stopped = self.note(index, (at, gone), open, Cause::Stopped(stop.word), None);
         self.count("stops");
         if open > 0 {
             self.count("stops with a transaction open");
@@ -122,12 +123,21 @@ impl Row<'_> {
     async fn stand_still(&mut self, index: usize, stop: &Stop) -> Option<(i64, i64)> {
         let Some((point, pass)) = stop.point else {
             let at = now_ms();
-            self.stage.instances[index].process()?.signal(libc::SIGSTOP);
+            let process = self.stage.instances[index].process()?;
+            process.signal(libc::SIGSTOP);
+            let (pid, deadline) = (process.pid(), Instant::now() + WITHIN);
+            while !stands(pid) {
+                if Instant::now() > deadline {
+                    return None;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
             return Some((at, now_ms()));
         };
+        self.stage.note_memory();
         let at = now_ms();
         self.stage.kill(index);
-        let killed = self.note(index, (at, now_ms()), 0, Cause::ToArm);
+        let killed = self.note(index, (at, now_ms()), 0, Cause::ToArm, None);
         self.stage.start_to_stop(index, point, pass);
         self.kills[killed].started = Some(now_ms());
         let (pid, deadline, mut last) = (self.stage.instances[index].process()?.pid(), Instant::now() + WITHIN, now_ms());
@@ -165,9 +175,10 @@ impl Row<'_> {
         if twin.process.ended().is_some() || !self.stage.answers_ready(twin.management).await {
             self.missed.push(format!("{name}: its twin does not go on: {}", twin.process.said().lines().last().unwrap_or_default()));
         }
+        self.stage.note_memory_of(&format!("the twin of {name}"), twin.process.pid());
         let at = now_ms();
         twin.process.kill();
-        let killed = self.note(index, (at, now_ms()), 0, Cause::Twin);
+        let killed = self.note(index, (at, now_ms()), 0, Cause::Twin, Some(&twin));
         self.stage.start(index);
         self.kills[killed].started = Some(now_ms());
         self.stage.all_ready(WITHIN).await;
@@ -195,36 +206,31 @@ impl Row<'_> {
         self.kills[stopped].ready = Some(now_ms());
     }
 
-    fn note(&mut self, index: usize, (at, gone): (i64, i64), open_transactions: usize, cause: Cause) -> usize {
+    /// Into the crash log; and its store, or its twin's, as the kill or the stop left it, is kept.
+    fn note(&mut self, index: usize, (at, gone): (i64, i64), open_transactions: usize, cause: Cause, twin: Option<&Beside>) -> usize {
         let of = &self.stage.instances[index];
+        let kept = match twin {
+            Some(twin) => state::keep(self.stage, of.name, &twin.state),
+            None => state::keep(self.stage, of.name, &self.stage.state_of(of.name)),
+        };
         self.kills.push(Kill { open_transactions, ..Kill::new((of.name, of.roles), (at, gone), cause) });
+        if kept && cause != Cause::ToArm {
+            self.count("stores of stopped processes and twins kept");
+        }
         self.kills.len() - 1
     }
 }
 
-/// Whether every thread of a process is stopped.
+/// Whether every thread of a process is stopped. One that ends while this looks has nothing more to do.
 fn stands(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let stats: Vec<String> = tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok()).collect();
+    let stopped = |stat: &String| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'));
+    !stats.is_empty() && stats.iter().all(stopped)
 }
 
-/// What the row is about: no write of a zombie is visible, and none calls when its time is over. That it calls nothing twice, everything else judges.
-pub fn judge(evidence: &Evidence, counts: &mut BTreeMap<String, usize>) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    let not_after: BTreeMap<AttemptId, i64> = evidence.dispatches.iter().map(|row| (row.what.attempt_id, row.what.not_after.timestamp().millis())).collect();
-    let mut calls = 0;
-    for line in &evidence.lines {
-        let Line::Call(call) = line else { continue };
-        let Some(id) = call.attempt_id.as_deref().and_then(AttemptId::parse) else { continue };
-        let Some(not_after) = not_after.get(&id) else { continue };
-        let late = call.time_ms - not_after;
-        calls += 1;
-        if late > PROVIDER_MS {
-            let sentence = format!("{} was called {late} ms after it.", id.attempt);
-            faults.push(Fault { rule: "I5 called after not_after", message: Some(id.message_id), sentence });
-        }
-    }
-    counts.insert("calls compared with not_after".into(), calls);
+/// Whether the row was met. What it is about (no write of a zombie is visible, none calls when its time is over, nothing is called twice) everything else judges.
+pub fn count(evidence: &Evidence, counts: &mut BTreeMap<String, usize>) {
     let stops = evidence.kills.iter().filter(|kill| matches!(kill.cause, Cause::Stopped(_)));
     counts.insert("attempts without an end at a stop".into(), open_at(evidence, stops.clone()));
     // Stopped before the intent, it has dispatches in hand that nobody else claims: what it may do with them is decided when it goes on.
@@ -241,9 +247,6 @@ pub fn judge(evidence: &Evidence, counts: &mut BTreeMap<String, usize>) -> Vec<F
         held.iter().filter(|row| row.what.not_after.timestamp().millis() > goes_on).count()
     });
     counts.insert("dispatches that a zombie had taken and might still send when it went on".into(), in_time.sum());
-    counts.insert("position records in order".into(), evidence.positions.len());
-    faults.extend(positions_backwards(evidence).into_iter().map(|sentence| Fault { rule: "I11 visible write of a zombie", message: None, sentence }));
-    faults
 }
 
 /// Intents that had no end when one of these faults came.
@@ -257,18 +260,4 @@ fn open_at<'e>(evidence: &Evidence, faults: impl Iterator<Item = &'e Kill>) -> u
         .map(|row| row.what.attempt_id)
         .collect();
     open.len()
-}
-
-/// Each committed position record must be at or beyond the one before it: whoever has lost a partition knows older ones.
-fn positions_backwards(evidence: &Evidence) -> Vec<String> {
-    let (mut last, mut backwards) = (vec![BTreeMap::<&str, i64>::new(); usize::from(PARTITIONS)], Vec::new());
-    for row in &evidence.positions {
-        for (topic, position) in &row.what {
-            let before = last[usize::try_from(row.partition).unwrap()].insert(topic, *position);
-            if let Some(before) = before.filter(|before| before > position) {
-                backwards.push(format!("state-{} offset {}: {topic} goes back from {before} to {position}", row.partition, row.offset));
-            }
-        }
-    }
-    backwards
 }

@@ -39,6 +39,7 @@ pub async fn carry_out(stage: &mut Stage, seed: u64) -> Crashes {
         let mut other = stage.beside(like, NAME, round, WITHIN).await;
         kills.push(moved(at, now_ms()));
         tokio::time::sleep(Duration::from_millis(dice.between(500, 4_000))).await;
+        stage.note_memory_of(NAME, other.process.pid());
         other.process.terminate();
         assert!(other.process.ended_by(Instant::now() + WITHIN).is_some(), "{NAME} does not end");
         let at = now_ms();

@@ -69,6 +69,13 @@ impl Log {
         (end.what == What::Commit).then_some(Committed { producer: batch.producer, epoch: batch.epoch, at: end.at, offset: end.first })
     }
 
+    /// When the end of the same producer's next transaction here was written, ms since 1970.
+    pub fn next_end(&self, of: Committed) -> Option<i64> {
+        let behind = self.0.partition_point(|batch| batch.last <= of.offset);
+        let end = self.0[behind..].iter().find(|end| end.producer == of.producer && matches!(end.what, What::Commit | What::Abort));
+        end.map(|end| end.at)
+    }
+
     /// When this producer committed here first after this time (ms since 1970), under another epoch than it had before.
     pub fn back(&self, producer: i64, after: i64) -> Option<i64> {
         let own = || self.0.iter().filter(|batch| batch.producer == producer && batch.what != What::Plain);

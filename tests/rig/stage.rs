@@ -124,8 +124,8 @@ pub struct Stage {
     pub instances: Vec<Instance>,
     /// Instances that ended without having been killed.
     pub ended: Vec<String>,
-    /// The most memory that each instance had, in KiB.
-    pub memory: BTreeMap<&'static str, u64>,
+    /// The most memory that each process had, in KiB: by its instance, or by what it was beside one.
+    pub memory: BTreeMap<String, u64>,
     simulator: Process,
     client: reqwest::Client,
 }
@@ -196,12 +196,18 @@ impl Stage {
     pub async fn beside(&self, index: usize, name: &str, number: usize, within: Duration) -> Beside {
         let instance = &self.instances[index];
         let (gateway, management) = (support::free_port(), support::free_port());
-        let text = fs::read_to_string(&instance.config).unwrap();
-        let text = text
-            .replace(&format!("instance = \"{}\"", instance.name), &format!("instance = \"{name}\""))
-            .replace(&format!("\"state-{}\"", instance.name), &format!("\"beside-{name}-{number}\""))
-            .replace(&format!(":{}\"", instance.gateway), &format!(":{gateway}\""))
-            .replace(&format!(":{}\"", instance.management), &format!(":{management}\""));
+        let mut text = fs::read_to_string(&instance.config).unwrap();
+        let folder = format!("beside-{name}-{number}");
+        for (from, to) in [
+            (format!("\ninstance = \"{}\"\n", instance.name), format!("\ninstance = \"{name}\"\n")),
+            (format!("\"state-{}\"", instance.name), format!("\"{folder}\"")),
+            (format!(":{}\"", instance.gateway), format!(":{gateway}\"")),
+            (format!(":{}\"", instance.management), format!(":{management}\"")),
+        ] {
+            // Under another's disk or at another's port it would be no process beside it.
+            assert_eq!(text.matches(&from).count(), 1, "{from:?} in {}", instance.config.display());
+            text = text.replace(&from, &to);
+        }
         let config: PathBuf = instance.config.with_file_name(format!("beside-{name}.toml"));
         fs::write(&config, text).unwrap();
         let process = instance.run(&config, &[]);
@@ -210,7 +216,7 @@ impl Stage {
             assert!(Instant::now() < deadline, "{name} beside {} is not ready: {}", instance.name, process.said());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Beside { process, management }
+        Beside { process, management, state: self.folder.join(folder).join("db") }
     }
 
     /// Whether anybody answers at this management port that he is ready.
@@ -243,13 +249,23 @@ impl Stage {
 
     /// Looks how much memory each instance has had.
     pub fn note_memory(&mut self) {
-        for instance in &self.instances {
-            let Some(process) = &instance.process else { continue };
-            let status = fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap_or_default();
-            let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok());
-            let most = self.memory.entry(instance.name).or_default();
-            *most = (*most).max(peak.unwrap_or(0));
+        let running: Vec<(&str, u32)> = self.instances.iter().filter_map(|instance| Some((instance.name, instance.pid()?))).collect();
+        for (name, pid) in running {
+            self.note_memory_of(name, pid);
         }
+    }
+
+    /// The same for one process.
+    pub fn note_memory_of(&mut self, name: &str, pid: u32) {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok());
+        let most = self.memory.entry(name.to_owned()).or_default();
+        *most = (*most).max(peak.unwrap_or(0));
+    }
+
+    /// Where an instance's store lies.
+    pub fn state_of(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("state-{name}")).join("db")
     }
 
     /// Whether it says that it is ready. One that has ended by itself is noted and started again, as a supervisor would.
@@ -339,6 +355,8 @@ impl Stage {
 pub struct Beside {
     pub process: Process,
     pub management: u16,
+    /// Where its store lies, if it has one.
+    pub state: PathBuf,
 }
 
 /// One instance of Recado, running or not.

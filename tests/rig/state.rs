@@ -6,11 +6,11 @@
 
 use crate::evidence::dump;
 use crate::fold::{self, Fold, KINDS};
-use crate::stage::{Instance, PARTITIONS, Stage};
+use crate::stage::{PARTITIONS, Stage};
 use crate::support;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Message, OwnedMessage};
-use recado::delivery::Partition;
+use recado::delivery::{MessageId, Partition};
 use recado::engine::store::{Meta, Options, Store};
 use recado::engine::stored::Delivery;
 use std::collections::BTreeMap;
@@ -23,10 +23,13 @@ use std::time::Duration;
 pub struct Compared {
     pub keys: BTreeMap<char, usize>,
     pub stores: usize,
-    pub differences: Vec<String>,
-    /// After an orderly stop: deliveries that have not ended.
-    pub goes_on: Vec<String>,
+    pub differences: Vec<Difference>,
+    /// Deliveries that have not ended: after an orderly stop none should be left.
+    pub goes_on: Vec<Difference>,
 }
+
+/// What is wrong, and with which message's state, where it is one's.
+pub type Difference = (Option<MessageId>, String);
 
 /// After an orderly stop: the live store of each partition is the fold of its changelog.
 pub fn live(stage: &Stage) -> Compared {
@@ -40,24 +43,33 @@ pub fn live(stage: &Stage) -> Compared {
             .filter_map(|(name, store)| content(store, partition).map(|(meta, held)| (meta.changelog_position, name, meta, held)))
             .max_by_key(|(position, _, _, _)| *position);
         let Some((_, name, meta, held)) = owner else {
-            compared.differences.push(format!("partition {partition}: no store holds it"));
+            compared.differences.push((None, format!("state-{partition}: no store holds it")));
             continue;
         };
-        let what = format!("partition {partition} in the store of {name}");
+        let what = format!("state-{partition} in the store of {name}");
         compared.compare(&what, &whole, &held, &meta);
-        compared.differences.extend(blind(&whole, &held, &meta).into_iter().map(|how| format!("{what}: nobody saw that {how}")));
+        compared.differences.extend(blind(&whole, &held, &meta).into_iter().map(|how| (None, format!("{what}: nobody saw that {how}"))));
         compared.goes_on.extend(goes_on(&held));
     }
     compared
 }
 
 /// Messages whose state has no end.
-fn goes_on(held: &Fold) -> impl Iterator<Item = String> {
+fn goes_on(held: &Fold) -> impl Iterator<Item = Difference> {
     held.iter().filter(|(key, _)| key[0] == b's').filter_map(|(key, value)| match Delivery::read(value) {
         Ok(delivery) if delivery.state.ended() => None,
-        Ok(_) => Some(format!("{} has no end in its state.", hex::encode(&key[1..]))),
-        Err(error) => Some(format!("{}: {error}", hex::encode(&key[1..]))),
+        Ok(_) => Some((message_of(key), format!("{} has no end in its state.", hex::encode(&key[1..])))),
+        Err(error) => Some((message_of(key), format!("{}: {error}", hex::encode(&key[1..])))),
     })
+}
+
+/// Whose state a key holds; or, of a block of event hashes, one of those whose hashes they are.
+fn message_of(key: &[u8]) -> Option<MessageId> {
+    let id = match key {
+        [b's', id @ ..] | [b'd', _, _, _, _, id @ ..] => id,
+        _ => return None,
+    };
+    Some(MessageId::from_bytes(id.try_into().ok()?))
 }
 
 /// The comparison compared: ways in which a store can be wrong that it does not see.
@@ -88,7 +100,7 @@ pub fn after_kill(stage: &Stage) -> Compared {
             let whole = fold::fold(Fold::new(), &changelog[&partition], 0);
             let brought_up = fold::fold(held, &changelog[&partition], meta.changelog_position);
             let replayed = Meta { next_offsets: fold::position(&brought_up).unwrap_or(meta.next_offsets.clone()), ..meta };
-            compared.compare(&format!("partition {partition} in the killed store of {name}"), &whole, &brought_up, &replayed);
+            compared.compare(&format!("state-{partition} in the killed store of {name}"), &whole, &brought_up, &replayed);
         }
     }
     compared
@@ -97,19 +109,20 @@ pub fn after_kill(stage: &Stage) -> Compared {
 /// So many killed stores are kept: the first ones. More than a part has kills.
 const KEPT_MAX: usize = 250;
 
-/// Keeps the store of an instance that was just killed, beside the ends of the changelog.
-pub fn keep(stage: &Stage, instance: &Instance) {
-    let (folder, state) = (stage.folder.join("killed"), stage.folder.join(format!("state-{}", instance.name)).join("db"));
+/// Keeps this store of an instance of this name that was just killed, or stands still, beside the ends of the changelog. False: there was none, or there are enough.
+pub fn keep(stage: &Stage, name: &str, store: &Path) -> bool {
+    let folder = stage.folder.join("killed");
     let number = fs::read_dir(&folder).map_or(0, Iterator::count);
-    if number >= KEPT_MAX || !state.exists() {
-        return;
+    if number >= KEPT_MAX || !store.exists() {
+        return false;
     }
-    let kept = folder.join(format!("{number}-{}", instance.name));
-    copy(&state, &kept.join("db"));
+    let kept = folder.join(format!("{number}-{name}"));
+    copy(store, &kept.join("db"));
     // Aborted and open transactions count too: nothing that the dead one wrote lies beyond.
     let asker: BaseConsumer = support::client().set("isolation.level", "read_uncommitted").create().unwrap();
     let end = |partition: u16| asker.fetch_watermarks(&stage.topic("state"), i32::from(partition), Duration::from_secs(30)).unwrap().1;
     fs::write(kept.join("ends"), serde_json::to_vec(&(0..PARTITIONS).map(end).collect::<Vec<i64>>()).unwrap()).unwrap();
+    true
 }
 
 /// Tables never change, so that a second name for each is enough.
@@ -136,7 +149,7 @@ pub fn at_kills(stage: &Stage) -> Compared {
         let store = match Store::open(&folder.path().join("db"), name.split_once('-').unwrap().1, &Options::default()) {
             Ok(store) => store,
             Err(error) => {
-                compared.differences.push(format!("the store of kill {name} cannot be opened: {error}"));
+                compared.differences.push((None, format!("the store of kill {name} cannot be opened: {error}")));
                 continue;
             }
         };
@@ -147,6 +160,7 @@ pub fn at_kills(stage: &Stage) -> Compared {
     kept.sort_by_key(|(end, partition, ..)| (*partition, *end));
     let mut then: (u16, i64, Fold) = (0, 0, Fold::new());
     for (end, partition, name, meta, held) in kept {
+        compared.goes_on.extend(goes_on(&held));
         if then.0 != partition {
             then = (partition, 0, Fold::new());
         }
@@ -154,7 +168,7 @@ pub fn at_kills(stage: &Stage) -> Compared {
         let whole = fold::fold(then.2, records(then.1), 0);
         let brought_up = fold::fold(held, records(meta.changelog_position), 0);
         let replayed = Meta { next_offsets: fold::position(&brought_up).unwrap_or(meta.next_offsets.clone()), ..meta };
-        compared.compare(&format!("partition {partition} in the store of kill {name}"), &whole, &brought_up, &replayed);
+        compared.compare(&format!("state-{partition} in the store of kill {name}"), &whole, &brought_up, &replayed);
         then = (partition, end, whole);
     }
     fs::remove_dir_all(stage.folder.join("killed")).unwrap_or_default();
@@ -167,10 +181,11 @@ impl Compared {
         for kind in KINDS {
             *self.keys.entry(char::from(kind)).or_default() += whole.keys().filter(|key| key[0] == kind).count();
         }
-        self.differences.extend(fold::differences(whole, held).iter().map(|difference| format!("{what}: {difference}")));
+        let differences = fold::differences(whole, held).into_iter();
+        self.differences.extend(differences.map(|(key, difference)| (message_of(&key), format!("{what}: {difference}"))));
         match fold::position(whole) {
             Some(recorded) if recorded == meta.next_offsets => *self.keys.entry('p').or_default() += recorded.len(),
-            recorded => self.differences.push(format!("{what}: positions {:?} instead of {recorded:?}", meta.next_offsets)),
+            recorded => self.differences.push((None, format!("{what}: positions {:?} instead of {recorded:?}", meta.next_offsets))),
         }
     }
 }
@@ -187,7 +202,7 @@ fn stores(stage: &Stage) -> Vec<(&'static str, Store)> {
     let engines = stage.instances.iter().filter(|instance| instance.has("engine"));
     engines
         .map(|instance| {
-            let folder = stage.folder.join(format!("state-{}", instance.name)).join("db");
+            let folder = stage.state_of(instance.name);
             (instance.name, Store::open(&folder, instance.name, &Options::default()).unwrap())
         })
         .collect()

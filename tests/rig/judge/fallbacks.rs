@@ -140,8 +140,3 @@ impl Court<'_> {
         self.evidence.slow.iter().map(|(began, ended)| (to.min(*ended) - from.max(*began)).max(0)).sum()
     }
 }
-
-/// How many fires a run of so many kills must have judged: the thousand that a thousand kills are asked for, and of a shorter run its share.
-pub fn fires_min(kills: usize) -> usize {
-    kills.min(1_000)
-}

@@ -19,22 +19,23 @@ mod service;
 mod statuses;
 mod taken;
 mod tenures;
-mod unknown;
 mod told;
+mod unknown;
 mod whole;
 
 pub use fires::HOLD_MAX_MS;
-pub use history::{by_channel, history};
+pub use history::{Histories, Subject, by_channel};
 pub use limits::LAG_MS;
 pub use outcomes::{BACK_OFF_MAX_MS, FOLLOWED_WITHIN_MS};
-pub use rules::{enough, table};
+pub use rules::{blind, enough, of_story, table};
 pub use service::served_within;
 pub use tenures::Tenures;
 pub use unknown::{APPENDED_WITHIN_MS, HEARD_WITHIN_MS, TIMED_OUT_SLOW_MAX, TOLD_WITHIN_MS, unexplained_max};
 
 use crate::bank::{What, Written};
 use crate::evidence::Evidence;
-use crate::plan::USED;
+use crate::faults::Cause;
+use crate::plan::{Kind, USED};
 use crate::segments::Committed;
 use messages::{Message, messages};
 use recado::delivery::MessageId;
@@ -51,7 +52,7 @@ const SLOW_NEAR_MS: i64 = 1_000;
 const WARMING_MS: i64 = 10_000;
 /// They may be slow, with what lies near, for one part of so many of a run. A guess: a run on two cores was slow for up to a sixteenth, without what was near.
 const SLOW_PARTS_MIN: i64 = 4;
-/// In a run with fewer faults one bad moment of the machine is too large a part.
+/// A run with fewer faults is not asked for what needs luck, and one bad moment of the machine is too large a part of it.
 pub const KILLS_JUDGED: usize = 20;
 /// Two readings of one clock by two processes, each cut to whole ms.
 pub const CUT_MS: i64 = 2;
@@ -67,9 +68,12 @@ pub struct Fault {
     pub sentence: String,
 }
 
-/// What was judged: calm proves nothing.
+/// What was judged: calm proves nothing. Beside it, of each story, how many lives were clear of every fault: those that the seed alone judges.
 #[derive(Clone, Debug, Default)]
-pub struct Counts(pub BTreeMap<&'static str, usize>);
+pub struct Counts(pub BTreeMap<&'static str, usize>, pub BTreeMap<(Kind, &'static str), usize>);
+
+/// The lives that the seed alone judges, all stories together.
+const CLEAR: &str = "lives clear of every fault";
 
 impl Counts {
     fn add(&mut self, what: &'static str, count: usize) {
@@ -99,7 +103,9 @@ pub fn judge(evidence: &Evidence) -> (Vec<Fault>, Counts) {
     let Court { mut faults, mut counts, .. } = court;
     faults.sort();
     faults.dedup();
-    counts.add("kills", evidence.kills.len());
+    let moves = evidence.kills.iter().filter(|kill| kill.cause == Cause::Moved).count();
+    counts.add("faults injected", evidence.kills.len());
+    counts.add("kills and stops", evidence.kills.len() - moves);
     counts.add("kills that left a transaction open", evidence.kills.iter().filter(|kill| kill.open_transactions > 0).count());
     counts.add("kills before it was ready", evidence.kills.iter().filter(|kill| !kill.was_ready).count());
     (faults, counts)
@@ -115,10 +121,10 @@ struct Court<'e> {
     warm: i64,
     /// Stretches that a fault touches, each with what lies too near to it, in their order and apart from each other.
     faulty: Vec<(i64, i64)>,
-    /// By partition, each position record that moved in the input of used codes: its position, and the transaction that made it stand.
-    cancels: BTreeMap<i32, Vec<(i64, Committed)>>,
+    /// By partition, the moves of the position in the input of used codes.
+    cancels: BTreeMap<i32, Vec<Move>>,
     /// The same in the receipts topic.
-    receipts: BTreeMap<i32, Vec<(i64, Committed)>>,
+    receipts: BTreeMap<i32, Vec<Move>>,
     /// Who held the dispatchers' partitions.
     tenures: Tenures,
     /// How the phones behave, once somebody has asked.
@@ -148,18 +154,19 @@ impl<'e> Court<'e> {
         let began = evidence.written.iter().map(|written| written.at).min().unwrap_or(0);
         let tenures = Tenures::of(evidence);
         let (cancels, receipts) = (moves(evidence, USED), moves(evidence, "receipts"));
+        let (served, away, warm) = (service::served(evidence), service::away(evidence), began + WARMING_MS);
         Self {
             evidence,
             written,
             used,
-            warm: began + WARMING_MS,
+            warm,
             faulty,
             cancels,
             receipts,
+            served,
+            away,
             tenures,
             script: OnceCell::new(),
-            served: service::served(evidence),
-            away: service::away(evidence),
             faults: Vec::new(),
             counts: Counts::default(),
         }
@@ -183,7 +190,7 @@ impl<'e> Court<'e> {
     /// The transaction with which a withdrawal was decided upon: the first whose position lies above it.
     fn decided(&self, used: &Written) -> Option<Committed> {
         let moves = self.cancels.get(&used.partition)?;
-        moves.get(moves.partition_point(|(next, _)| *next <= used.offset)).map(|(_, committed)| *committed)
+        moves.get(moves.partition_point(|moved| moved.next <= used.offset)).map(|moved| moved.by)
     }
 
     fn message(&mut self, id: MessageId, message: &Message<'_>) {
@@ -199,22 +206,35 @@ impl<'e> Court<'e> {
         self.lives(id, message, event);
         self.fallbacks(id, message, event);
         self.copies(id, message, event);
+        let before = self.counts.of(CLEAR);
         self.end(id, message, event);
+        *self.counts.1.entry((event.kind, event.story.name)).or_default() += self.counts.of(CLEAR) - before;
         self.receipts(id, message);
         self.taken(id, message);
     }
 }
 
+/// A position record that moved.
+#[derive(Clone, Copy)]
+struct Move {
+    /// The next offset to be read.
+    next: i64,
+    /// The transaction that made it stand.
+    by: Committed,
+    /// When the end of the same producer's next transaction was written beside it, ms since 1970.
+    until: i64,
+}
+
 /// The moves of the position in the topic whose name ends so.
-fn moves(evidence: &Evidence, topic: &str) -> BTreeMap<i32, Vec<(i64, Committed)>> {
-    let mut moves: BTreeMap<i32, Vec<(i64, Committed)>> = BTreeMap::new();
+fn moves(evidence: &Evidence, topic: &str) -> BTreeMap<i32, Vec<Move>> {
+    let mut moves: BTreeMap<i32, Vec<Move>> = BTreeMap::new();
     for row in &evidence.positions {
         let Some((_, next)) = row.what.iter().find(|(name, _)| name.ends_with(topic)) else { continue };
         let moves = moves.entry(row.partition).or_default();
-        if moves.last().is_none_or(|(before, _)| before < next)
-            && let Some(committed) = evidence.log(row).committed(row.offset)
+        if moves.last().is_none_or(|before| before.next < *next)
+            && let Some(by) = evidence.log(row).committed(row.offset)
         {
-            moves.push((*next, committed));
+            moves.push(Move { next: *next, by, until: evidence.log(row).next_end(by).unwrap_or(i64::MAX) });
         }
     }
     moves

@@ -37,7 +37,7 @@ impl Court<'_> {
             for (topic, next) in &row.what {
                 let before = resumed.insert((topic.clone(), row.partition), *next);
                 if let Some(before) = before.filter(|before| next < before) {
-                    let sentence = format!("{topic}-{}: {next} after {before}, at offset {} of the changelog.", row.partition, row.offset);
+                    let sentence = format!("state-{} offset {}: {topic} goes back from {before} to {next}.", row.partition, row.offset);
                     self.fault("I11 position went back", None, sentence);
                 }
             }

@@ -1,16 +1,14 @@
 //! E1 of what came back: whatever lies in the receipts topic below the engine's position had its effect in the transaction that moved the position past it, or
 //! before. A receipt that was jumped over leaves no other trace: its message ends, only otherwise.
 //!
-//! Easily got wrong: a transaction has an end in each partition, and those are not written at the same moment.
+//! Easily got wrong: a transaction has an end in each partition, and those are not written at the same moment. But a producer's next transaction begins only when all
+//! of them are: until then the coordinator answers CONCURRENT_TRANSACTIONS. So what was written before one of these ends belongs to that transaction or an earlier one.
 
-use super::Court;
 use super::messages::Message;
+use super::{CUT_MS, Court, Move};
 use crate::evidence::Row;
 use recado::delivery::{Attempt, MessageId, Outcome, Receipt, StatusWord};
 use recado::event::records::{Returned, StatusRecord};
-
-/// So far apart the ends of one transaction may lie. A guess.
-const ENDS_APART_MS: i64 = 1_000;
 
 impl Court<'_> {
     /// For one message.
@@ -24,11 +22,10 @@ impl Court<'_> {
                 _ => continue,
             };
             let Some(passed) = self.passed(row.partition, row.offset) else { continue };
-            let by = passed + ENDS_APART_MS + self.slow(passed - ENDS_APART_MS, passed + ENDS_APART_MS);
             self.counts.one("words of what became of an attempt held against their effect");
-            let ended = message.terminal().is_some_and(|end| self.stood(end, by));
-            let told = || message.statuses.iter().any(|status| tells_sent(status, attempt) && self.stood(status, by));
-            let went_on = || message.dispatches.iter().any(|dispatch| dispatch.what.attempt_id.attempt > attempt && self.stood(dispatch, by));
+            let ended = message.terminal().is_some_and(|end| self.stood(end, passed));
+            let told = || message.statuses.iter().any(|status| tells_sent(status, attempt) && self.stood(status, passed));
+            let went_on = || message.dispatches.iter().any(|dispatch| dispatch.what.attempt_id.attempt > attempt && self.stood(dispatch, passed));
             let had = match what {
                 Effect::Ends => ended,
                 Effect::GoesOn => ended || went_on(),
@@ -41,15 +38,19 @@ impl Court<'_> {
         }
     }
 
-    /// When the transaction ended that moved the engine's position past this record of the receipts topic.
-    pub(super) fn passed(&self, partition: i32, offset: i64) -> Option<i64> {
+    /// The transaction that moved the engine's position past this record of the receipts topic.
+    pub(super) fn passed(&self, partition: i32, offset: i64) -> Option<Move> {
         let moves = self.receipts.get(&partition)?;
-        moves.get(moves.partition_point(|(next, _)| *next <= offset)).map(|(_, committed)| committed.at)
+        moves.get(moves.partition_point(|moved| moved.next <= offset)).copied()
     }
 
-    /// Whether a record was committed by then.
-    fn stood<T>(&self, row: &Row<T>, by: i64) -> bool {
-        self.evidence.log(row).committed(row.offset).is_some_and(|committed| committed.at <= by)
+    /// Whether a record was committed with that transaction or before it. Of the same producer: it was written before that one ended beside the position, and its own end
+    /// before that of the producer's next one. All records of a transaction are written when it is to be committed, those of the next one a commit interval later.
+    fn stood<T>(&self, row: &Row<T>, passed: Move) -> bool {
+        self.evidence.log(row).committed(row.offset).is_some_and(|own| {
+            let same = own.producer == passed.by.producer && row.at <= passed.by.at + CUT_MS && own.at < passed.until;
+            own.at <= passed.by.at || same
+        })
     }
 }
 
@@ -77,7 +78,7 @@ impl Effect {
 /// Whether this says that nothing went out, and nothing else says otherwise. What came too late may pause before it goes on.
 fn refused(message: &Message<'_>, attempt: Attempt, outcome: Outcome) -> bool {
     let proven = |row: &Row<Returned>| match &row.what {
-        Returned::Outcome { attempt_id, outcome, .. } => attempt_id.attempt == attempt && *outcome == Outcome::Accepted,
+        Returned::Outcome { attempt_id, outcome, .. } => attempt_id.attempt == attempt && matches!(outcome, Outcome::Accepted | Outcome::TooLate),
         Returned::Receipt { attempt_id, .. } => attempt_id.attempt == attempt,
         _ => false,
     };
