@@ -121,26 +121,6 @@ const BREAKINGS: &[(&str, Breaking)] = &[
         at.map(|at| evidence.lines.remove(at)).is_some()
     }),
     ("I3 unknown without a cause", |evidence| {
-        let calm = |row: &Row<_>| evidence.kills.iter().all(|kill| (kill.at - row.at).abs() > 3_000);
-        let at = evidence.returned.iter().position(|row| matches!(row.what, Returned::Outcome { outcome: Outcome::Accepted, .. }) && calm(row));
-        let Some(at) = at else { return false };
-        if let Returned::Outcome { outcome, .. } = &mut evidence.returned[at].what {
-            *outcome = Outcome::Unknown;
-        }
-        true
-    }),
-    ("I3 unknown without a cause", |evidence| {
-        // Long after any call can have ended.
-        evidence.kills.clear();
-        let accepted = |row: &&mut Row<_>| matches!(row.what, Returned::Outcome { outcome: Outcome::Accepted, .. });
-        let Some(row) = evidence.returned.iter_mut().find(accepted) else { return false };
-        row.at += 6_000;
-        if let Returned::Outcome { outcome, .. } = &mut row.what {
-            *outcome = Outcome::Unknown;
-        }
-        true
-    }),
-    ("I3 unknown without a cause", |evidence| {
         // A dispatcher was killed meanwhile, but not the attempt's own: its epoch writes on. Of each epoch the last entry counts, in the order of offsets.
         let last: BTreeMap<u64, i64> = evidence.journal.iter().map(|row| (row.what.epoch, row.at)).collect();
         let accepted: BTreeSet<AttemptId> = evidence.returned.iter().filter_map(|row| accepted(&row.what)).collect();
@@ -694,17 +674,23 @@ pub fn judge_the_judge(evidence: &Evidence, green: &[Fault]) -> (usize, Vec<Stri
     missed.extend(report::blind().into_iter().map(|what| format!("recovery: of {what} it says the wrong thing")));
     // Where commits are long no fire is held to its second, and in a short run no excuse is too much.
     let judged = |rule: &str| (evidence.prompt || rule != "I8 late") && (evidence.kills.len() >= judge::KILLS_JUDGED || rule != "I8 excused too often");
-    for (rule, breaking) in BREAKINGS.iter().chain(attempts::BREAKINGS).chain(times::BREAKINGS).chain(told::BREAKINGS).filter(|(rule, _)| judged(rule)) {
+    let mut shown: BTreeMap<&str, usize> = BTreeMap::new();
+    for (rule, breaking) in BREAKINGS.iter().chain(attempts::BREAKINGS).chain(times::BREAKINGS).chain(told::BREAKINGS) {
+        let number = shown.entry(rule).or_default();
+        *number += 1;
+        if !judged(rule) {
+            continue;
+        }
         let mut copy = evidence.clone();
         if !breaking(&mut copy) {
-            missed.push(format!("{rule}: the run had nothing that could be broken so"));
+            missed.push(format!("{rule}, copy {number}: the run had nothing that could be broken so"));
             continue;
         }
         let (faults, _) = judge::judge(&copy);
         if faults.iter().any(|fault| fault.rule == *rule && !green.contains(fault)) {
             found += 1;
         } else {
-            missed.push(format!("{rule}: the judge did not see it"));
+            missed.push(format!("{rule}, copy {number}: the judge did not see it"));
         }
     }
     (found, missed)

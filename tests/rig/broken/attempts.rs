@@ -25,6 +25,17 @@ const ALWAYS: (i64, i64) = (0, 1 << 50);
 
 pub const BREAKINGS: &[(&str, Breaking)] = &[
     ("I3 unknown without a cause", |evidence| {
+        // Said at once: no time has run out.
+        let Some(plain) = in_calm(evidence) else { return false };
+        say(evidence, plain.id, Outcome::Unknown)
+    }),
+    ("I3 unknown without a cause", |evidence| {
+        // Long after any call can have ended.
+        let Some(plain) = calm_machine(evidence) else { return false };
+        evidence.kills.clear();
+        tell(evidence, plain.id, Outcome::Unknown, plain.intent + LEASE_MS)
+    }),
+    ("I3 unknown without a cause", |evidence| {
         // Two seconds after its intent, as a time-out has it; but the provider had answered at once.
         lose_in_calm(evidence, 50)
     }),
@@ -226,12 +237,17 @@ fn must_leave_before(evidence: &mut Evidence, id: AttemptId, limit: i64) -> bool
     dispatch.map(|row| row.what.not_after = NotAfter::new(Timestamp::from_millis(limit))).is_some()
 }
 
-/// In calm: said to be unknown when its time was over, though the provider had answered so long after the intent.
-fn lose_in_calm(evidence: &mut Evidence, answered: i64) -> bool {
+/// The first of them, long enough before the first fault to be in calm, on a machine that was never slow.
+fn in_calm(evidence: &mut Evidence) -> Option<Plain> {
     evidence.slow.clear();
     let first = evidence.kills.iter().map(|kill| kill.at).min().unwrap_or(i64::MAX);
     // Five seconds before it are no longer calm.
-    let Some(plain) = plain(evidence).into_iter().find(|plain| plain.intent + TOLD_MS + 5_000 < first) else { return false };
+    plain(evidence).into_iter().find(|plain| plain.intent + TOLD_MS + 5_000 < first)
+}
+
+/// In calm: said to be unknown when its time was over, though the provider had answered so long after the intent.
+fn lose_in_calm(evidence: &mut Evidence, answered: i64) -> bool {
+    let Some(plain) = in_calm(evidence) else { return false };
     plain.call(evidence).answer_ms = plain.intent + answered;
     tell(evidence, plain.id, Outcome::Unknown, plain.intent + TOLD_MS)
 }
