@@ -4,9 +4,10 @@
 
 use super::catalogue::{AfterKeypress, Body, BodyPart, Catalogue, Category, Template, WhatsApp, is_name};
 use super::gsm7;
-use super::masking::{Format, has_link};
+use super::masking::Format;
 use super::policy::Show;
 use super::render::{BODY_CHARS_MAX, RenderError};
+use super::signs::has_link;
 use super::text::{CODE, Part, Text};
 use crate::config::Fault;
 use crate::delivery::{Channel, Lane, Timestamp};

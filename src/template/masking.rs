@@ -5,10 +5,11 @@
 use super::gsm7;
 use super::policy::Show;
 use super::scan::{Contacts, scan};
+use super::signs::{clean, is_link};
 use crate::delivery::Channel;
 use crate::pix;
 use crate::privacy::{Class, Content, Value};
-use unicode_normalization::char::{decompose_compatible, is_combining_mark};
+use unicode_normalization::char::is_combining_mark;
 use zeroize::Zeroizing;
 
 /// How a template wants a value written.
@@ -284,28 +285,6 @@ fn free_text(text: &str) -> Option<Zeroizing<String>> {
     Some(Zeroizing::new(kept[..end].trim_end().to_owned())).filter(|text| !text.is_empty())
 }
 
-/// Whether a link stands in a text.
-pub(super) fn has_link(text: &str) -> bool {
-    text.split_whitespace().any(is_link)
-}
-
-/// Whether a word holds an address that a phone would make a link of: a scheme, or letters on both sides of a point. It is read in compatibility forms and
-/// without accents, as an SMS writes it: its alphabet makes `loja.com` of `loja．com`.
-fn is_link(word: &str) -> bool {
-    let mut lower = Zeroizing::new(String::with_capacity(2 * word.len()));
-    for c in word.chars() {
-        decompose_compatible(c, |part| {
-            if !is_combining_mark(part) {
-                lower.extend(part.to_lowercase());
-            }
-        });
-    }
-    let pointed = lower
-        .match_indices('.')
-        .any(|(index, _)| lower[..index].ends_with(char::is_alphanumeric) && lower[index + 1..].chars().take(2).filter(|c| c.is_alphabetic()).count() == 2);
-    lower.contains("://") || lower.starts_with("www.") || pointed
-}
-
 /// Whether a one-time code has a shape that every channel takes: ASCII letters and digits, 6 to 15 where all are digits, else 4 to 15.
 /// Source: privacy.md §4, Meta's limit of 15.
 pub(super) fn is_code(code: &str) -> bool {
@@ -340,31 +319,6 @@ fn calendar_day(year: i16, month: u8, day: u8, manner: Manner<'_>) -> Option<Str
 /// A document without its punctuation, in capitals.
 fn bare(text: &str) -> Zeroizing<String> {
     Zeroizing::new(text.chars().filter(|c| !" .-/".contains(*c)).map(|c| c.to_ascii_uppercase()).collect())
-}
-
-/// A text without control, bidi and zero-width characters, with every run of white space folded to one space and none at the ends.
-pub(super) fn clean(text: &str) -> Zeroizing<String> {
-    let mut kept = Zeroizing::new(String::with_capacity(text.len()));
-    let mut gap = false;
-    for c in text.chars() {
-        if c.is_whitespace() {
-            gap = !kept.is_empty();
-        } else if !c.is_control() && !is_invisible(c) {
-            if std::mem::take(&mut gap) {
-                kept.push(' ');
-            }
-            kept.push(c);
-        }
-    }
-    kept
-}
-
-/// Characters that show nothing: soft hyphen, zero-width and bidi signs, fillers, variation selectors, tags, and the private ones that no font agrees on.
-pub(super) fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
-        | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{e000}'..='\u{f8ff}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
-        | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{10ffff}')
 }
 
 #[cfg(test)]
@@ -494,37 +448,12 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_one_in_whatever_forms_its_signs_are_written() {
-        for link in [
-            "loja.com",
-            "loja\u{ff0e}com",
-            "loja\u{2024}com",
-            "loja\u{fe52}com",
-            "pague⒈com",
-            "lojax\u{338}.com",
-            "loja.c\u{338}om",
-            "ｗｗｗ．x",
-            "https：／／x",
-        ] {
-            assert!(is_link(link) && has_link(&format!("veja\n{link} já")), "{link}");
-        }
-        for word in ["R$1.234,56", "S.", "Olá…", "Olá…tudo", "05/12/2025", "***.982.247-**", "1º"] {
-            assert!(!is_link(word), "{word}");
-        }
-    }
-
-    #[test]
     fn no_name_holds_a_sign_that_an_sms_writes_as_part_of_a_link() {
         for c in ('\u{80}'..=char::MAX).filter(|c| is_name(&format!("pague{c}com"))) {
             let mut sms = String::new();
             gsm7::transliterate(&c.to_string(), &mut sms);
             assert!(!sms.contains(['.', ':', '/', '@']), "{c:?}");
         }
-    }
-
-    #[test]
-    fn values_lose_what_cannot_be_seen() {
-        assert_eq!(*clean("\u{feff} a\u{200b}b\u{202e}c \r\n\t\u{a0} d\u{ad}\u{7f}\u{e000}\u{e0041} "), "abc d");
     }
 
     fn content() -> impl Strategy<Value = Content> {
@@ -598,13 +527,6 @@ mod tests {
         ) {
             let form = masked(Class::Email, &format!("maria@{host}"));
             prop_assert!(scan(&form, &[], &Contacts::new(&[])).is_none(), "{form}");
-        }
-
-        #[test]
-        fn a_cleaned_value_is_one_line_of_visible_signs(value in any::<String>()) {
-            let cleaned = clean(&value);
-            prop_assert!(!cleaned.contains("  ") && cleaned.trim() == cleaned.as_str());
-            prop_assert!(cleaned.chars().all(|c| !c.is_control() && !is_invisible(c) && (!c.is_whitespace() || c == ' ')));
         }
     }
 }

@@ -10,6 +10,7 @@ mod masking;
 mod policy;
 mod render;
 mod scan;
+mod signs;
 mod text;
 #[cfg(test)]
 mod tests;

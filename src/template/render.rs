@@ -7,6 +7,7 @@ use super::catalogue::{AfterKeypress, Body, BodyPart, Catalogue, Template, Voice
 use super::masking::{self, Manner};
 use super::policy::Show;
 use super::scan::{Rule, Span, scan};
+use super::signs;
 use super::text::{CODE, Part, Text};
 use super::{Rendered, Spoken, WhatsAppTemplate, gsm7};
 use crate::delivery::{Channel, Reason};
@@ -161,7 +162,7 @@ impl Writer<'_> {
         let pieces = self.pieces(text)?;
         let finished = Finished::transliterated(pieces.iter().map(Piece::parts));
         // Once more: two pieces may make a link that stands in neither.
-        if text.fields.contains(CODE) && masking::has_link(&finished.text) {
+        if text.fields.contains(CODE) && signs::has_link(&finished.text) {
             return Err(RenderError::Link);
         }
         if gsm7::length(&finished.text) > gsm7::SEGMENT_SEPTETS {
@@ -201,7 +202,7 @@ impl Writer<'_> {
         }
         let parts = text.parts(&self.catalogue.engine, |field| self.value(field).is_some()).map_err(|_| RenderError::Missing)?;
         let pieces = parts.into_iter().map(|part| self.piece(part)).collect::<Result<Vec<_>, _>>()?;
-        if text.fields.contains(CODE) && pieces.iter().any(|piece| masking::has_link(piece.parts().0)) {
+        if text.fields.contains(CODE) && pieces.iter().any(|piece| signs::has_link(piece.parts().0)) {
             return Err(RenderError::Link);
         }
         Ok(pieces)

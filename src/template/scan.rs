@@ -3,7 +3,7 @@
 //!
 //! What is easily got wrong: a hit that touches one character outside a span that may show it is a hit. Source: privacy.md §1, "Last scan".
 
-use super::masking::is_invisible;
+use super::signs::is_invisible;
 use crate::pix;
 use crate::privacy::Class;
 use std::ops::Range;

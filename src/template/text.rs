@@ -167,7 +167,7 @@ impl Text {
 
 /// Whether a text holds no control, private or invisible character.
 fn is_visible(text: &str) -> bool {
-    !text.chars().any(|c| super::masking::is_invisible(c) || (c.is_control() && c != '\n'))
+    !text.chars().any(|c| super::signs::is_invisible(c) || (c.is_control() && c != '\n'))
 }
 
 /// Whether every `{{ }}` holds a field with filters and nothing else: no operator, condition, index, call or literal of its own. What the engine would
