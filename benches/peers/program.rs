@@ -14,6 +14,8 @@ use std::sync::OnceLock;
 pub enum Program {
     /// `recado run --roles engine`.
     Recado,
+    /// The same of another build, whose binary `OTHER` names: what a change is worth.
+    Other,
     /// Nothing decided.
     Floor(Kind),
     /// Kafka Streams.
@@ -40,6 +42,7 @@ impl Program {
     pub fn name(self) -> String {
         match self {
             Self::Recado => "recado".into(),
+            Self::Other => "recado-other".into(),
             Self::Floor(kind) => format!("floor-{}", kind.word()),
             Self::Streams { form, cache_mib, work, parallel } => {
                 let cache = if cache_mib > 0 { format!("-cache{cache_mib}") } else { String::new() };
@@ -53,6 +56,7 @@ impl Program {
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "recado" => return Some(Self::Recado),
+            "recado-other" => return Some(Self::Other),
             "floor-exactly-once" => return Some(Self::Floor(Kind::ExactlyOnce)),
             "floor-at-least-once" => return Some(Self::Floor(Kind::AtLeastOnce)),
             _ => {}
@@ -73,7 +77,7 @@ impl Program {
     /// What it is given.
     pub fn work(self) -> Work {
         match self {
-            Self::Recado => Work::Full,
+            Self::Recado | Self::Other => Work::Full,
             Self::Floor(_) => Work::Plain,
             Self::Streams { work, .. } => work,
         }
@@ -100,7 +104,7 @@ impl Program {
             None => Command::new(self.binary()),
         };
         match self {
-            Self::Recado => drop(command.args(["run", "--roles", "engine", "--config"]).arg(&stage.config)),
+            Self::Recado | Self::Other => drop(command.args(["run", "--roles", "engine", "--config"]).arg(&stage.config)),
             Self::Floor(kind) => {
                 let sizes = [sizes.dispatch, sizes.status, sizes.state].map(|size| size.to_string());
                 command.args(["floor", kind.word(), support::bootstrap(), &stage.prefix]).args(sizes);
@@ -127,6 +131,7 @@ impl Program {
     fn binary(self) -> PathBuf {
         match self {
             Self::Recado => deployment::program().get_program().into(),
+            Self::Other => std::env::var_os("OTHER").expect("OTHER names a binary of Recado").into(),
             Self::Floor(_) => std::env::current_exe().expect("this program has a file"),
             Self::Streams { .. } => "java".into(),
         }
