@@ -20,6 +20,7 @@ mod hello;
 pub(crate) mod membership;
 mod overlay;
 mod poison;
+mod produce;
 mod restore;
 mod resume;
 mod settings;

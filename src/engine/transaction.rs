@@ -4,6 +4,7 @@
 //! one makes the producer suspect even when it succeeds.
 #![expect(unsafe_code, reason = "the raw commit: measured p50 6 ms against 103 ms through the safe wrapper")]
 
+use super::produce::{self, Handles};
 use super::settings::Settings;
 use super::watchdog::Watch;
 use crate::crash_point::crash_point;
@@ -120,6 +121,7 @@ impl ProducerContext for Context {
 
 /// One transactional producer.
 pub struct Transactor {
+    topics: Handles,
     producer: BaseProducer<Context>,
     watch: Watch,
     timeout: Duration,
@@ -133,7 +135,9 @@ impl Transactor {
             let _guard = watch.enter("init_transactions");
             producer.init_transactions(timeout * 2)?;
         }
-        Ok(Self { producer, watch, timeout })
+        // SAFETY: fields are dropped in their order, the producer after its topics.
+        let topics = unsafe { Handles::new(producer.client()) };
+        Ok(Self { topics, producer, watch, timeout })
     }
 
     /// Whether this producer must be replaced before the next begin, though nothing failed.
@@ -176,15 +180,12 @@ impl Transactor {
             let _guard = self.watch.enter("begin_transaction");
             self.producer.begin_transaction()?;
         }
+        let outputs: Vec<&Output> = produce::by_partition(outputs).into_iter().map(|at| &outputs[at]).collect();
         let (first, rest) = outputs.split_at(outputs.len().div_ceil(2));
-        for output in first {
-            self.produce(output)?;
-        }
+        self.produce(first)?;
         // What was handed over may still lie in the client's queue; in the pass that kills it goes out first.
         crash_point!("mid_txn", if !rest.is_empty(), after self.flush());
-        for output in rest {
-            self.produce(output)?;
-        }
+        self.produce(rest)?;
         // So with the acknowledgement of the records, which nobody else waits for before the positions.
         crash_point!("after_changelog_ack", after self.flush());
         let _guard = self.watch.enter("send_offsets_to_transaction");
@@ -199,28 +200,38 @@ impl Transactor {
         Ok(())
     }
 
-    fn produce(&self, output: &Output) -> Result<(), KafkaError> {
+    /// The client's queue empties by itself: with only-error reports nothing has to be polled.
+    fn produce(&self, outputs: &[&Output]) -> Result<(), KafkaError> {
         let deadline = crate::clock::monotonic() + self.timeout;
-        loop {
-            let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&output.topic).partition(output.partition);
-            if !output.key.is_empty() {
-                record = record.key(&output.key);
-            }
-            if let Some(value) = &output.value {
-                record = record.payload(value);
-            }
-            if !output.headers.is_empty() {
-                let headers = output.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
-                record = record.headers(headers);
-            }
-            match self.producer.send(record) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) if crate::clock::monotonic() < deadline => {
-                    // The queue empties by itself: with only-error reports nothing has to be polled.
-                    std::thread::sleep(Duration::from_millis(1));
+        let mut rest = outputs;
+        while let Some(next) = rest.first() {
+            let alike = produce::alike(rest);
+            let taken = if alike == 0 { self.produce_one(next)? } else { self.topics.produce(&rest[..alike])? };
+            if taken < alike.max(1) {
+                if crate::clock::monotonic() >= deadline {
+                    return Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
                 }
-                Err((error, _)) => return Err(error),
+                std::thread::sleep(Duration::from_millis(1));
             }
+            rest = &rest[taken..];
+        }
+        Ok(())
+    }
+
+    /// What has headers; 0 where the client's queue is full.
+    fn produce_one(&self, output: &Output) -> Result<usize, KafkaError> {
+        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&output.topic).partition(output.partition);
+        if !output.key.is_empty() {
+            record = record.key(&output.key);
+        }
+        if let Some(value) = &output.value {
+            record = record.payload(value);
+        }
+        let headers = output.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
+        match self.producer.send(record.headers(headers)) {
+            Ok(()) => Ok(1),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(0),
+            Err((error, _)) => Err(error),
         }
     }
 

@@ -1,0 +1,142 @@
+//! Hands the records of a transaction over to librdkafka, partition by partition: one look for topic and partition for many records.
+//!
+//! Easily got wrong: where the client's queue is full, nothing behind the record that found it so was taken either; only then may a call be repeated from there.
+#![expect(unsafe_code, reason = "rdkafka hands records over one by one, by the topic's name: two to three microseconds more for each notification")]
+
+use super::transaction::Output;
+use rdkafka::bindings as sys;
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use std::cell::RefCell;
+use std::ffi::CString;
+use std::sync::Arc;
+
+/// The topics of one client.
+pub(super) struct Handles {
+    client: *mut sys::rd_kafka_t,
+    topics: RefCell<Vec<(Arc<str>, *mut sys::rd_kafka_topic_t)>>,
+}
+
+// SAFETY: librdkafka's client and topics may be used from any thread; this type is not `Sync`, so one thread at a time uses them.
+unsafe impl Send for Handles {}
+
+impl Handles {
+    /// Of this client.
+    ///
+    /// # Safety
+    /// The client must outlive the value: keep it beside it in a struct, declared after it.
+    pub unsafe fn new<C: ClientContext>(client: &Client<C>) -> Self {
+        Self { client: client.native_ptr(), topics: RefCell::default() }
+    }
+
+    fn of(&self, topic: &Arc<str>) -> Result<*mut sys::rd_kafka_topic_t, KafkaError> {
+        let mut topics = self.topics.borrow_mut();
+        if let Some((_, handle)) = topics.iter().find(|(known, _)| Arc::ptr_eq(known, topic) || known == topic) {
+            return Ok(*handle);
+        }
+        let name = CString::new(&**topic).map_err(|_| KafkaError::MessageProduction(RDKafkaErrorCode::InvalidTopic))?;
+        // SAFETY: the client is live; no settings of its own.
+        let handle = unsafe { sys::rd_kafka_topic_new(self.client, name.as_ptr(), std::ptr::null_mut()) };
+        if handle.is_null() {
+            return Err(KafkaError::MessageProduction(RDKafkaErrorCode::InvalidTopic));
+        }
+        topics.push((topic.clone(), handle));
+        Ok(handle)
+    }
+
+    /// Hands over records of one partition, in their order; none of them has headers. How many were taken: fewer when the client's queue is full.
+    pub fn produce(&self, outputs: &[&Output]) -> Result<usize, KafkaError> {
+        let Some(first) = outputs.first() else { return Ok(0) };
+        let topic = self.of(&first.topic)?;
+        let mut messages: Vec<sys::rd_kafka_message_t> = outputs.iter().map(|output| message(output)).collect();
+        let count = i32::try_from(messages.len()).expect("a transaction has fewer records than 2^31");
+        // SAFETY: topic and messages are live; with this flag librdkafka copies keys and values before it returns.
+        let taken = unsafe { sys::rd_kafka_produce_batch(topic, first.partition, sys::RD_KAFKA_MSG_F_COPY, messages.as_mut_ptr(), count) };
+        if taken == count {
+            return Ok(messages.len());
+        }
+        let refused = messages.iter().position(|message| message.err != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR);
+        let refused = refused.expect("one that was not taken says why");
+        match messages[refused].err {
+            sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__QUEUE_FULL => Ok(refused),
+            error => Err(KafkaError::MessageProduction(error.into())),
+        }
+    }
+}
+
+impl Drop for Handles {
+    fn drop(&mut self) {
+        for (_, topic) in self.topics.get_mut().drain(..) {
+            // SAFETY: each was made above and is given back once, while the client is live.
+            unsafe { sys::rd_kafka_topic_destroy(topic) };
+        }
+    }
+}
+
+fn message(output: &Output) -> sys::rd_kafka_message_t {
+    let bytes = |bytes: &[u8]| bytes.as_ptr().cast_mut().cast();
+    let null = std::ptr::null_mut();
+    sys::rd_kafka_message_t {
+        err: sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR,
+        rkt: std::ptr::null_mut(),
+        partition: output.partition,
+        payload: output.value.as_deref().map_or(null, bytes),
+        len: output.value.as_ref().map_or(0, Vec::len),
+        key: if output.key.is_empty() { null } else { bytes(&output.key) },
+        key_len: output.key.len(),
+        offset: 0,
+        _private: null,
+    }
+}
+
+/// The records' places, partition by partition in the order in which each is first met; within a partition as they stand.
+pub(super) fn by_partition(outputs: &[Output]) -> Vec<usize> {
+    let mut topics: Vec<&Arc<str>> = Vec::new();
+    let mut places: Vec<(usize, i32, usize)> = Vec::with_capacity(outputs.len());
+    for (at, output) in outputs.iter().enumerate() {
+        let known = topics.iter().position(|topic| Arc::ptr_eq(topic, &output.topic) || **topic == output.topic);
+        let topic = known.unwrap_or_else(|| {
+            topics.push(&output.topic);
+            topics.len() - 1
+        });
+        places.push((topic, output.partition, at));
+    }
+    places.sort_unstable();
+    places.into_iter().map(|(_, _, at)| at).collect()
+}
+
+/// How many of these begin with the same partition, and nothing that must be handed over by itself.
+pub(super) fn alike(outputs: &[&Output]) -> usize {
+    let Some(first) = outputs.first() else { return 0 };
+    let same = |output: &&Output| output.partition == first.partition && Arc::ptr_eq(&output.topic, &first.topic) && output.headers.is_empty();
+    outputs.iter().take_while(|output| same(output)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output(topic: &Arc<str>, partition: i32, number: u8, headers: bool) -> Output {
+        let headers = if headers { vec![("traceparent", vec![1])] } else { Vec::new() };
+        Output { topic: topic.clone(), partition, key: vec![number], value: None, headers }
+    }
+
+    #[test]
+    fn records_go_partition_by_partition_and_topics_as_they_were_met() {
+        let (status, state): (Arc<str>, Arc<str>) = ("status".into(), "state".into());
+        let outputs = [(&status, 1, 0), (&status, 0, 1), (&status, 1, 2), (&state, 1, 3), (&state, 0, 4), (&state, 1, 5)]
+            .map(|(topic, partition, number)| output(topic, partition, number, false));
+        assert_eq!(by_partition(&outputs), [1, 0, 2, 4, 3, 5], "each partition's own order, and the state behind everything");
+    }
+
+    #[test]
+    fn a_run_ends_at_another_partition_or_a_header() {
+        let (status, same): (Arc<str>, Arc<str>) = ("status".into(), "status".into());
+        let all = [output(&status, 0, 0, false), output(&status, 0, 1, false), output(&status, 0, 2, true), output(&status, 1, 3, false), output(&same, 1, 4, false)];
+        let all: Vec<&Output> = all.iter().collect();
+        assert_eq!(alike(&all), 2);
+        assert_eq!(alike(&all[2..]), 0, "what has headers goes by itself");
+        assert_eq!(alike(&all[3..]), 1, "two handles of one name are two runs, and no more than that");
+        assert_eq!(alike(&[]), 0);
+    }
+}
