@@ -40,7 +40,7 @@ pub struct Timers {
     due: BTreeMap<Group, BTreeSet<(Timestamp, Handle)>>,
     slab: Vec<Entry>,
     free: Vec<u32>,
-    of_message: HashMap<MessageId, [u32; 4]>,
+    of_message: HashMap<MessageId, [u32; 4], foldhash::fast::RandomState>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,13 +66,14 @@ impl Timers {
             due: BTreeMap::new(),
             slab: Vec::new(),
             free: Vec::new(),
-            of_message: HashMap::new(),
+            of_message: HashMap::default(),
         }
     }
 
     /// Makes the timers of one delivery exactly these; an empty list clears all of them.
     pub fn replace(&mut self, message_id: MessageId, timers: &[(TimerKind, Attempt, Timestamp)], traffic: impl Fn(Attempt) -> (Channel, Lane)) {
-        let mut held = self.of_message.remove(&message_id).unwrap_or([NONE; 4]);
+        let before = self.of_message.get(&message_id).copied().unwrap_or([NONE; 4]);
+        let mut held = before;
         for (position, index) in held.iter_mut().enumerate() {
             let wanted = timers.iter().find(|(kind, _, _)| kind_index(*kind) == position);
             if let Some(timer) = self.slab.get(*index as usize).and_then(|entry| entry.timer)
@@ -86,9 +87,19 @@ impl Timers {
                 None => NONE,
             };
         }
-        if held != [NONE; 4] {
+        if held == before {
+            return;
+        }
+        if held == [NONE; 4] {
+            self.of_message.remove(&message_id);
+        } else {
             self.of_message.insert(message_id, held);
         }
+    }
+
+    /// Whether this delivery has a timer: each that lives has one.
+    pub fn knows(&self, message_id: &MessageId) -> bool {
+        self.of_message.contains_key(message_id)
     }
 
     fn arm(&mut self, timer: Timer) -> u32 {
@@ -137,11 +148,14 @@ impl Timers {
         self.reached = self.reached.max(target - SLOTS);
         while self.reached < target {
             self.reached += 1;
-            for handle in std::mem::take(&mut self.slots[wheel_index(self.reached)]) {
+            // Nothing in it is placed in it again: it is all due.
+            let mut slot = std::mem::take(&mut self.slots[wheel_index(self.reached)]);
+            for handle in slot.drain(..) {
                 if let Some(timer) = self.timer(handle) {
                     self.place(timer, handle);
                 }
             }
+            self.slots[wheel_index(self.reached)] = slot;
         }
         let horizon = Timestamp::from_millis((self.reached + 1) * SLOT_MS + NEAR_MS - SLOT_MS);
         while let Some(&(at, handle)) = self.far.first()

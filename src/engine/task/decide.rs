@@ -163,8 +163,9 @@ impl Task {
             metrics::receipt_astray();
             return Ok(());
         }
-        let known = self.event_known(shared, message_id, &event, Some(at.offset), now, guard, out)?;
-        if !known {
+        // Who lives has a timer, so of most that have ended the store need not be asked.
+        let lives = self.timers.knows(&message_id) || self.overlay.get(&stored::delivery_key(&message_id)).is_some();
+        if !(lives && self.event_known(shared, message_id, &event, Some(at.offset), now, guard, out)?) {
             metrics::receipt_after_end();
             if let Event::Receipt { receipt: Receipt::Read, provider_time, .. } = event {
                 self.publish_read(shared, message_id, attempt, provider_time, now, out);

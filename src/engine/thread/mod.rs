@@ -23,7 +23,7 @@ use crate::engine::storm;
 use crate::engine::task::{Task, TaskError};
 use crate::engine::transaction::{Output, Transactor};
 use crate::engine::watchdog::Watch;
-use crate::event::input::{Inputs, Schemas};
+use crate::event::input::{Inputs, Kind, Schemas};
 use crate::event::records::Framing;
 use crate::lifeline::Lifeline;
 use crate::observe::health::{Asker, Cause, Health, Pulse};
@@ -177,8 +177,9 @@ impl Engine {
             health.set(Cause::KafkaAway(Asker::Engine(number)), Some(format!("Kafka has not answered {call} for {} s.", span.as_secs())));
         };
         let watch = Watch::start(name.clone(), settings.transaction_timeout * WATCH_FACTOR, slow).map_err(RestoreError::Folder)?;
+        let cancels = shared.inputs.inputs().iter().any(|input| matches!(input.kind, Kind::Cancel { .. }));
         let consumer: BaseConsumer<Membership> =
-            group::consumer_config(settings, &name).create_with_context(Membership::default()).map_err(kafka("making the consumer"))?;
+            group::consumer_config(settings, &name, cancels).create_with_context(Membership::default()).map_err(kafka("making the consumer"))?;
         #[expect(unsafe_code, reason = "queues and questions must not outlive their client")]
         // SAFETY: they go into the struct that keeps the consumer too, and are declared before it, so they are dropped first.
         let (receipts, requests, questions, lag_questions) =
