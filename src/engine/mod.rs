@@ -3,7 +3,7 @@
 //! The order that everything rests on: decide, commit to Kafka, and only then write to RocksDB. The store is never ahead of what is committed, so recovery
 //! only goes forward.
 //!
-//! `overlay`, `gate`, `resume`, `timers`, `dedup`, `storm`, `kafka_time` and `stored` are pure; `thread` is the loop, `task` what one partition knows.
+//! `overlay`, `behind`, `gate`, `resume`, `timers`, `dedup`, `storm`, `kafka_time` and `stored` are pure; `thread` is the loop, `task` what one partition knows.
 
 pub mod end_offsets;
 pub mod jump;
@@ -13,6 +13,7 @@ pub mod stored;
 pub mod transaction;
 pub mod watchdog;
 
+mod behind;
 mod dedup;
 mod fetch;
 mod gate;

@@ -14,7 +14,7 @@ pub struct Overlay {
 #[derive(Clone, Debug)]
 struct Change {
     value: Option<Vec<u8>>,
-    /// Whether the key is stored below: deleting one that is not leaves no trace at all.
+    /// Whether the key was committed before: deleting one that was not leaves no trace at all.
     stored: bool,
 }
 
@@ -24,12 +24,12 @@ impl Overlay {
         self.changes.get(key).map(|change| change.value.as_deref())
     }
 
-    /// Puts a whole value. `stored`: whether the store below has the key.
+    /// Puts a whole value. `stored`: whether the key was committed before.
     pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>, stored: bool) {
         self.change(key, Some(value), stored);
     }
 
-    /// Deletes a key. One that began in this transaction and is not stored leaves no trace.
+    /// Deletes a key. One that began in this transaction leaves no trace.
     pub fn delete(&mut self, key: Vec<u8>, stored: bool) {
         self.change(key, None, stored);
     }
@@ -55,15 +55,16 @@ impl Overlay {
         self.changes.is_empty()
     }
 
-    /// All changes in key order. A delivery that began and ended in here, and is not stored, is left out.
+    /// All changes in key order. A delivery that began and ended in here is left out.
     pub fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         self.changes.iter().filter(|(_, change)| change.value.is_some() || change.stored).map(|(key, change)| (key.as_slice(), change.value.as_deref()))
     }
 
-    /// Forgets everything: it is applied, or the transaction was aborted.
-    pub fn clear(&mut self) {
-        self.changes.clear();
+    /// Takes all changes out, as [`Overlay::changes`] shows them, each with whether the changelog had its key before: they are committed.
+    pub fn take(&mut self) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>, bool)> + use<> {
         self.bytes = 0;
+        let changes = std::mem::take(&mut self.changes).into_iter();
+        changes.filter(|(_, change)| change.value.is_some() || change.stored).map(|(key, change)| (key, change.value, change.stored))
     }
 }
 
@@ -88,7 +89,8 @@ mod tests {
         assert_eq!(overlay.get(b"c"), Some(None), "deleted in here, though it leaves no trace");
         assert_eq!(overlay.get(b"d"), None);
         assert_eq!(overlay.bytes(), 1 + 2 + 1 + 1);
-        overlay.clear();
+        let taken: Vec<_> = overlay.take().collect();
+        assert_eq!(taken, [(b"a".to_vec(), None, true), (b"b".to_vec(), Some(b"22".to_vec()), false)]);
         assert!(overlay.is_empty());
         assert_eq!(overlay.bytes(), 0);
     }

@@ -132,7 +132,8 @@ mod tests {
     #[test]
     fn a_run_ends_at_another_partition_or_a_header() {
         let (status, same): (Arc<str>, Arc<str>) = ("status".into(), "status".into());
-        let all = [output(&status, 0, 0, false), output(&status, 0, 1, false), output(&status, 0, 2, true), output(&status, 1, 3, false), output(&same, 1, 4, false)];
+        let all =
+            [output(&status, 0, 0, false), output(&status, 0, 1, false), output(&status, 0, 2, true), output(&status, 1, 3, false), output(&same, 1, 4, false)];
         let all: Vec<&Output> = all.iter().collect();
         assert_eq!(alike(&all), 2);
         assert_eq!(alike(&all[2..]), 0, "what has headers goes by itself");

@@ -54,7 +54,7 @@ pub const POINTS: [Point; 18] = [
     Point { needs: Needs::EmptyDisk, ..point("engine", "mid_restore", 1, Restore) },
     // Column families are flushed every 30 s.
     Point { within: Duration::from_secs(90), ..point("engine", "mid_flush", 1, Flush) },
-    point("engine", "mid_apply", 20, Elsewhere),
+    Point { within: Duration::from_secs(60), ..point("engine", "mid_apply", 3, Elsewhere) },
     point("dispatcher", "before_intent", 20, Elsewhere),
     point("dispatcher", "after_intent", 20, Elsewhere),
     point("dispatcher", "before_post", 20, Elsewhere),

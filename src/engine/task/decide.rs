@@ -52,7 +52,11 @@ impl Task {
             .as_ref()
             .filter(|_| shared.inputs.inputs()[input].has_cancel)
             .map(|event_id| shared.pepper.hash(&[b"cancel", name.as_bytes(), event_id.as_bytes()]));
-        let cancelled = cancel_hash.map(|hash| self.cancelled_first(&hash)).transpose()?.flatten();
+        let before = cancel_hash.map(|hash| self.cancel_entry(&hash)).transpose()?.flatten();
+        let cancelled = match before {
+            Some(CancelEntry::Cancelled(until)) => Some(until),
+            Some(CancelEntry::Delivery(_)) | None => None,
+        };
         let obstacle = if cancelled.is_some() { Some(Reason::Cancelled) } else { notification.obstacle };
         let (state, decisions) = delivery::request(Request { route: named.route.clone(), expiry, obstacle }, now);
         let lives = !decisions.contains(&Decision::Forget);
@@ -66,9 +70,9 @@ impl Task {
         // Nothing may fail from here on: what could not be sealed comes again, and must not meet its own traces.
         self.window.insert(event, now);
         self.first_of_block.get_or_insert(id);
-        if let (Some(hash), Some((until, stored))) = (cancel_hash, cancelled) {
+        if let (Some(hash), Some(until)) = (cancel_hash, cancelled) {
             self.cancels_first.remove(&(until, hash));
-            self.overlay.delete(stored::cancel_key(&hash), stored);
+            self.overlay.delete(stored::cancel_key(&hash), true);
         }
         let personal = shared.inputs.inputs()[input].key_personal;
         let record_key = key.filter(|_| !personal).map_or_else(|| customer.to_string().into_bytes(), <[u8]>::to_vec);
@@ -87,19 +91,17 @@ impl Task {
             state,
         };
         if let Some(hash) = cancel_hash.filter(|_| lives) {
-            self.overlay.put(stored::cancel_key(&hash), CancelEntry::Delivery(id).write(), false);
+            self.overlay.put(stored::cancel_key(&hash), CancelEntry::Delivery(id).write(), before.is_some());
         }
-        self.carry_out(shared, id, delivery, &decisions, None, false, now, out);
+        // One that is read again behind its deduplication window may live already; who lives has a timer.
+        let lived = self.timers.knows(&id);
+        self.carry_out(shared, id, delivery, &decisions, None, lived, now, out);
         Ok(())
     }
 
-    /// Whether the cancel of this event came first: until when it is kept, and whether it is stored.
-    fn cancelled_first(&self, hash: &Hash) -> Result<Option<(Timestamp, bool)>, TaskError> {
-        let Some((bytes, stored)) = self.load(&stored::cancel_key(hash))? else { return Ok(None) };
-        Ok(match CancelEntry::read(&bytes)? {
-            CancelEntry::Cancelled(until) => Some((until, stored)),
-            CancelEntry::Delivery(_) => None,
-        })
+    /// What the cancel index says of this event: the cancel that came first, or an older delivery of the same name.
+    fn cancel_entry(&self, hash: &Hash) -> Result<Option<CancelEntry>, TaskError> {
+        Ok(self.load(&stored::cancel_key(hash))?.map(|bytes| CancelEntry::read(&bytes)).transpose()?)
     }
 
     /// The bank withdraws an event.
@@ -107,7 +109,7 @@ impl Task {
         let input = &shared.inputs.inputs()[of];
         let hash = shared.pepper.hash(&[b"cancel", input.name.as_bytes(), event_id.as_bytes()]);
         let key = stored::cancel_key(&hash);
-        let known = self.load(&key)?.map(|(bytes, _)| CancelEntry::read(&bytes)).transpose()?;
+        let known = self.cancel_entry(&hash)?;
         metrics::cancel(
             &input.name,
             match known {
@@ -201,7 +203,7 @@ impl Task {
         guard: &mut storm::Guard,
         out: &mut Vec<Output>,
     ) -> Result<bool, TaskError> {
-        let Some((bytes, is_stored)) = self.load(&stored::delivery_key(&id))? else { return Ok(false) };
+        let Some(bytes) = self.load(&stored::delivery_key(&id))? else { return Ok(false) };
         let mut delivery = Delivery::read(&bytes)?;
         if let Some(offset) = offset {
             let applied = offset < delivery.receipts_applied;
@@ -231,7 +233,7 @@ impl Task {
         {
             guard.confirmed(channel, now);
         }
-        self.carry_out(shared, id, delivery, &decisions, open, is_stored, now, out);
+        self.carry_out(shared, id, delivery, &decisions, open, true, now, out);
         Ok(true)
     }
 
@@ -244,7 +246,7 @@ impl Task {
         delivery: Delivery,
         decisions: &[Decision],
         open_before: Option<(Channel, Lane)>,
-        is_stored: bool,
+        lived: bool,
         now: Timestamp,
         out: &mut Vec<Output>,
     ) {
@@ -278,10 +280,10 @@ impl Task {
                 let stored = self.overlay.get(&cancel).is_none();
                 self.overlay.delete(cancel, stored);
             }
-            self.overlay.delete(key, is_stored);
+            self.overlay.delete(key, lived);
         } else {
             self.timers.replace(id, &delivery.state.timers(), |attempt| traffic(&delivery.state, attempt));
-            self.overlay.put(key, delivery.write(), is_stored);
+            self.overlay.put(key, delivery.write(), lived);
         }
     }
 

@@ -10,6 +10,7 @@ mod due;
 mod holds;
 mod outputs;
 
+use super::behind::Behind;
 use super::dedup::{Hash, Window};
 use super::gate::Gate;
 use super::kafka_time::Estimator;
@@ -35,6 +36,7 @@ pub struct Task {
     pub partition: Partition,
     pub(super) store: PartitionStore,
     pub(super) overlay: Overlay,
+    pub(super) behind: Behind,
     pub(super) timers: Timers,
     pub(super) gate: Gate,
     pub(super) clock: Estimator,
@@ -45,8 +47,12 @@ pub struct Task {
     pub(super) positions: Positions,
     /// What of it is committed.
     pub(super) committed: Positions,
-    /// The changelog's position and identity as they go into the store with the next batch.
+    /// The changelog's position and identity as of the last transaction.
     pub(super) meta: Meta,
+    /// The same as of when what is young began: it goes into the store with what is old.
+    began: Meta,
+    /// The changelog's position that the store says.
+    reached: i64,
     /// Sources that are read again below these offsets; until then receipts wait.
     pub(super) reread: BTreeMap<String, i64>,
     /// Cancel inputs that had records up to here when the task opened, and are not read so far yet.
@@ -98,6 +104,7 @@ impl Task {
             partition,
             store,
             overlay: Overlay::default(),
+            behind: Behind::default(),
             timers: Timers::new(now),
             gate: Gate::default(),
             clock: Estimator::default(),
@@ -106,6 +113,8 @@ impl Task {
             note,
             committed: positions.clone(),
             positions,
+            began: meta.clone(),
+            reached: meta.changelog_position,
             meta,
             reread: BTreeMap::new(),
             unread_cancels: BTreeMap::new(),
@@ -205,12 +214,56 @@ impl Task {
         !self.reread.is_empty()
     }
 
-    fn load(&self, key: &[u8]) -> Result<Option<(Vec<u8>, bool)>, TaskError> {
-        match self.overlay.get(key) {
-            // What `stored` is told for a key that the overlay knows is not used: the first word on it counts.
-            Some(value) => Ok(value.map(|value| (value.to_vec(), true))),
-            None => Ok(self.store.get(key)?.map(|value| (value, true))),
+    /// What is known of a key. Whoever then changes it says that it was committed: where it began in this transaction, the overlay's first word on it counts.
+    fn load(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TaskError> {
+        match self.overlay.get(key).or_else(|| self.behind.get(key)) {
+            Some(value) => Ok(value.map(<[u8]>::to_vec)),
+            None => Ok(self.store.get(key)?),
         }
+    }
+
+    /// The transaction that held the overlay is committed, with so many records in the changelog.
+    pub(super) fn committed(&mut self, records: i64, wall: Timestamp) {
+        // A lower bound: our records and one commit marker. Aborted junk makes it lag, which replay forgives.
+        self.meta.changelog_position += records + 1;
+        self.meta.next_offsets.clone_from(&self.positions.0);
+        self.meta.wall = wall;
+        for (key, value, stored) in self.overlay.take() {
+            self.behind.change(key, value, stored);
+        }
+        for (topic, &next) in &self.positions.0 {
+            self.note.committed(topic, next);
+        }
+        self.committed = self.positions.clone();
+    }
+
+    /// Writes what has rested for a while into the store, and lets what is younger rest.
+    pub(super) fn write_behind(&mut self) -> Result<(), TaskError> {
+        if self.behind.anything_due() || self.began.changelog_position != self.reached {
+            self.store.apply(self.behind.due(), &self.began)?;
+            self.reached = self.began.changelog_position;
+        }
+        self.behind.written();
+        self.began = self.meta.clone();
+        Ok(())
+    }
+
+    /// Writes everything into the store that is committed.
+    pub(super) fn write_all(&mut self) -> Result<(), TaskError> {
+        if self.meta.changelog_position != self.reached {
+            self.store.apply(self.behind.all(), &self.meta)?;
+            self.reached = self.meta.changelog_position;
+        }
+        self.behind = Behind::default();
+        self.began = self.meta.clone();
+        Ok(())
+    }
+
+    /// What a process would do that wrote before it committed.
+    #[cfg(feature = "mutants")]
+    pub(super) fn write_too_early(&mut self) -> Result<(), TaskError> {
+        self.write_all()?;
+        Ok(self.store.apply(self.overlay.changes(), &self.meta)?)
     }
 
     /// Forgets deduplication minutes and early cancels whose time is over.

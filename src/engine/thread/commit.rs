@@ -6,7 +6,9 @@ use super::{Engine, EngineError, kafka};
 use crate::crash_point::crash_point;
 use crate::delivery::Partition;
 use crate::engine::stored::POSITION_KEY;
-use crate::engine::task::{Task, TaskError};
+use crate::engine::task::Task;
+#[cfg(feature = "mutants")]
+use crate::engine::task::TaskError;
 use crate::engine::transaction::{self, End, Output, Transactor};
 use crate::observe::engine as metrics;
 use rdkafka::consumer::Consumer;
@@ -16,6 +18,8 @@ use std::time::Duration;
 
 /// So many events of the group are heard in one go before partitions are opened anew: errors and statistics of a long absence.
 const GROUP_EVENTS_MAX: usize = 1_000;
+/// With more than this committed since the store was written last, all threads of a process write before their time: twice as much rests in memory at most. A guess.
+const YOUNG_BYTES_MAX: usize = 96 << 20;
 
 impl Engine {
     pub(super) fn commit_due(&self, busy: bool) -> bool {
@@ -70,8 +74,8 @@ impl Engine {
         let written = self.state_records(&touched);
         #[cfg(feature = "mutants")]
         if crate::seeded_bug::planted("apply_before_commit") {
-            for task in self.tasks.values().filter(|task| !task.overlay.is_empty()) {
-                task.store.apply(task.overlay.changes(), &task.meta).map_err(TaskError::from)?;
+            for task in self.tasks.values_mut().filter(|task| !task.overlay.is_empty()) {
+                task.write_too_early()?;
             }
         }
         let positions = self.changed_positions(&touched)?;
@@ -81,7 +85,7 @@ impl Engine {
             End::Committed { took } => {
                 metrics::committed(took, self.decided, self.outputs.len());
                 crash_point!("after_endtxn");
-                self.apply(&written)
+                self.committed(&written)
             }
             End::Aborted { why, refused } => {
                 if refused {
@@ -152,23 +156,14 @@ impl Engine {
         Ok(list)
     }
 
-    /// After the commit: one batch for each task into its column family.
-    fn apply(&mut self, written: &BTreeMap<Partition, i64>) -> Result<(), EngineError> {
+    fn committed(&mut self, written: &BTreeMap<Partition, i64>) -> Result<(), EngineError> {
         let wall = crate::clock::wall();
         for (partition, records) in written {
-            // Committed, and of several stores one knows it for good: in the pass that kills it is flushed, or all of them would forget together.
-            crash_point!("mid_apply", if written.keys().next() != Some(partition), after self.flush_first(written)?);
-            let task = self.tasks.get_mut(partition).expect("a touched task is there");
-            // A lower bound: our records and one commit marker. Aborted junk makes it lag, which replay forgives.
-            task.meta.changelog_position += records + 1;
-            task.meta.next_offsets.clone_from(&task.positions.0);
-            task.meta.wall = wall;
-            task.store.apply(task.overlay.changes(), &task.meta).map_err(TaskError::from)?;
-            task.overlay.clear();
-            for (topic, &next) in &task.positions.0 {
-                task.note.committed(topic, next);
-            }
-            task.committed = task.positions.clone();
+            self.tasks.get_mut(partition).expect("a touched task is there").committed(*records, wall);
+        }
+        #[cfg(feature = "mutants")]
+        if crate::seeded_bug::planted("apply_before_commit") {
+            self.tasks.values_mut().try_for_each(Task::write_all)?;
         }
         self.outputs.clear();
         (self.decided, self.inputs_decided) = (0, 0);
@@ -177,13 +172,27 @@ impl Engine {
         }
         self.last_commit = crate::clock::monotonic();
         self.heard = self.last_commit;
+        let young: usize = self.tasks.values().map(|task| task.behind.young_bytes()).sum();
+        if young > YOUNG_BYTES_MAX / self.shared.settings.threads.max(1) {
+            self.write_behind()?;
+        }
+        Ok(())
+    }
+
+    /// One batch for each task into its column family.
+    pub(super) fn write_behind(&mut self) -> Result<(), EngineError> {
+        let (due, rest): (Vec<Partition>, Vec<Partition>) = self.tasks.keys().partition(|partition| self.tasks[*partition].behind.anything_due());
+        for partition in due.iter().chain(&rest) {
+            // Of several stores one knows it for good: in the pass that kills it is flushed, or all of them would forget together.
+            crash_point!("mid_apply", if due.contains(partition) && due.first() != Some(partition), after self.flush_all()?);
+            self.tasks.get_mut(partition).expect("it was there just now").write_behind()?;
+        }
         Ok(())
     }
 
     #[cfg(feature = "mutants")]
-    fn flush_first(&self, written: &BTreeMap<Partition, i64>) -> Result<(), EngineError> {
-        let first = written.keys().next().and_then(|partition| self.tasks.get(partition));
-        first.map_or(Ok(()), |task| Ok(task.store.flush().map_err(TaskError::from)?))
+    fn flush_all(&self) -> Result<(), EngineError> {
+        Ok(self.tasks.values().try_for_each(|task| task.store.flush()).map_err(TaskError::from)?)
     }
 
     /// The last commit for these tasks. Where it fails, they are not opened anew: their partitions go to somebody else, who would find them written to by two.

@@ -9,6 +9,8 @@ use crate::engine::membership::{Membership, Rebalance};
 use crate::engine::restore::{self, Source};
 use crate::engine::settings::Settings;
 use crate::engine::standstill;
+use crate::engine::store::StoreError;
+use crate::engine::task::TaskError;
 use crate::observe::engine as metrics;
 use crate::observe::health::Cause;
 use rdkafka::ClientConfig;
@@ -85,7 +87,14 @@ impl Engine {
     }
 
     pub(super) fn close_tasks(&mut self) {
-        self.tasks.clear();
+        for mut task in std::mem::take(&mut self.tasks).into_values() {
+            // Without it the next one replays a little more.
+            if let Err(error) = task.write_all()
+                && !matches!(error, TaskError::Store(StoreError::Taken))
+            {
+                tracing::warn!(partition = task.partition.0, %error, "What was committed could not be written into the store.");
+            }
+        }
         self.waiting_receipts.clear();
         self.waiting_requests.clear();
         self.keyless.clear();

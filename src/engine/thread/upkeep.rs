@@ -22,6 +22,7 @@ pub(super) struct Paces {
     upkeep: Pace,
     idle_commit: Pace,
     flush: Pace,
+    behind: Pace,
     lag: Pace,
     partitions: Pace,
     keys: Pace,
@@ -34,6 +35,7 @@ impl Paces {
             upkeep: every(1),
             idle_commit: every(60), // source: `engine.md` §1.10
             flush: every(30),       // bounds the replay after a kill; source: design §5.3
+            behind: every(5),       // most deliveries end in that time; source: `engine.md` §4
             lag: every(5),
             partitions: every(30), // red within a minute; source: design §2
             keys: every(60),
@@ -64,6 +66,9 @@ impl Engine {
         }
         if self.paces.idle_commit.due(monotonic) {
             self.commit_positions()?;
+        }
+        if self.paces.behind.due(monotonic) {
+            self.write_behind()?;
         }
         if self.paces.flush.due(monotonic) {
             self.begin_flush()?;

@@ -1,0 +1,186 @@
+//! PURE: what is committed and not in the store yet. Most deliveries end within seconds: what begins and ends in here never reaches the store.
+//!
+//! Easily got wrong: the changelog knows a key before the store does. It needs a tombstone for such a one, the store does not.
+
+use std::collections::HashMap;
+
+/// Committed changes of one task in two generations: the old one is written when the young one is old enough to take its place. What changes again meanwhile is young
+/// again, so only what rests is written.
+///
+/// Once the old generation is written, every change from before the young one began is in the store, or younger in here: replaying from there is right.
+#[derive(Debug, Default)]
+pub struct Behind {
+    young: Generation,
+    old: Generation,
+}
+
+#[derive(Debug, Default)]
+struct Generation {
+    changes: HashMap<Vec<u8>, Change, foldhash::fast::RandomState>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Change {
+    value: Option<Vec<u8>>,
+    /// Whether the store has the key.
+    stored: bool,
+}
+
+impl Behind {
+    /// What is known of a key here: `None` nothing, `Some(None)` that it was deleted.
+    pub fn get(&self, key: &[u8]) -> Option<Option<&[u8]>> {
+        let change = self.young.changes.get(key).or_else(|| self.old.changes.get(key))?;
+        Some(change.value.as_deref())
+    }
+
+    /// A change was committed. `logged`: whether the changelog had the key before; what it has and is not in here, the store has.
+    pub fn change(&mut self, key: Vec<u8>, value: Option<Vec<u8>>, logged: bool) {
+        let before = self.young.remove(&key).or_else(|| self.old.remove(&key));
+        let stored = before.map_or(logged, |change| change.stored);
+        if value.is_some() || stored {
+            self.young.insert(key, Change { value, stored });
+        }
+    }
+
+    /// What is to be written now, in key order.
+    pub fn due(&self) -> Vec<(&[u8], Option<&[u8]>)> {
+        self.old.in_order()
+    }
+
+    /// All of it, in key order, for whoever closes.
+    pub fn all(&self) -> Vec<(&[u8], Option<&[u8]>)> {
+        let mut all = self.old.in_order();
+        all.extend(self.young.in_order());
+        all.sort_unstable_by_key(|(key, _)| *key);
+        all
+    }
+
+    /// What was due is written: the young generation is the old one from now on.
+    pub fn written(&mut self) {
+        self.old = std::mem::take(&mut self.young);
+    }
+
+    /// Whether anything is to be written now.
+    pub fn anything_due(&self) -> bool {
+        !self.old.changes.is_empty()
+    }
+
+    /// How many bytes of memory the young ones take, about: a reason to write before the time.
+    pub fn young_bytes(&self) -> usize {
+        self.young.bytes
+    }
+}
+
+impl Generation {
+    fn insert(&mut self, key: Vec<u8>, change: Change) {
+        self.bytes += size(&key, &change);
+        self.changes.insert(key, change);
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Option<Change> {
+        let change = self.changes.remove(key)?;
+        self.bytes -= size(key, &change);
+        Some(change)
+    }
+
+    fn in_order(&self) -> Vec<(&[u8], Option<&[u8]>)> {
+        let mut all: Vec<_> = self.changes.iter().map(|(key, change)| (key.as_slice(), change.value.as_deref())).collect();
+        all.sort_unstable_by_key(|(key, _)| *key);
+        all
+    }
+}
+
+/// A change takes so much besides key and value: its place in the map, two allocations. A guess.
+const ENTRY_BYTES: usize = 120;
+
+fn size(key: &[u8], change: &Change) -> usize {
+    ENTRY_BYTES + key.len() + change.value.as_ref().map_or(0, Vec::len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::overlay::Overlay;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn what_begins_and_ends_in_here_is_never_written() {
+        let mut behind = Behind::default();
+        behind.change(b"a".to_vec(), Some(b"1".to_vec()), false);
+        behind.written();
+        assert_eq!(behind.get(b"a"), Some(Some(b"1".as_slice())));
+        behind.change(b"a".to_vec(), None, true);
+        assert_eq!(behind.get(b"a"), None, "the store knows nothing of it either");
+        assert_eq!((behind.all(), behind.young_bytes(), behind.old.bytes), (Vec::new(), 0, 0));
+    }
+
+    #[test]
+    fn what_the_store_has_is_deleted_there_and_known_as_deleted_until_then() {
+        let mut behind = Behind::default();
+        behind.change(b"a".to_vec(), None, true);
+        assert_eq!(behind.get(b"a"), Some(None));
+        behind.written();
+        assert_eq!(behind.due(), [(b"a".as_slice(), None)]);
+        behind.change(b"a".to_vec(), Some(b"2".to_vec()), false);
+        assert_eq!(behind.due(), [], "it is young again");
+        behind.change(b"a".to_vec(), None, true);
+        behind.written();
+        assert_eq!(behind.due(), [(b"a".as_slice(), None)], "the store still has the first one");
+    }
+
+    type Stored = BTreeMap<Vec<u8>, Vec<u8>>;
+
+    fn apply(store: &mut Stored, key: &[u8], value: Option<&[u8]>) {
+        match value {
+            Some(value) => drop(store.insert(key.to_vec(), value.to_vec())),
+            None => drop(store.remove(key)),
+        }
+    }
+
+    proptest! {
+        /// Against plain maps, through the overlay: what is seen is what was committed last; and a kill at any time, then a replay of the changelog from where the
+        /// store says, gives it too.
+        #[test]
+        fn a_replay_from_where_the_young_generation_began_is_right(
+            steps in proptest::collection::vec((0u8..6, any::<Option<u8>>(), any::<bool>(), 0u8..16), 1..160),
+        ) {
+            let (mut overlay, mut behind, mut store, mut truth) = (Overlay::default(), Behind::default(), Stored::new(), Stored::new());
+            let mut log: Vec<(Vec<u8>, Option<Vec<u8>>)> = Vec::new();
+            let (mut began, mut reached) = (0, 0);
+            for (key, value, commits, turn) in steps {
+                let key = vec![key];
+                let known = overlay.get(&key).map_or_else(|| truth.contains_key(&key), |value| value.is_some());
+                match value {
+                    Some(value) => overlay.put(key, vec![value], known),
+                    None if known => overlay.delete(key, true),
+                    None => {}
+                }
+                if commits {
+                    for (key, value) in overlay.changes() {
+                        log.push((key.to_vec(), value.map(<[u8]>::to_vec)));
+                        apply(&mut truth, key, value);
+                    }
+                    overlay.take().for_each(|(key, value, logged)| behind.change(key, value, logged));
+                }
+                if turn < 3 {
+                    behind.due().into_iter().for_each(|(key, value)| apply(&mut store, key, value));
+                    behind.written();
+                    (reached, began) = (began, log.len());
+                } else if turn == 3 {
+                    behind.all().into_iter().for_each(|(key, value)| apply(&mut store, key, value));
+                    (behind, reached, began) = (Behind::default(), log.len(), log.len());
+                    prop_assert_eq!(&store, &truth);
+                }
+                for key in 0..6 {
+                    let known = behind.get(&[key]).map_or_else(|| store.get([key].as_slice()).cloned(), |value| value.map(<[u8]>::to_vec));
+                    prop_assert_eq!(known.as_ref(), truth.get([key].as_slice()));
+                }
+                let mut replayed = store.clone();
+                log[reached..].iter().for_each(|(key, value)| apply(&mut replayed, key, value.as_deref()));
+                prop_assert_eq!(&replayed, &truth);
+            }
+        }
+    }
+}
