@@ -55,6 +55,17 @@ impl PhoneNumber {
         if text.len() > TEXT_BYTES_MAX || !text.bytes().all(plain) {
             return None;
         }
+        // As it is written in E.164 with an existing DDD, the library changes nothing: neither trunk 0 nor carrier can stand there.
+        if let Some(national) = text.strip_prefix("+55").filter(|national| national.bytes().all(|byte| byte.is_ascii_digit()))
+            && let Some(kind) = brazilian_kind(national)
+        {
+            return Some(Self { e164: Secret::new(text.to_owned()), kind });
+        }
+        Self::parse_any(text)
+    }
+
+    /// By the library, which reads whatever a bank may write.
+    fn parse_any(text: &str) -> Option<Self> {
         let mut written = Zeroizing::new(String::with_capacity(TEXT_BYTES_MAX + 1));
         written.push_str(text);
         if text.starts_with("0055") {
@@ -184,6 +195,7 @@ fn zone_of(ddd: u8) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     /// All numbers are invented.
     #[track_caller]
@@ -208,6 +220,16 @@ mod tests {
         }
         check("55 99999-1234", "+5555999991234", PhoneKind::Mobile, "(55) *****-1234"); // DDD 55, Santa Maria
         check("55 55 99999-1234", "+5555999991234", PhoneKind::Mobile, "(55) *****-1234");
+    }
+
+    proptest! {
+        /// The short way says what the library says, of every number in E.164.
+        #[test]
+        fn a_number_in_e164_is_read_as_the_library_reads_it(national in "[0-9]{8,12}") {
+            let text = format!("+55{national}");
+            let seen = |number: Option<PhoneNumber>| number.map(|number| (number.e164().to_owned(), number.kind()));
+            prop_assert_eq!(seen(PhoneNumber::parse(&text)), seen(PhoneNumber::parse_any(&text)));
+        }
     }
 
     #[test]
