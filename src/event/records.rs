@@ -4,9 +4,15 @@
 
 mod avro;
 mod codec;
+mod datum;
+#[cfg(test)]
+mod samples;
+mod symbols;
+mod write;
 
 pub use avro::{BadRecord, Framing, STATUS_SCHEMA};
 pub use codec::{decode_dispatch, decode_journal, decode_returned, decode_status, encode_dispatch, encode_journal, encode_returned, encode_status};
+pub use write::{DispatchRef, SourceRef, StatusRef};
 
 use crate::delivery::{Attempt, AttemptId, Channel, Lane, MessageId, NotAfter, Outcome, Reason, Receipt, SourcePosition, Status, Timestamp, Why};
 use crate::privacy::Reference;

@@ -1,34 +1,34 @@
 //! Decisions as records: dispatches and statuses, each in its topic and in the home partition.
 
 use super::Task;
-use crate::delivery::{self, Attempt, AttemptId, Hold, MessageId, Reason, SourcePosition, Status, StatusWord, Timestamp};
+use crate::delivery::{self, Attempt, AttemptId, Hold, MessageId, Reason, Status, StatusWord, Timestamp};
 use crate::engine::stored::Delivery;
 use crate::engine::thread::Shared;
 use crate::engine::transaction::Output;
-use crate::event::records::{self, StatusRecord};
+use crate::event::records::{DispatchRef, SourceRef, StatusRef};
 use crate::observe::engine as metrics;
 
 impl Task {
     pub(super) fn dispatch(&self, shared: &Shared, id: MessageId, delivery: &Delivery, dispatch: &delivery::Dispatch) -> Output {
         let lane = delivery.state.lane();
-        let record = records::Dispatch {
+        let record = DispatchRef {
             attempt_id: AttemptId { message_id: id, attempt: dispatch.attempt },
             channel: dispatch.channel,
             lane,
-            route: delivery.route.clone(),
-            template: dispatch.template.clone(),
+            route: &delivery.route,
+            template: &dispatch.template,
             customer: delivery.customer,
             lease_end: dispatch.lease_end,
             not_after: dispatch.not_after,
             expiry: delivery.state.expiry(),
             wait_ms: delivery.state.step_wait(dispatch.attempt).map_or(0, |wait| u32::try_from(wait.as_millis()).unwrap_or(u32::MAX)),
             why: dispatch.why,
-            sealed: delivery.sealed.clone(),
-            sealed_code: delivery.sealed_code.clone(),
-            traceparent: delivery.traceparent.clone(),
+            sealed: &delivery.sealed,
+            sealed_code: delivery.sealed_code.as_deref(),
+            traceparent: delivery.traceparent.as_deref(),
         };
         let mut value = Vec::new();
-        records::encode_dispatch(&record, &mut value);
+        record.append(&mut value);
         let topics = &shared.settings.topics;
         let topic = if dispatch.why.is_some() { topics.retry(dispatch.channel, lane) } else { topics.dispatch(dispatch.channel, lane) };
         let before = dispatch.why.map(|why| (super::traffic(&delivery.state, why.from).0, why));
@@ -45,18 +45,18 @@ impl Task {
     pub(super) fn status(&self, shared: &Shared, id: MessageId, delivery: &Delivery, status: &Status, now: Timestamp) -> Output {
         let template = status.attempt.and_then(|attempt| delivery.state.step_template(attempt)).unwrap_or_default();
         metrics::status(status, delivery.state.lane(), now, id);
-        let record = StatusRecord {
+        let record = StatusRef {
             message_id: id,
-            status: status.clone(),
+            status,
             live: true,
             decided: now,
-            route: delivery.route.clone(),
-            template: template.to_owned(),
-            event_id: delivery.event_id.clone(),
-            source: Some(SourcePosition { topic: delivery.source_topic.clone(), partition: self.partition, offset: delivery.source_offset }),
+            route: &delivery.route,
+            template,
+            event_id: delivery.event_id.as_deref(),
+            source: Some(SourceRef { topic: &delivery.source_topic, partition: self.partition, offset: delivery.source_offset }),
         };
         let mut value = Vec::new();
-        records::encode_status(&record, shared.status_framing, &mut value);
+        record.append(shared.status_framing, &mut value);
         let topic = shared.settings.topics.status.clone();
         Output { topic, partition: self.partition.kafka(), key: delivery.record_key.clone(), value: Some(value), headers: trace(delivery.traceparent.as_ref()) }
     }
@@ -82,10 +82,9 @@ impl Task {
             double_delivered: false,
             hold: Hold::No,
         };
-        let record =
-            StatusRecord { message_id: id, status, live: false, decided: now, route: String::new(), template: String::new(), event_id: None, source: None };
+        let record = StatusRef { message_id: id, status: &status, live: false, decided: now, route: "", template: "", event_id: None, source: None };
         let mut value = Vec::new();
-        records::encode_status(&record, shared.status_framing, &mut value);
+        record.append(shared.status_framing, &mut value);
         out.push(Output {
             topic: shared.settings.topics.status.clone(),
             partition: self.partition.kafka(),

@@ -1,6 +1,9 @@
 //! Our records ⇄ bytes. Each has a private mirror that follows its schema field by field; the public types never see Avro.
+//!
+//! Easily got wrong: the mirrors of a dispatch and of a status are for reading alone. Both are written by hand (`write.rs`), and `oracle.rs` has what serde writes.
 
-use super::avro::{BadRecord, Bytes, Fixed16, Framing, Kind, Word, Worded, read_confluent, read_single_object, write_confluent, write_single_object};
+use super::avro::{BadRecord, Bytes, Fixed16, Framing, Kind, Word, Worded, read_confluent, read_single_object, write_single_object};
+use super::write::{DispatchRef, StatusRef};
 use super::{Dispatch, JournalEntry, JournalKind, Returned, StatusRecord};
 use crate::delivery::{
     Attempt, AttemptId, Channel, Hold, Lane, MessageId, NotAfter, Outcome, Partition, Reason, Receipt, SourcePosition, Status, StatusWord, Timestamp, Why,
@@ -10,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 /// Appends a dispatch in single-object encoding.
 pub fn encode_dispatch(dispatch: &Dispatch, out: &mut Vec<u8>) {
-    write_single_object(Kind::Dispatch, &DispatchMirror::from(dispatch), out);
+    DispatchRef::from(dispatch).append(out);
 }
 
 /// Reads a dispatch; the whole slice must be one. Allocates no more than the slice holds.
@@ -40,12 +43,7 @@ pub fn decode_journal(bytes: &[u8]) -> Result<JournalEntry, BadRecord> {
 
 /// Appends a status, framed as the bank reads it.
 pub fn encode_status(status: &StatusRecord, framing: Framing, out: &mut Vec<u8>) {
-    let message_id = status.message_id.to_string();
-    let mirror = StatusMirror::new(status, &message_id);
-    match framing {
-        Framing::SingleObject => write_single_object(Kind::Status, &mirror, out),
-        Framing::Confluent(id) => write_confluent(Kind::Status, id, &mirror, out),
-    }
+    StatusRef::from(status).append(framing, out);
 }
 
 /// Reads a status in either framing, as a bank would; in Confluent's the body must follow our newest schema.
@@ -70,7 +68,8 @@ fn code(code: i64) -> Result<u32, BadRecord> {
     u32::try_from(code).map_err(|_| BadRecord::Range("code"))
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
 struct DispatchMirror<'a> {
     message_id: Fixed16,
     step: i32,
@@ -93,39 +92,13 @@ struct DispatchMirror<'a> {
     traceparent: Option<&'a str>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
 struct WhyMirror {
     reason: Word<Reason>,
     step: i32,
     n: i32,
     hold: Word<Hold>,
-}
-
-impl<'a> From<&'a Dispatch> for DispatchMirror<'a> {
-    fn from(dispatch: &'a Dispatch) -> Self {
-        let (step, n) = step_and_n(dispatch.attempt_id.attempt);
-        Self {
-            message_id: Fixed16(*dispatch.attempt_id.message_id.bytes()),
-            step,
-            n,
-            channel: Word(dispatch.channel),
-            lane: Word(dispatch.lane),
-            route: &dispatch.route,
-            template: &dispatch.template,
-            customer: Fixed16(*dispatch.customer.bytes()),
-            lease_end: dispatch.lease_end.millis(),
-            not_after: dispatch.not_after.timestamp().millis(),
-            expiry: dispatch.expiry.millis(),
-            wait_ms: i64::from(dispatch.wait_ms),
-            why: dispatch.why.map(|why| {
-                let (step, n) = step_and_n(why.from);
-                WhyMirror { reason: Word(why.reason), step, n, hold: Word(why.hold) }
-            }),
-            sealed: Bytes(&dispatch.sealed),
-            sealed_code: dispatch.sealed_code.as_deref().map(Bytes),
-            traceparent: dispatch.traceparent.as_deref(),
-        }
-    }
 }
 
 impl TryFrom<DispatchMirror<'_>> for Dispatch {
@@ -274,7 +247,8 @@ impl TryFrom<JournalMirror> for JournalEntry {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
 struct StatusMirror<'a> {
     message_id: &'a str,
     seq: Option<i32>,
@@ -297,7 +271,8 @@ struct StatusMirror<'a> {
     source: Option<SourceMirror<'a>>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
 struct SourceMirror<'a> {
     topic: &'a str,
     partition: i32,
@@ -310,33 +285,6 @@ impl Worded for StatusWord {
     }
     fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.word() == word)
-    }
-}
-
-impl<'a> StatusMirror<'a> {
-    fn new(record: &'a StatusRecord, message_id: &'a str) -> Self {
-        let status = &record.status;
-        let attempt = status.attempt.map(step_and_n);
-        Self {
-            message_id,
-            // A delivery makes a few dozen statuses at most; the limit is the Avro int's.
-            seq: record.live.then(|| i32::try_from(status.seq).unwrap_or(i32::MAX)),
-            status: Word(status.word),
-            terminal: status.word.terminal(),
-            decided: record.decided.millis(),
-            channel: status.channel.map(Word),
-            step: attempt.map(|(step, _)| step),
-            n: attempt.map(|(_, n)| n),
-            reason: Word(status.reason),
-            provider_code: i64::from(status.code),
-            provider_time: status.provider_time.map(Timestamp::millis),
-            double_delivered: status.double_delivered,
-            hold: Word(status.hold),
-            route: &record.route,
-            template: &record.template,
-            event_id: record.event_id.as_deref(),
-            source: record.source.as_ref().map(|source| SourceMirror { topic: &source.topic, partition: source.partition.kafka(), offset: source.offset }),
-        }
     }
 }
 
@@ -383,6 +331,10 @@ impl TryFrom<StatusMirror<'_>> for StatusRecord {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "oracle.rs"]
+pub(super) mod oracle;
 
 #[cfg(test)]
 #[path = "codec_tests.rs"]

@@ -1,55 +1,6 @@
 use super::*;
+use crate::event::records::samples::{HOLDS, dispatch, id, ids, one_of, status, times};
 use proptest::prelude::*;
-
-fn message_id() -> MessageId {
-    MessageId::from_bytes([0x01, 0x9A, 0xEC, 0x3C, 0xD1, 0x7B, 0x00, 0x07, 1, 2, 3, 4, 5, 6, 7, 8])
-}
-
-fn id() -> AttemptId {
-    AttemptId { message_id: message_id(), attempt: Attempt { step: 2, n: 1 } }
-}
-
-fn dispatch() -> Dispatch {
-    Dispatch {
-        attempt_id: id(),
-        channel: Channel::Sms,
-        lane: Lane::Express,
-        route: "pix".into(),
-        template: "pix_in".into(),
-        customer: Reference::from_bytes([7; 16]),
-        lease_end: Timestamp::from_millis(1_764_900_010_000),
-        not_after: NotAfter::new(Timestamp::from_millis(1_764_900_005_000)),
-        expiry: Timestamp::from_millis(1_764_900_300_000),
-        wait_ms: 30_000,
-        why: Some(Why { reason: Reason::Timer, from: Attempt::FIRST, hold: Hold::No }),
-        sealed: vec![1, 2, 3],
-        sealed_code: None,
-        traceparent: Some("00-aa".into()),
-    }
-}
-
-fn status() -> StatusRecord {
-    StatusRecord {
-        message_id: message_id(),
-        status: Status {
-            seq: 3,
-            word: StatusWord::Delivered,
-            attempt: Some(Attempt { step: 2, n: 1 }),
-            channel: Some(Channel::Sms),
-            reason: Reason::None,
-            code: 0,
-            provider_time: Some(Timestamp::from_millis(1_764_900_020_000)),
-            double_delivered: true,
-            hold: Hold::No,
-        },
-        live: true,
-        decided: Timestamp::from_millis(1_764_900_021_000),
-        route: "pix".into(),
-        template: "pix_in".into(),
-        event_id: Some("E1".into()),
-        source: Some(SourcePosition { topic: "pix.transactions".into(), partition: Partition(7), offset: 42 }),
-    }
-}
 
 fn returned() -> Vec<Returned> {
     vec![
@@ -141,7 +92,7 @@ fn every_word_of_our_lists_is_in_its_schema_and_reads_back() {
         assert!(crate::event::records::STATUS_SCHEMA.contains(reason.word()), "{} is explained", reason.word());
     }
     for outcome in Outcome::ALL {
-        for hold in [Hold::No, Hold::GatewaySilent, Hold::Storm, Hold::DispatcherSilent] {
+        for hold in HOLDS {
             let mut dispatch = dispatch();
             dispatch.why = Some(Why { reason: Reason::Failed, from: Attempt::FIRST, hold });
             let mut out = Vec::new();
@@ -173,19 +124,6 @@ fn what_is_no_record_of_this_kind_is_refused_with_its_reason() {
     let mut far = out;
     far.splice(26..27, [0x80, 0x04]);
     assert_eq!(decode_dispatch(&far), Err(BadRecord::Range("step")), "step 256");
-}
-
-fn times() -> impl Strategy<Value = Timestamp> {
-    any::<i64>().prop_map(Timestamp::from_millis)
-}
-
-fn ids() -> impl Strategy<Value = AttemptId> {
-    (any::<[u8; 16]>(), any::<u8>(), any::<u16>())
-        .prop_map(|(bytes, step, n)| AttemptId { message_id: MessageId::from_bytes(bytes), attempt: Attempt { step, n } })
-}
-
-fn one_of<T: Copy + std::fmt::Debug + 'static>(all: &'static [T]) -> impl Strategy<Value = T> {
-    proptest::sample::select(all)
 }
 
 proptest! {
