@@ -5,6 +5,7 @@
 mod avro;
 mod codec;
 mod datum;
+mod read;
 #[cfg(test)]
 mod samples;
 mod symbols;

@@ -1,10 +1,11 @@
 //! Our records ⇄ bytes. Each has a private mirror that follows its schema field by field; the public types never see Avro.
 //!
 //! Easily got wrong: the mirrors of a dispatch and of a status are for reading alone. Both are written by hand (`write.rs`), and `oracle.rs` has what serde writes.
+//! An outcome or a receipt is read by hand (`read.rs`) where nothing about it is odd.
 
 use super::avro::{BadRecord, Bytes, Fixed16, Framing, Kind, Word, Worded, read_confluent, read_single_object, write_single_object};
 use super::write::{DispatchRef, StatusRef};
-use super::{Dispatch, JournalEntry, JournalKind, Returned, StatusRecord};
+use super::{Dispatch, JournalEntry, JournalKind, Returned, StatusRecord, read};
 use crate::delivery::{
     Attempt, AttemptId, Channel, Hold, Lane, MessageId, NotAfter, Outcome, Partition, Reason, Receipt, SourcePosition, Status, StatusWord, Timestamp, Why,
 };
@@ -28,6 +29,11 @@ pub fn encode_returned(returned: &Returned, out: &mut Vec<u8>) {
 
 /// Reads a record of the receipts topic; the whole slice must be one. Allocates no more than the slice holds.
 pub fn decode_returned(bytes: &[u8]) -> Result<Returned, BadRecord> {
+    read::returned(bytes).map_or_else(|| returned_by_serde(bytes), Ok)
+}
+
+/// The same for any kind of these records and any version of the schema; it says what is wrong with the others.
+pub(super) fn returned_by_serde(bytes: &[u8]) -> Result<Returned, BadRecord> {
     read_single_object::<ReturnedMirror<'_>>(Kind::Returned, bytes)?.try_into()
 }
 

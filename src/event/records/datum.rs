@@ -38,6 +38,68 @@ pub(super) fn digits(id: &MessageId) -> [u8; 32] {
     digits
 }
 
+/// Reads the parts of one record, one behind the other; `None` where one is cut off or is not what is asked for.
+pub(super) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// From the body's first byte on.
+    pub(super) fn new(rest: &'a [u8]) -> Self {
+        Self { rest }
+    }
+
+    /// Whether nothing is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// An `int` or a `long`. A number may have more bytes than it needs, but ten at most, and in the tenth there is one bit left.
+    pub(super) fn long(&mut self) -> Option<i64> {
+        let mut value = 0_u64;
+        for shift in (0..64_u32).step_by(7) {
+            let (&byte, rest) = self.rest.split_first()?;
+            self.rest = rest;
+            value |= u64::from(byte & 0x7F) << shift;
+            if byte < 0x80 {
+                let zigzag = (shift < 63 || byte < 2).then_some(value)?;
+                return Some(((zigzag >> 1) ^ (zigzag & 1).wrapping_neg()).cast_signed());
+            }
+        }
+        None
+    }
+
+    /// `bytes` or a `string`, unchecked.
+    pub(super) fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = usize::try_from(self.long()?).ok()?;
+        let (bytes, rest) = self.rest.split_at_checked(length)?;
+        self.rest = rest;
+        Some(bytes)
+    }
+
+    /// A `fixed` of 16 bytes.
+    pub(super) fn fixed16(&mut self) -> Option<[u8; 16]> {
+        let (bytes, rest) = self.rest.split_first_chunk::<16>()?;
+        self.rest = rest;
+        Some(*bytes)
+    }
+
+    /// A value of the union of null and one other type, in this order.
+    pub(super) fn option<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
+        match self.long()? {
+            0 => Some(None),
+            1 => read(self).map(Some),
+            _ => None,
+        }
+    }
+
+    /// What stands at the symbol's place.
+    pub(super) fn symbol<T: Copy>(&mut self, all: &[T]) -> Option<T> {
+        let place = usize::try_from(self.long()?).ok()?;
+        all.get(place).copied()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +128,7 @@ mod tests {
             (i64::MIN, "ffffffffffffffffff01"),
         ] {
             assert_eq!(hex::encode(long(value)), bytes, "{value}");
+            assert_eq!(Reader::new(&long(value)).long(), Some(value));
         }
     }
 

@@ -2,7 +2,12 @@
 //!
 //! Easily got wrong: a place never changes, and it is no ordinal of a stored value. A word that is added comes last in its schema, and in a new version of it.
 
-use crate::delivery::{Channel, Hold, Lane, StatusWord};
+use crate::delivery::{Channel, Hold, Lane, Outcome, Receipt, StatusWord};
+
+/// The symbols of `Outcome` in `schemas/returned.avsc`.
+pub(super) const OUTCOMES: [Outcome; 6] = [Outcome::Accepted, Outcome::Rejected, Outcome::Throttled, Outcome::Unavailable, Outcome::TooLate, Outcome::Unknown];
+/// The symbols of `Receipt` there.
+pub(super) const RECEIPTS: [Receipt; 4] = [Receipt::Sent, Receipt::Delivered, Receipt::Read, Receipt::Failed];
 
 /// What is an enum in one of our schemas.
 pub(super) trait Symbol {
