@@ -225,6 +225,12 @@ impl Task {
         let waited = delivery.state.timers().iter().any(|(kind, _, _)| *kind == TimerKind::Wait);
         let channel = traffic(&delivery.state, delivery.state.current()).0;
         let decisions = delivery::on(&mut delivery.state, event, now);
+        if let Some(hash) = delivery.cancel_hash
+            && decisions.contains(&Decision::Forget)
+            && self.cancel_entry(&hash)? != Some(CancelEntry::Delivery(id))
+        {
+            delivery.cancel_hash = None; // the event came again meanwhile, and its cancel is another delivery's
+        }
         #[cfg(feature = "mutants")]
         self.keep_cleared(id, &timers_before, &delivery.state, now);
         if waited

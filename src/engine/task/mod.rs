@@ -9,6 +9,8 @@ mod decide;
 mod due;
 mod holds;
 mod outputs;
+#[cfg(test)]
+mod tests;
 
 use super::behind::Behind;
 use super::dedup::{Hash, Window};

@@ -1,0 +1,214 @@
+//! A task without Kafka: the bank's events and what comes back in, records and stored state out. A commit here is what the thread does around a transaction.
+
+use super::*;
+use crate::delivery::{Attempt, AttemptId, Reason, Receipt, SourcePosition};
+use crate::engine::store::{Options, Store};
+use crate::engine::storm::Guard;
+use crate::engine::transaction::Output;
+use crate::engine::{Settings, Shared, Topics};
+use crate::event::input::{Inputs, Notification, Schemas, Settings as InputSettings, TemplateFacts, WriterSchema};
+use crate::event::records::{Framing, Returned};
+use crate::observe::health::Health;
+use crate::privacy::{FileKeys, Payload, ReferenceKind, RootKey, Sealer, Secret};
+use rdkafka::ClientConfig;
+use std::sync::Arc;
+
+const P3: Partition = Partition(3);
+const NOW: Timestamp = Timestamp::from_millis(1_764_900_000_000);
+const MINUTE: Duration = Duration::from_secs(60);
+/// Notifications whose event ids come from the bank, and a topic that withdraws them.
+const ROUTES: &str = include_str!("../../../config/routes/codes.toml");
+const CODE_SCHEMA: &str = include_str!("../../../schemas/auth_challenge.avsc");
+const USED_SCHEMA: &str = include_str!("../../../schemas/code_used.avsc");
+
+struct NoSchemas;
+
+impl Schemas for NoSchemas {
+    fn writer(&self, _id: u32) -> WriterSchema {
+        WriterSchema::Unknown
+    }
+}
+
+struct World {
+    shared: Shared,
+    task: Task,
+    offset: i64,
+    receipts: i64,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let under = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            path
+        };
+        let keys = FileKeys::open(&under("keys"), RootKey::random(), MINUTE).unwrap();
+        let sealer = Sealer::new(Arc::new(keys));
+        let state = under("state");
+        let store = Store::open(&state, "a", &Options::default()).unwrap();
+        let partition = store.partition(P3).unwrap();
+        let note = Note::open(&folder.path().join("note")).unwrap();
+        let meta = Meta { changelog_position: 0, next_offsets: BTreeMap::new(), wall: NOW, topic_id: [1; 16] };
+        let shared = Shared {
+            settings: settings(state),
+            inputs: Arc::new(inputs()),
+            pepper: sealer.keys().pepper(),
+            sealer,
+            schemas: Arc::new(NoSchemas),
+            store,
+            status_framing: Framing::SingleObject,
+            health: Health::new(),
+        };
+        Self { task: Task::new(P3, partition, note, meta, NOW), shared, offset: 0, receipts: 0, _folder: folder }
+    }
+
+    /// One event of the bank, at the next offset.
+    fn request(&mut self, event_id: &str, now: Timestamp) -> (MessageId, Vec<Output>) {
+        let at = At { topic: "auth.challenges", offset: self.offset, time: NOW };
+        self.offset += 1;
+        self.request_at(at, event_id, now)
+    }
+
+    fn request_at(&mut self, at: At<'_>, event_id: &str, now: Timestamp) -> (MessageId, Vec<Output>) {
+        let customer = Secret::new("C-4711".to_owned());
+        let reference = self.shared.pepper.reference_of(ReferenceKind::Customer, &customer);
+        let notification = Notification {
+            route: 0,
+            route_name: self.shared.inputs.route(0).name.clone(),
+            customer,
+            event_id: Some(event_id.to_owned()),
+            payload: Payload { phone: None, zone: None, values: BTreeMap::new(), shaped: BTreeSet::new() },
+            code: None,
+            expires_at: None,
+            obstacle: None,
+            traceparent: None,
+            unclassed: 0,
+        };
+        let mut out = Vec::new();
+        self.task.request(&self.shared, 0, at, None, reference, notification, now, &mut out).unwrap();
+        self.task.passed(at);
+        let source = SourcePosition { topic: at.topic.to_owned(), partition: P3, offset: at.offset };
+        (MessageId::derive(at.time, &source, 0), out)
+    }
+
+    /// The provider says that the first attempt is delivered: the end of a delivery that never fell back.
+    fn delivered(&mut self, message_id: MessageId) -> Vec<Output> {
+        let receipts = self.shared.settings.topics.receipts.clone();
+        let at = At { topic: &receipts, offset: self.receipts, time: NOW };
+        self.receipts += 1;
+        let attempt_id = AttemptId { message_id, attempt: Attempt { step: 1, n: 1 } };
+        let returned = Returned::Receipt { attempt_id, receipt: Receipt::Delivered, reason: Reason::None, code: 0, provider_time: None };
+        let mut out = Vec::new();
+        self.task.returned(&self.shared, at, returned, NOW, &mut Guard::default(), &mut out).unwrap();
+        self.task.passed(at);
+        out
+    }
+
+    fn cancel(&mut self, event_id: &str) -> Vec<Output> {
+        let mut out = Vec::new();
+        self.task.cancel(&self.shared, 0, event_id, NOW, &mut out).unwrap();
+        out
+    }
+
+    /// What goes into the changelog.
+    fn commit(&mut self) -> Vec<(Vec<u8>, bool)> {
+        for (key, value) in self.task.take_blocks() {
+            self.task.overlay.put(key, value, false);
+        }
+        let changes: Vec<_> = self.task.overlay.changes().map(|(key, value)| (key.to_vec(), value.is_some())).collect();
+        self.task.committed(i64::try_from(changes.len() + 1).unwrap(), NOW);
+        changes
+    }
+
+    /// The deduplication window is over.
+    fn forget_events(&mut self) {
+        self.task.expire(Duration::ZERO, NOW.plus(2 * MINUTE));
+    }
+
+    fn lives(&self, id: MessageId) -> bool {
+        self.task.load(&stored::delivery_key(&id)).unwrap().is_some()
+    }
+}
+
+fn settings(state_folder: std::path::PathBuf) -> Settings {
+    Settings {
+        instance: "a".into(),
+        threads: 1,
+        state_folder,
+        kafka: ClientConfig::new(),
+        commit_interval: Duration::from_millis(100),
+        commit_on_drain: None,
+        batch_records_max: 4_000,
+        batch_bytes_max: 4 << 20,
+        transaction_timeout: Duration::from_secs(10),
+        session_timeout: Duration::from_secs(10),
+        attempts_open_max: 1_000,
+        hold_max: 2 * MINUTE,
+        storm_guard: true,
+        disk_free_min: 0,
+        store_age_max: 60 * MINUTE,
+        topics: Topics::under("recado."),
+    }
+}
+
+fn inputs() -> Inputs {
+    let schemas = [("schemas/auth_challenge.avsc", CODE_SCHEMA), ("schemas/code_used.avsc", USED_SCHEMA)];
+    let schemas = schemas.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
+    let facts = TemplateFacts { channels: Channel::ALL.into(), whatsapp_ttl: Some(Duration::from_secs(30)) };
+    let templates = BTreeMap::from([("codigo".to_owned(), facts)]);
+    let settings = InputSettings { call_max: Duration::from_secs(5), hurry: 1 };
+    Inputs::compile(&[("routes/codes.toml".to_owned(), ROUTES.to_owned())], &schemas, &templates, settings).unwrap().0
+}
+
+#[test]
+fn a_delivery_is_known_from_its_decision_to_its_end_wherever_it_lies() {
+    let mut world = World::new();
+    let (id, out) = world.request("evt-1", NOW);
+    assert_eq!(out.len(), 2, "a dispatch and a status");
+    assert!(world.lives(id), "decided");
+    world.commit();
+    assert!(world.lives(id), "committed");
+    world.task.write_behind().unwrap();
+    world.task.write_behind().unwrap();
+    assert!(world.lives(id) && world.task.behind.get(&stored::delivery_key(&id)).is_none(), "in the store");
+    assert_eq!(world.delivered(id).len(), 1, "one status");
+    assert!(!world.lives(id));
+    assert!(world.commit().contains(&(stored::delivery_key(&id), false)), "the changelog needs a tombstone");
+    world.task.write_all().unwrap();
+    assert!(!world.lives(id));
+}
+
+#[test]
+fn the_end_of_an_older_delivery_leaves_the_cancel_to_the_one_that_the_event_made_anew() {
+    let mut world = World::new();
+    let (older, _) = world.request("evt-1", NOW);
+    world.commit();
+    world.forget_events();
+    let (newer, out) = world.request("evt-1", NOW);
+    assert_eq!((newer != older, out.len()), (true, 2), "behind its window the event is another one");
+    world.commit();
+    world.delivered(older);
+    world.commit();
+    let out = world.cancel("evt-1");
+    assert_eq!(out.len(), 1, "the newer delivery says that it is cancelled");
+    world.commit();
+    assert!(world.cancel("evt-1").is_empty());
+}
+
+#[test]
+fn a_record_that_is_read_again_behind_its_window_leaves_no_state_behind() {
+    let mut world = World::new();
+    let at = At { topic: "auth.challenges", offset: 7, time: NOW };
+    let (id, _) = world.request_at(at, "evt-1", NOW);
+    world.commit();
+    world.task.write_all().unwrap();
+    world.forget_events();
+    world.request_at(at, "evt-1", NOW);
+    world.delivered(id);
+    assert!(world.commit().contains(&(stored::delivery_key(&id), false)), "the changelog has it from the first time");
+    world.task.write_all().unwrap();
+    assert!(!world.lives(id));
+}
