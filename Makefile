@@ -55,7 +55,7 @@ check: ## formatting, lints, fences, licences
 	@$(CARGO) test --locked --features demo --test tidy
 	cargo deny --locked check licenses bans sources
 
-rig: deps ## the crash rig, 9 minutes: three brokers, kill -9 at random and at each crash point, a judge that knows the ends
+rig: deps ## the crash rig, 10 minutes: three brokers, kill -9 at random and at each crash point, a judge that knows the ends
 #+ KILLS=50 SEED=… PROFILE=together|apart|long|one POINTS=all|none|name,… TIMES=1 (how often each point)
 #+ REPEAT=20 runs each part so often; each part's own command is printed; CLOCK=ms KAFKA_CLOCK=ms LEAVE=ms: wrong all the time
 #+ ROW=4: stopped processes; ROW=49: dispatchers that come and go
