@@ -1,0 +1,185 @@
+//! Copies of what became of events: their ends, their statuses, their fallbacks and when they came.
+
+use super::{Breaking, failure, names};
+use crate::evidence::Row;
+use crate::plan::Kind;
+use recado::delivery::{Attempt, AttemptId, Hold, MessageId, Reason, Receipt, StatusWord};
+use recado::event::records::{JournalKind, Returned, StatusRecord};
+use recado::simulator::Line;
+use std::collections::BTreeSet;
+
+pub const BREAKINGS: &[(&str, Breaking)] = &[
+    ("I1 lost: no terminal status", |evidence| {
+        let at = evidence.statuses.iter().position(|row| row.what.live && row.what.status.word.terminal());
+        at.map(|at| evidence.statuses[at].what.status.word = StatusWord::Sent).is_some()
+    }),
+    ("I1 lost event", |evidence| {
+        let event = evidence.statuses.iter().find_map(|row| row.what.event_id.clone());
+        evidence.statuses.retain(|row| row.what.event_id != event);
+        event.is_some()
+    }),
+    ("I1 two ends", |evidence| {
+        let Some(at) = evidence.statuses.iter().position(|row| row.what.live && row.what.status.word.terminal()) else { return false };
+        let mut more = evidence.statuses[at].clone();
+        more.what.status.seq += 1;
+        evidence.statuses.insert(at + 1, more);
+        true
+    }),
+    ("I1 doubled event", |evidence| {
+        let Some(at) = evidence.statuses.iter().position(|row| row.what.event_id.is_some()) else { return false };
+        let mut more = evidence.statuses[at].clone();
+        let mut bytes = *more.what.message_id.bytes();
+        bytes[15] ^= 1;
+        more.what.message_id = MessageId::from_bytes(bytes);
+        evidence.statuses.push(more);
+        true
+    }),
+    ("I1 wrong end", |evidence| {
+        // A code may be withdrawn: then a fault near it allows that.
+        let codes: BTreeSet<&str> = evidence.plan.events.iter().filter(|event| event.used_after.is_some()).map(|event| event.event_id.as_str()).collect();
+        let other = |row: &Row<StatusRecord>| row.what.event_id.as_deref().is_some_and(|id| !codes.contains(id));
+        let at = evidence.statuses.iter().position(|row| row.what.live && row.what.status.word == StatusWord::Delivered && other(row));
+        at.map(|at| evidence.statuses[at].what.status.word = StatusWord::Cancelled).is_some()
+    }),
+    ("I1 delivered without a receipt", |evidence| {
+        let delivered = |row: &&mut Row<StatusRecord>| row.what.live && row.what.status.word == StatusWord::Delivered;
+        let Some(row) = evidence.statuses.iter_mut().find(delivered) else { return false };
+        // No route has so many steps.
+        row.what.status.attempt = row.what.status.attempt.map(|attempt| Attempt { step: 9, ..attempt });
+        true
+    }),
+    ("I1 lost dead letter", |evidence| evidence.dead.pop().is_some()),
+    ("I1 spurious dead letter", |evidence| {
+        evidence.dead.push(("in.pix.transactions".into(), 0, 0, "poison".into()));
+        true
+    }),
+    ("I1 wrong dead letter", |evidence| evidence.dead.first_mut().map(|(_, _, _, reason)| *reason = "poison".into()).is_some()),
+    ("I1 doubled dead letter", |evidence| {
+        let more = evidence.dead.first().cloned();
+        evidence.dead.extend(more.clone());
+        more.is_some()
+    }),
+    ("I4 gap in seq", |evidence| {
+        let at = evidence.statuses.iter().position(|row| row.what.live && row.what.status.word == StatusWord::Requested);
+        at.map(|at| evidence.statuses.remove(at)).is_some()
+    }),
+    ("I1 status and dispatch differ", |evidence| evidence.dispatches.pop().is_some()),
+    ("I1 doubled dispatch", |evidence| {
+        let more = evidence.dispatches.first().cloned();
+        evidence.dispatches.extend(more.clone());
+        more.is_some()
+    }),
+    ("I8 excused too often", |evidence| {
+        let times = || evidence.written.iter().map(|written| written.at);
+        let (Some(first), Some(last)) = (times().min(), times().max()) else { return false };
+        evidence.slow.push((first, first + (last - first) / 3));
+        true
+    }),
+    ("I2 fallback after a receipt", |evidence| {
+        // A failed end in place of a fallback.
+        let Some(end) = evidence.statuses.iter().find(|row| row.what.live && row.what.status.word == StatusWord::Failed) else { return false };
+        let id = end.what.message_id;
+        let attempts = evidence.dispatches.iter().map(|row| row.what.attempt_id).filter(|attempt_id| attempt_id.message_id == id);
+        let Some(last) = attempts.max_by_key(|attempt_id| attempt_id.attempt) else { return false };
+        let Some(at) = evidence.returned.iter().position(|row| names(row, last)) else { return false };
+        let mut row = evidence.returned[at].clone();
+        row.offset -= 1;
+        row.what = Returned::Receipt { attempt_id: last, receipt: Receipt::Delivered, reason: Reason::None, code: 0, provider_time: None };
+        evidence.returned.insert(at, row);
+        true
+    }),
+    ("I2 fallback for an acknowledged receipt", |evidence| {
+        let by_timer = evidence.dispatches.iter().filter_map(|row| {
+            let why = row.what.why.filter(|why| why.reason == Reason::Timer)?;
+            Some(AttemptId { message_id: row.what.attempt_id.message_id, attempt: why.from })
+        });
+        let called = |id: &AttemptId| {
+            let id = Some(id.to_string());
+            evidence
+                .lines
+                .iter()
+                .find_map(|line| if let Line::Call(call) = line { (call.attempt_id == id && call.counts).then_some(call.time_ms) } else { None })
+        };
+        let Some((attempt_id, called)) = by_timer.filter_map(|id| Some((id, called(&id)?))).next() else { return false };
+        let (channel, receipt) = (recado::simulator::Channel::Whatsapp, "delivered".into());
+        evidence.lines.push(Line::Webhook { time_ms: called + 1_000, channel, attempt_id: Some(attempt_id.to_string()), receipt, code: 0 });
+        true
+    }),
+    ("I8 early", |evidence| {
+        let mut any = false;
+        // Where commits are long, fallbacks come up to so much later than they might.
+        let early = if evidence.prompt { 1_000 } else { 6_000 };
+        for row in evidence.dispatches.iter_mut().filter(|row| row.what.why.is_some_and(|why| why.reason == Reason::Timer)) {
+            row.at -= early;
+            any = true;
+        }
+        any
+    }),
+    ("I1 too many unconfirmed", |evidence| {
+        evidence.journal.retain(|row| row.what.kind == JournalKind::Hello);
+        let delivered: Vec<usize> = (0..evidence.statuses.len())
+            .filter(|&at| evidence.statuses[at].what.live && evidence.statuses[at].what.status.word == StatusWord::Delivered)
+            .collect();
+        for at in &delivered {
+            evidence.statuses[*at].what.status.word = StatusWord::Unconfirmed;
+        }
+        !delivered.is_empty()
+    }),
+    ("I2 fallback after a receipt", |evidence| {
+        let Some((from, _)) = failure(evidence) else { return false };
+        let at = evidence.returned.iter().position(|row| names(row, from)).unwrap();
+        let mut row = evidence.returned[at].clone();
+        row.offset -= 1;
+        row.what = Returned::Receipt { attempt_id: from, receipt: Receipt::Delivered, reason: Reason::None, code: 0, provider_time: None };
+        evidence.returned.insert(at, row);
+        true
+    }),
+    ("I2 fallback without a cause", |evidence| {
+        let Some((from, _)) = failure(evidence) else { return false };
+        evidence.returned.retain(|row| !names(row, from));
+        true
+    }),
+    ("I2 wrong topic", |evidence| {
+        let Some(first) = evidence.dispatches.iter().find(|row| row.what.why.is_none()).map(|row| row.topic.clone()) else { return false };
+        let retry = evidence.dispatches.iter_mut().find(|row| row.what.why.is_some());
+        retry.map(|row| row.topic = first).is_some()
+    }),
+    ("I4 the later of equal seq is not followed", |evidence| {
+        let Some(at) = evidence.statuses.iter().position(|row| row.what.live && row.what.status.word == StatusWord::Requested) else { return false };
+        let mut more = evidence.statuses[at].clone();
+        more.what.status.word = StatusWord::Fallback;
+        more.what.status.attempt = Some(Attempt { step: 2, n: 7 });
+        evidence.statuses.insert(at + 1, more);
+        true
+    }),
+    ("I4 the earlier of equal seq is followed", |evidence| {
+        let Some(at) = evidence.statuses.iter().position(|row| row.what.live && row.what.status.word == StatusWord::Fallback) else { return false };
+        let mut more = evidence.statuses[at].clone();
+        more.what.status.word = StatusWord::Sent;
+        evidence.statuses.insert(at + 1, more);
+        true
+    }),
+    ("I4 attempts out of order", |evidence| {
+        let at = evidence.statuses.iter().position(|row| row.what.live && row.what.status.word == StatusWord::Fallback);
+        at.map(|at| evidence.statuses[at].what.status.attempt = Some(Attempt::FIRST)).is_some()
+    }),
+    ("I4 away from home", |evidence| evidence.statuses.iter_mut().find(|row| row.what.live).map(|row| row.partition = (row.partition + 1) % 2).is_some()),
+    ("I8 late", |evidence| {
+        // As above: of a machine that was never slow.
+        evidence.slow.clear();
+        evidence.dispatches.iter_mut().filter(|row| row.what.why.is_some_and(|why| why.reason == Reason::Timer)).for_each(|row| row.at += 1_100);
+        true
+    }),
+    ("I8 held without a cause", |evidence| {
+        for why in evidence.dispatches.iter_mut().filter_map(|row| row.what.why.as_mut()) {
+            why.hold = Hold::Storm;
+        }
+        true
+    }),
+    ("I1 spurious message", |evidence| {
+        let Some(row) = evidence.statuses.iter().find(|row| row.what.event_id.is_some()) else { return false };
+        let event = row.what.event_id.clone();
+        let planned = evidence.plan.events.iter_mut().find(|planned| Some(&planned.event_id) == event.as_ref());
+        planned.map(|planned| planned.kind = Kind::Broken).is_some()
+    }),
+];
