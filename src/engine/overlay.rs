@@ -1,4 +1,4 @@
-//! PURE: what one transaction changes, on top of what is stored. Enters: each decision's new state; leaves: one change for each key, in key order.
+//! PURE: what one transaction changes, on top of what is logged. Enters: each decision's new state; leaves: one change for each key, in key order.
 //!
 //! Easily got wrong: `Some(None)` (deleted in here) is not `None` (not touched in here).
 
@@ -14,8 +14,8 @@ pub struct Overlay {
 #[derive(Clone, Debug)]
 struct Change {
     value: Option<Vec<u8>>,
-    /// Whether the key was committed before: deleting one that was not leaves no trace at all.
-    stored: bool,
+    /// Whether the changelog had the key before: deleting one that it had not leaves no trace at all.
+    logged: bool,
 }
 
 impl Overlay {
@@ -24,24 +24,24 @@ impl Overlay {
         self.changes.get(key).map(|change| change.value.as_deref())
     }
 
-    /// Puts a whole value. `stored`: whether the key was committed before.
-    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>, stored: bool) {
-        self.change(key, Some(value), stored);
+    /// Puts a whole value. `logged`: whether the changelog had the key before.
+    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>, logged: bool) {
+        self.change(key, Some(value), logged);
     }
 
     /// Deletes a key. One that began in this transaction leaves no trace.
-    pub fn delete(&mut self, key: Vec<u8>, stored: bool) {
-        self.change(key, None, stored);
+    pub fn delete(&mut self, key: Vec<u8>, logged: bool) {
+        self.change(key, None, logged);
     }
 
-    fn change(&mut self, key: Vec<u8>, value: Option<Vec<u8>>, stored: bool) {
+    fn change(&mut self, key: Vec<u8>, value: Option<Vec<u8>>, logged: bool) {
         let size = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
         if let Some(change) = self.changes.get_mut(&key) {
             self.bytes = self.bytes - size(&change.value) + size(&value);
             change.value = value;
         } else {
             self.bytes += key.len() + size(&value);
-            self.changes.insert(key, Change { value, stored });
+            self.changes.insert(key, Change { value, logged });
         }
     }
 
@@ -57,14 +57,14 @@ impl Overlay {
 
     /// All changes in key order. A delivery that began and ended in here is left out.
     pub fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        self.changes.iter().filter(|(_, change)| change.value.is_some() || change.stored).map(|(key, change)| (key.as_slice(), change.value.as_deref()))
+        self.changes.iter().filter(|(_, change)| change.value.is_some() || change.logged).map(|(key, change)| (key.as_slice(), change.value.as_deref()))
     }
 
     /// Takes all changes out, as [`Overlay::changes`] shows them, each with whether the changelog had its key before: they are committed.
     pub fn take(&mut self) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>, bool)> + use<> {
         self.bytes = 0;
         let changes = std::mem::take(&mut self.changes).into_iter();
-        changes.filter(|(_, change)| change.value.is_some() || change.stored).map(|(key, change)| (key, change.value, change.stored))
+        changes.filter(|(_, change)| change.value.is_some() || change.logged).map(|(key, change)| (key, change.value, change.logged))
     }
 }
 

@@ -133,7 +133,7 @@ impl Run {
             Profile::Together | Profile::Apart | Profile::Long => {}
         }
         cluster::end();
-        let (faults, judged) = judge::judge(&evidence);
+        let (faults, counted) = judge::judge(&evidence);
         println!("  dispatches by channel: {:?}", judge::by_channel(&evidence));
         if !bug {
             let (found, missed) = broken::judge_the_judge(&evidence, &faults);
@@ -143,8 +143,8 @@ impl Run {
         }
         red.extend(faults);
         tell(&evidence, &red, &stage.folder);
-        told.clear = judged.1.into_iter().map(|((kind, story), count)| (judge::of_story(kind, story), count)).collect();
-        let met = judged.0.into_iter().chain(of_kills(&evidence.kills)).chain(counts).chain(compared);
+        told.clear = counted.clear.into_iter().map(|((kind, story), count)| (judge::of_story(kind, story), count)).collect();
+        let met = counted.judged.into_iter().chain(of_kills(&evidence.kills)).chain(counts).chain(compared);
         met.for_each(|(what, count)| *told.counts.entry(what.to_owned()).or_default() += count);
         red.iter().for_each(|fault| *told.faults.entry(fault.rule.to_owned()).or_default() += 1);
         told.seconds = began.elapsed().as_secs();

@@ -281,10 +281,10 @@ impl Task {
         if forget {
             self.timers.replace(id, &[], |_| (Channel::Sms, Lane::Express));
             if let Some(hash) = &delivery.cancel_hash {
-                // An entry that this transaction made leaves no trace; one that is stored gets a tombstone.
+                // An entry that this transaction made leaves no trace; one that the changelog has gets a tombstone.
                 let cancel = stored::cancel_key(hash);
-                let stored = self.overlay.get(&cancel).is_none();
-                self.overlay.delete(cancel, stored);
+                let logged = self.overlay.get(&cancel).is_none();
+                self.overlay.delete(cancel, logged);
             }
             self.overlay.delete(key, lived);
         } else {

@@ -230,8 +230,8 @@ impl Task {
         self.meta.changelog_position += records + 1;
         self.meta.next_offsets.clone_from(&self.positions.0);
         self.meta.wall = wall;
-        for (key, value, stored) in self.overlay.take() {
-            self.behind.change(key, value, stored);
+        for (key, value, logged) in self.overlay.take() {
+            self.behind.change(key, value, logged);
         }
         for (topic, &next) in &self.positions.0 {
             self.note.committed(topic, next);
@@ -278,8 +278,8 @@ impl Task {
         {
             self.cancels_first.pop_first();
             let key = stored::cancel_key(&hash);
-            let stored = self.overlay.get(&key).is_none();
-            self.overlay.delete(key, stored);
+            let logged = self.overlay.get(&key).is_none();
+            self.overlay.delete(key, logged);
         }
     }
 

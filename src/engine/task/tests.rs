@@ -6,7 +6,7 @@ use crate::engine::store::{Options, Store};
 use crate::engine::storm::Guard;
 use crate::engine::transaction::Output;
 use crate::engine::{Settings, Shared, Topics};
-use crate::event::input::{Inputs, Notification, Schemas, Settings as InputSettings, TemplateFacts, WriterSchema};
+use crate::event::input::{Inputs, NoRegistry, Notification, Settings as InputSettings, TemplateFacts};
 use crate::event::records::{Framing, Returned};
 use crate::observe::health::Health;
 use crate::privacy::{FileKeys, Payload, ReferenceKind, RootKey, Sealer, Secret};
@@ -20,14 +20,6 @@ const MINUTE: Duration = Duration::from_secs(60);
 const ROUTES: &str = include_str!("../../../config/routes/codes.toml");
 const CODE_SCHEMA: &str = include_str!("../../../schemas/auth_challenge.avsc");
 const USED_SCHEMA: &str = include_str!("../../../schemas/code_used.avsc");
-
-struct NoSchemas;
-
-impl Schemas for NoSchemas {
-    fn writer(&self, _id: u32) -> WriterSchema {
-        WriterSchema::Unknown
-    }
-}
 
 struct World {
     shared: Shared,
@@ -57,7 +49,7 @@ impl World {
             inputs: Arc::new(inputs()),
             pepper: sealer.keys().pepper(),
             sealer,
-            schemas: Arc::new(NoSchemas),
+            schemas: Arc::new(NoRegistry),
             store,
             status_framing: Framing::SingleObject,
             health: Health::new(),
@@ -66,13 +58,13 @@ impl World {
     }
 
     /// One event of the bank, at the next offset.
-    fn request(&mut self, event_id: &str, now: Timestamp) -> (MessageId, Vec<Output>) {
+    fn request(&mut self, event_id: &str) -> (MessageId, Vec<Output>) {
         let at = At { topic: "auth.challenges", offset: self.offset, time: NOW };
         self.offset += 1;
-        self.request_at(at, event_id, now)
+        self.request_at(at, event_id)
     }
 
-    fn request_at(&mut self, at: At<'_>, event_id: &str, now: Timestamp) -> (MessageId, Vec<Output>) {
+    fn request_at(&mut self, at: At<'_>, event_id: &str) -> (MessageId, Vec<Output>) {
         let customer = Secret::new("C-4711".to_owned());
         let reference = self.shared.pepper.reference_of(ReferenceKind::Customer, &customer);
         let notification = Notification {
@@ -88,7 +80,7 @@ impl World {
             unclassed: 0,
         };
         let mut out = Vec::new();
-        self.task.request(&self.shared, 0, at, None, reference, notification, now, &mut out).unwrap();
+        self.task.request(&self.shared, 0, at, None, reference, notification, NOW, &mut out).unwrap();
         self.task.passed(at);
         let source = SourcePosition { topic: at.topic.to_owned(), partition: P3, offset: at.offset };
         (MessageId::derive(at.time, &source, 0), out)
@@ -166,7 +158,7 @@ fn inputs() -> Inputs {
 #[test]
 fn a_delivery_is_known_from_its_decision_to_its_end_wherever_it_lies() {
     let mut world = World::new();
-    let (id, out) = world.request("evt-1", NOW);
+    let (id, out) = world.request("evt-1");
     assert_eq!(out.len(), 2, "a dispatch and a status");
     assert!(world.lives(id), "decided");
     world.commit();
@@ -184,10 +176,10 @@ fn a_delivery_is_known_from_its_decision_to_its_end_wherever_it_lies() {
 #[test]
 fn the_end_of_an_older_delivery_leaves_the_cancel_to_the_one_that_the_event_made_anew() {
     let mut world = World::new();
-    let (older, _) = world.request("evt-1", NOW);
+    let (older, _) = world.request("evt-1");
     world.commit();
     world.forget_events();
-    let (newer, out) = world.request("evt-1", NOW);
+    let (newer, out) = world.request("evt-1");
     assert_eq!((newer != older, out.len()), (true, 2), "behind its window the event is another one");
     world.commit();
     world.delivered(older);
@@ -202,11 +194,11 @@ fn the_end_of_an_older_delivery_leaves_the_cancel_to_the_one_that_the_event_made
 fn a_record_that_is_read_again_behind_its_window_leaves_no_state_behind() {
     let mut world = World::new();
     let at = At { topic: "auth.challenges", offset: 7, time: NOW };
-    let (id, _) = world.request_at(at, "evt-1", NOW);
+    let (id, _) = world.request_at(at, "evt-1");
     world.commit();
     world.task.write_all().unwrap();
     world.forget_events();
-    world.request_at(at, "evt-1", NOW);
+    world.request_at(at, "evt-1");
     world.delivered(id);
     assert!(world.commit().contains(&(stored::delivery_key(&id), false)), "the changelog has it from the first time");
     world.task.write_all().unwrap();

@@ -68,16 +68,20 @@ pub struct Fault {
     pub sentence: String,
 }
 
-/// What was judged: calm proves nothing. Beside it, of each story, how many lives were clear of every fault: those that the seed alone judges.
+/// What was judged: calm proves nothing.
 #[derive(Clone, Debug, Default)]
-pub struct Counts(pub BTreeMap<&'static str, usize>, pub BTreeMap<(Kind, &'static str), usize>);
+pub struct Counts {
+    pub judged: BTreeMap<&'static str, usize>,
+    /// Of each story, how many lives were clear of every fault: those that the seed alone judges.
+    pub clear: BTreeMap<(Kind, &'static str), usize>,
+}
 
 /// The lives that the seed alone judges, all stories together.
 const CLEAR: &str = "lives clear of every fault";
 
 impl Counts {
     fn add(&mut self, what: &'static str, count: usize) {
-        *self.0.entry(what).or_default() += count;
+        *self.judged.entry(what).or_default() += count;
     }
 
     fn one(&mut self, what: &'static str) {
@@ -85,7 +89,7 @@ impl Counts {
     }
 
     fn of(&self, what: &str) -> usize {
-        self.0.get(what).copied().unwrap_or(0)
+        self.judged.get(what).copied().unwrap_or(0)
     }
 }
 
@@ -208,7 +212,7 @@ impl<'e> Court<'e> {
         self.copies(id, message, event);
         let before = self.counts.of(CLEAR);
         self.end(id, message, event);
-        *self.counts.1.entry((event.kind, event.story.name)).or_default() += self.counts.of(CLEAR) - before;
+        *self.counts.clear.entry((event.kind, event.story.name)).or_default() += self.counts.of(CLEAR) - before;
         self.receipts(id, message);
         self.taken(id, message);
     }
