@@ -13,6 +13,7 @@ use crate::support;
 use rdkafka::message::{Headers, Message};
 use recado::delivery::Partition;
 use recado::engine::store::{Options, Store};
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,8 +28,9 @@ pub struct Environment {
 }
 
 /// What was looked for, where, and what was found.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Canaries {
+    #[serde(skip, default = "search")]
     search: Arc<Search>,
     folder: PathBuf,
     /// Places and spellings.
@@ -52,15 +54,8 @@ pub fn environments(stage: &Stage) -> Vec<Environment> {
 impl Canaries {
     /// Looks everywhere. Nothing may write any more.
     pub fn look(stage: &Stage, environments: &[Environment], topics: &[String]) -> Self {
-        // Six digits in the clear occur by chance: as the microseconds of a log's line in one of a million, at the end of a time in milliseconds once in 17 minutes. As the
-        // beginning of a number of exactly eleven they would in one of 900,000, and nothing here writes numbers of that length (times have 10, 13 or 16 digits, positions
-        // at most 7); seven of exactly twelve in one of nine million. The other spellings have from 7 characters of base64 (one in 64^7, 4 * 10^12) to 16 bytes.
-        let number = |name, begins: &'static str| (name, begins, begins.len() + PHONE_OWN_DIGITS);
-        let search = Search::of([("a code", CANARY), ("a name", NAME), ("a number", PHONES), ("a number as it is written", "(11) 9800")])
-            .and_numbers([number("a number without its country", PHONES_NATIONAL), number("a wa_id without its nine", PHONES_WITHOUT_NINE)]);
-        let search = Arc::new(search);
         let mut canaries = Self {
-            search,
+            search: search(),
             folder: stage.folder.clone(),
             found: Vec::new(),
             planted: Vec::new(),
@@ -124,6 +119,12 @@ impl Canaries {
         self.found.extend(self.search.in_bytes(place, bytes));
     }
 
+    /// Another folder than that of the instances, which is gone where a run is judged once more.
+    pub fn in_folder(mut self, folder: &Path) -> Self {
+        folder.clone_into(&mut self.folder);
+        self
+    }
+
     /// The folder of the instances, for who plants a leak.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -134,6 +135,17 @@ impl Canaries {
         self.files += files.len();
         self.found.extend(self.search.in_files(files));
     }
+}
+
+/// What is looked for.
+fn search() -> Arc<Search> {
+    // Six digits in the clear occur by chance: as the microseconds of a log's line in one of a million, at the end of a time in milliseconds once in 17 minutes. As the
+    // beginning of a number of exactly eleven they would in one of 900,000, and nothing here writes numbers of that length (times have 10, 13 or 16 digits, positions
+    // at most 7); seven of exactly twelve in one of nine million. The other spellings have from 7 characters of base64 (one in 64^7, 4 * 10^12) to 16 bytes.
+    let number = |name, begins: &'static str| (name, begins, begins.len() + PHONE_OWN_DIGITS);
+    let search = Search::of([("a code", CANARY), ("a name", NAME), ("a number", PHONES), ("a number as it is written", "(11) 9800")])
+        .and_numbers([number("a number without its country", PHONES_NATIONAL), number("a wa_id without its nine", PHONES_WITHOUT_NINE)]);
+    Arc::new(search)
 }
 
 fn broker_files() -> impl Iterator<Item = PathBuf> {

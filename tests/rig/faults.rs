@@ -9,6 +9,7 @@ use crate::stage::{Profile, Stage};
 use crate::state;
 use crate::support;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,7 @@ pub struct ToCome {
 }
 
 /// Why it died.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
     /// By chance.
     Random,
@@ -53,7 +54,7 @@ pub enum Cause {
 }
 
 /// One kill that was.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Kill {
     pub instance: &'static str,
     pub roles: &'static str,

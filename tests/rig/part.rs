@@ -1,17 +1,15 @@
-//! One part of a run: a cluster of its own, one profile, its kills and points, and the verdict. It runs in a process of its own and leaves numbers for the whole.
+//! One part of a run: a cluster of its own, one profile, its kills and points, and what they left. It runs in a process of its own.
 
-use crate::bank::{self, What, Written};
+use crate::bank::{self, Written};
 use crate::dice::now_ms;
-use crate::evidence::{Evidence, Watcher};
-use crate::faults::{self, Cause, Crashes, Kill};
-use crate::judge::{self, Fault, Histories, Subject};
+use crate::evidence::found::{Found, Known};
+use crate::evidence::watcher::Watcher;
+use crate::faults::{self, Crashes};
+use crate::judge::Fault;
 use crate::plan::{Kind, Plan};
-use crate::points::{self, Inside};
-use crate::report::{self, Told};
+use crate::points;
 use crate::stage::{self, PARTITIONS, Profile, Stage};
-use crate::{broken, canaries, cluster, row4, row49, state};
-use recado::simulator::Line;
-use std::collections::BTreeMap;
+use crate::{canaries, cluster, row4, row49, state};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,10 +26,6 @@ const HEALED_WITHIN: Duration = Duration::from_secs(90);
 pub const LAST_CALM: Duration = Duration::from_secs(34);
 /// A machine that is slow again and again is not waited for.
 pub const LAST_CALM_MAX: Duration = Duration::from_secs(54);
-/// So many histories are printed; all of them are in a file.
-const HISTORIES_MAX: usize = 12;
-/// The most memory that an instance may have, whatever befalls it: what a bank gives a small pod.
-const MEMORY_KIB_MAX: u64 = 1_536 * 1_024;
 
 /// What a part is told.
 pub struct Order {
@@ -43,8 +37,8 @@ pub struct Order {
     pub bug: bool,
 }
 
-/// From an empty cluster to the verdict.
-pub async fn run(order: &Order, folder: &Path) -> Told {
+/// From an empty cluster to what the faults have left.
+pub async fn run(order: &Order, folder: &Path) -> Found {
     let Order { profile, kills, seed, .. } = *order;
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("{}: SEED={seed}, {kills} kills, {} armed starts; load {}", profile.word(), order.points.len(), load.trim());
@@ -67,6 +61,7 @@ pub async fn run(order: &Order, folder: &Path) -> Told {
 struct Run {
     stage: Stage,
     plan: Plan,
+    span: Duration,
     watcher: Watcher,
     enough: Arc<AtomicBool>,
     publishing: JoinHandle<Vec<Written>>,
@@ -88,12 +83,12 @@ impl Run {
             let (plan, prefix, enough) = (plan.clone(), stage.prefix.clone(), enough.clone());
             async move { bank::publish(&plan, &prefix, &enough).await }
         });
-        Self { stage, plan, watcher, enough, publishing, began }
+        Self { stage, plan, span, watcher, enough, publishing, began }
     }
 
-    /// After the last fault: heals, stops, reads everything, and judges.
-    async fn conclude(self, crashes: Crashes, bug: bool) -> Told {
-        let Self { mut stage, mut plan, watcher, enough, publishing, began } = self;
+    /// After the last fault: heals, stops, and reads everything.
+    async fn conclude(self, crashes: Crashes, bug: bool) -> Found {
+        let Self { mut stage, mut plan, span, watcher, enough, publishing, began } = self;
         let Crashes { kills, missed, counts } = crashes;
         last_calm(&watcher).await;
         enough.store(true, Ordering::Relaxed);
@@ -119,37 +114,12 @@ impl Run {
         let (differ, compared) = states(&mut stage).await;
         red.extend(differ);
         stage.stop_simulator();
-        let mut told = Told::of(&kills, &stage.memory);
-        for (instance, kib) in stage.memory.iter().filter(|(_, kib)| **kib > MEMORY_KIB_MAX) {
-            red.push(Fault { rule: "memory", message: None, sentence: format!("{instance} had {} MiB.", kib / 1_024) });
-        }
-        let seen = watcher.stop();
-        let evidence = Evidence::gather(&plan, written, kills, seen, &environments, &stage);
-        told.of_commits(&evidence, &stage.prefix);
-        println!("  record -> call before the first fault: {}", report::spread(&quick(&evidence)));
-        match stage.profile {
-            Profile::Paused => row4::count(&evidence, &mut told.counts),
-            Profile::Moving => row49::count(&evidence, &mut told.counts),
-            Profile::Together | Profile::Apart | Profile::Long => {}
-        }
+        let counts = counts.into_iter().chain(compared).map(|(what, count)| (what.to_owned(), count)).collect();
+        let known = Known { bug, span, written, kills, seen: watcher.stop(), environments, red, counts };
+        let mut found = Found::gather(&plan, known, &stage);
         cluster::end();
-        let (faults, counted) = judge::judge(&evidence);
-        println!("  dispatches by channel: {:?}", judge::by_channel(&evidence));
-        if !bug {
-            let (found, missed) = broken::judge_the_judge(&evidence, &faults);
-            println!("  the judge was shown {} broken copies and found {found}", found + missed.len());
-            red.extend(missed.into_iter().map(|sentence| Fault { rule: "the judge is blind", message: None, sentence }));
-            told.counts.insert("broken copies of the evidence that the judge found".to_owned(), found);
-        }
-        red.extend(faults);
-        tell(&evidence, &red, &stage.folder);
-        told.clear = counted.clear.into_iter().map(|((kind, story), count)| (judge::of_story(kind, story), count)).collect();
-        let met = counted.judged.into_iter().chain(of_kills(&evidence.kills)).chain(counts).chain(compared);
-        met.for_each(|(what, count)| *told.counts.entry(what.to_owned()).or_default() += count);
-        red.iter().for_each(|fault| *told.faults.entry(fault.rule.to_owned()).or_default() += 1);
-        told.seconds = began.elapsed().as_secs();
-        println!("{}: {} faults, {} s", stage.profile.word(), red.len(), told.seconds);
-        told
+        found.seconds = began.elapsed().as_secs();
+        found
     }
 }
 
@@ -160,20 +130,6 @@ async fn last_calm(watcher: &Watcher) {
     while now_ms() - since.max(watcher.slow_until()) < least && began.elapsed() < LAST_CALM_MAX {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-}
-
-/// How long the first calls took, in ms from the bank's record, as long as no fault was near: whether the machine carries the load at all.
-fn quick(evidence: &Evidence) -> Vec<u64> {
-    let fault = evidence.kills.first().map_or(i64::MAX, |kill| kill.at);
-    let mut called: BTreeMap<&str, i64> = BTreeMap::new();
-    for line in &evidence.lines {
-        if let Line::Call(call) = line {
-            called.entry(&call.to).or_insert(call.time_ms.min(fault));
-        }
-    }
-    let events = evidence.written.iter().filter(|written| written.what == What::Event && written.at + 2_000 < fault);
-    let took = events.filter_map(|written| Some(called.get(evidence.plan.events[written.event].phone.as_str())? - written.at));
-    took.map(|ms| u64::try_from(ms).unwrap_or(0)).collect()
 }
 
 /// The stores against the changelog: as a kill of all leaves them, and as an orderly stop does.
@@ -203,19 +159,6 @@ async fn states(stage: &mut Stage) -> (Vec<Fault>, [(&'static str, usize); 4]) {
         ("stores compared after an orderly stop", live.stores),
     ];
     (red, compared)
-}
-
-/// Where the kills fell.
-fn of_kills(kills: &[Kill]) -> BTreeMap<&'static str, usize> {
-    let at = |inside: Inside| move |kill: &&Kill| matches!(kill.cause, Cause::Point(_, other) if other == inside);
-    let (in_transaction, in_restore) = (at(Inside::Transaction), at(Inside::Restore));
-    BTreeMap::from([
-        ("kills at random", kills.iter().filter(|kill| kill.cause == Cause::Random).count()),
-        ("kills at a point inside a transaction", kills.iter().filter(in_transaction).count()),
-        ("kills inside a flush", kills.iter().filter(at(Inside::Flush)).count()),
-        ("kills inside a restore", kills.iter().filter(|kill| kill.restoring || in_restore(kill)).count()),
-        ("kills after which partitions moved", kills.iter().filter(|kill| kill.started.is_some_and(|started| started - kill.gone > 10_000)).count()),
-    ])
 }
 
 /// Waits until every event has its end and the providers have said everything; returns how long that took.
@@ -248,38 +191,4 @@ fn uncompared(all: &[&state::Compared]) -> impl Iterator<Item = Fault> {
     let missing = |kind: &char| all.iter().all(|compared| compared.keys.get(kind).copied().unwrap_or(0) == 0);
     let missing: Vec<char> = ['s', 'd', 'x', 'p'].into_iter().filter(missing).collect();
     missing.into_iter().map(|kind| Fault { rule: "nothing met", message: None, sentence: format!("no key of kind {kind} was compared") })
-}
-
-/// Faults, and what happened to each message, event or place that one is about, in the order of time.
-fn tell(evidence: &Evidence, faults: &[Fault], folder: &Path) {
-    let histories = Histories::of(evidence);
-    let mut by_rule: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut told: BTreeMap<Subject, String> = BTreeMap::new();
-    let mut printed = 0;
-    for fault in faults {
-        *by_rule.entry(fault.rule).or_default() += 1;
-        let few = by_rule[fault.rule] <= 5;
-        if few {
-            println!("FAULT {}: {} {}", fault.rule, fault.message.map_or_else(String::new, |id| id.to_string()), fault.sentence);
-        }
-        for subject in histories.subjects(fault) {
-            if told.contains_key(&subject) {
-                continue;
-            }
-            let history = histories.history(&subject);
-            if few && printed < HISTORIES_MAX {
-                printed += 1;
-                print!("{history}");
-            }
-            told.insert(subject, history);
-        }
-    }
-    if !by_rule.is_empty() {
-        println!("faults by rule: {by_rule:?}");
-    }
-    if !told.is_empty() {
-        let file = folder.join("histories");
-        std::fs::write(&file, told.into_values().collect::<String>()).unwrap();
-        println!("what happened to each message with a fault: {}", file.display());
-    }
 }

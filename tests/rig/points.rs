@@ -3,10 +3,11 @@
 //! Easily got wrong: a point is armed in a process that is started, and counts when that process died by its own SIGKILL; one that was not reached is a fault.
 
 use crate::dice::Dice;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Where a point lies: kills inside one of these are counted apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Inside {
     Transaction,
     Flush,

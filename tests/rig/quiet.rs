@@ -7,6 +7,7 @@ use crate::support;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
@@ -19,7 +20,7 @@ pub const KAFKAS: [&str; 2] = ["__consumer_offsets", "__transaction_state"];
 pub type Place = (String, i32);
 
 /// What the brokers say.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Quiet {
     /// Of each partition the last stable offset and the high watermark.
     pub ends: BTreeMap<Place, (i64, i64)>,

@@ -10,6 +10,8 @@ use std::fmt::Write;
 /// The numbers of one part, or of all of them.
 #[derive(Default)]
 pub struct Told {
+    /// Of which builds the processes were, and how many parts of each.
+    pub builds: BTreeMap<String, usize>,
     /// By rule.
     pub faults: BTreeMap<String, usize>,
     /// What was met and judged.
@@ -48,8 +50,8 @@ const AT_ONCE_MS: i64 = 2_000;
 
 impl Told {
     /// What the crash log and the looks at the processes say.
-    pub fn of(kills: &[Kill], memory: &BTreeMap<String, u64>) -> Self {
-        let mut told = Self { memory: memory.clone(), ..Self::default() };
+    pub fn of(build: &str, kills: &[Kill], memory: &BTreeMap<String, u64>) -> Self {
+        let mut told = Self { builds: BTreeMap::from([(build.to_owned(), 1)]), memory: memory.clone(), ..Self::default() };
         for (number, kill) in kills.iter().enumerate() {
             if let Cause::Point(name, _) = kill.cause {
                 *told.points.entry(name.to_owned()).or_default() += 1;
@@ -116,7 +118,7 @@ impl Told {
     /// One line each.
     pub fn write(&self) -> String {
         let mut text = format!("seconds\t{}\nuncommitted\t{}\n", self.seconds, self.uncommitted);
-        let maps = [("fault", &self.faults), ("count", &self.counts), ("clear", &self.clear), ("point", &self.points)];
+        let maps = [("build", &self.builds), ("fault", &self.faults), ("count", &self.counts), ("clear", &self.clear), ("point", &self.points)];
         maps.iter().for_each(|(kind, map)| map.iter().for_each(|(what, count)| writeln!(text, "{kind}\t{count}\t{what}").unwrap()));
         self.memory.iter().for_each(|(what, kib)| writeln!(text, "memory\t{kib}\t{what}").unwrap());
         self.recoveries.iter().for_each(|ms| writeln!(text, "recovery\t{ms}").unwrap());
@@ -136,6 +138,7 @@ impl Told {
             match kind {
                 "seconds" => self.seconds += number,
                 "uncommitted" => self.uncommitted += number,
+                "build" => *self.builds.entry(what).or_default() += count,
                 "fault" => *self.faults.entry(what).or_default() += count,
                 "count" => *self.counts.entry(what).or_default() += count,
                 "clear" => *self.clear.entry(what).or_default() += count,
@@ -156,7 +159,8 @@ impl Told {
 
     /// As people read it.
     pub fn text(&self) -> String {
-        let mut text = format!("judged, rule by rule:\n{}met:\n", judge::table(|what| self.counts.get(what).copied().unwrap_or(0)));
+        let builds: Vec<String> = self.builds.iter().map(|(build, parts)| format!("{parts} parts with processes built{build}")).collect();
+        let mut text = format!("{}\njudged, rule by rule:\n{}met:\n", builds.join(", "), judge::table(|what| self.counts.get(what).copied().unwrap_or(0)));
         self.counts.iter().for_each(|(what, count)| writeln!(text, "  {count:>8}  {what}").unwrap());
         text += "lives clear of every fault, which the seed alone judged, by story:\n";
         self.clear.iter().for_each(|(story, count)| writeln!(text, "  {count:>8}  {story}").unwrap());

@@ -4,6 +4,7 @@
 //! Easily got wrong: a batch may be compressed, its header never is, and an end of a transaction stands in a batch of its own. Source: Kafka's documentation,
 //! "Message format", record batch of magic 2.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -15,7 +16,7 @@ const CONTROL: i16 = 1 << 5;
 const APPEND_TIME: i16 = 1 << 3;
 
 /// One batch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Batch {
     first: i64,
     last: i64,
@@ -28,7 +29,7 @@ struct Batch {
     by_leader: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum What {
     Plain,
     Transactional,
@@ -48,7 +49,7 @@ pub struct Committed {
 }
 
 /// One partition.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Log(Vec<Batch>);
 
 impl Log {

@@ -7,6 +7,7 @@ use crate::faults::CALM;
 use crate::plan::{CALL_MAX_MS, CALL_TIMEOUT_MS, CODE_LIFE_MAX, HURRY, Kind, Plan, USED};
 use crate::support;
 use recado::simulator::{self, SendLog};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -21,7 +22,7 @@ pub const PARTITIONS: u16 = 6;
 pub const INPUTS: [&str; 4] = ["pix.transactions", "auth.challenges", USED, "billing.invoices"];
 
 /// How the roles are spread over processes, and how long a transaction gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Profile {
     /// Three instances with all roles in each.
     Together,

@@ -12,7 +12,7 @@ use crate::report::Told;
 use crate::stage::Profile;
 use crate::support;
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -23,6 +23,8 @@ const KILLS_A_POINT: usize = 50;
 /// Of a hundred random kills, how many fall on each profile.
 const SHARES: [(Profile, usize); 3] = [(Profile::Together, 40), (Profile::Apart, 40), (Profile::Long, 20)];
 
+/// Folders in which what a part left is kept, and from which it is judged.
+const KEPT: [&str; 2] = ["EVIDENCE", "JUDGE"];
 /// Points that are also aimed at where commits take seconds.
 const IN_LONG: [&str; 3] = ["mid_txn", "after_changelog_ack", "before_endtxn"];
 
@@ -163,7 +165,7 @@ pub fn run(wanted: &Wanted) -> ExitCode {
     let mut lines = String::from("parts, each with a cluster of its own:\n");
     for (number, part) in parts.iter().enumerate() {
         println!("\nrig: part {} of {}, by itself: {}", number + 1, parts.len(), part.command(wanted));
-        let told = part.run(&folder.join((number + 1).to_string()), &wanted.faults);
+        let told = part.run(number + 1, &folder, &wanted.faults);
         let one = told.as_deref().map(|text| {
             let mut one = Told::default();
             one.add(text);
@@ -232,11 +234,18 @@ impl Part {
     }
 
     /// In a process of its own, which takes its cluster with it; `None` where it ended without its numbers.
-    fn run(&self, folder: &Path, faults: &[(&'static str, String)]) -> Option<String> {
-        std::fs::create_dir_all(folder).unwrap();
+    fn run(&self, number: usize, folder: &Path, faults: &[(&'static str, String)]) -> Option<String> {
+        let folder = folder.join(number.to_string());
+        std::fs::create_dir_all(&folder).unwrap();
         let told = folder.join("told");
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.env("RIG_PART", folder).env("PROFILE", self.profile.word()).env("KILLS", self.kills.to_string()).env("SEED", self.seed.to_string());
+        for name in KEPT {
+            if let Some(kept) = std::env::var_os(name).map(PathBuf::from) {
+                std::fs::create_dir_all(&kept).unwrap();
+                command.env(name, kept.join(format!("part-{number}")));
+            }
+        }
+        command.env("RIG_PART", &folder).env("PROFILE", self.profile.word()).env("KILLS", self.kills.to_string()).env("SEED", self.seed.to_string());
         command.env("POINTS", self.points_word()).env("TIMES", "1").env("REPEAT", "1");
         command.envs(faults.iter().map(|(name, value)| (*name, value)));
         let ended = with_us(&mut command).status().unwrap();

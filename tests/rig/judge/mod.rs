@@ -40,6 +40,7 @@ use crate::segments::Committed;
 use messages::{Message, messages};
 use recado::delivery::MessageId;
 use recado::simulator::Script;
+use serde::{Deserialize, Serialize};
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
@@ -60,10 +61,11 @@ pub const CUT_MS: i64 = 2;
 pub const PROVIDER_MS: i64 = 1_000;
 
 /// What is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Fault {
     /// The invariant of testing.md §2.4, and a word for the anomaly.
     pub rule: &'static str,
+    #[serde(with = "as_bytes")]
     pub message: Option<MessageId>,
     pub sentence: String,
 }
@@ -242,4 +244,18 @@ fn moves(evidence: &Evidence, topic: &str) -> BTreeMap<i32, Vec<Move>> {
         }
     }
     moves
+}
+
+/// A message id in a file.
+mod as_bytes {
+    use recado::delivery::MessageId;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(id: &Option<MessageId>, serializer: S) -> Result<S::Ok, S::Error> {
+        id.as_ref().map(|id| *id.bytes()).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<MessageId>, D::Error> {
+        Ok(Option::<[u8; 16]>::deserialize(deserializer)?.map(MessageId::from_bytes))
+    }
 }
