@@ -2,7 +2,7 @@
 
 use super::{Breaking, accepted, names, say};
 use crate::bank::What;
-use crate::evidence::Row;
+use crate::evidence::{Evidence, Row};
 use crate::faults::{Cause, Kill};
 use crate::judge;
 use crate::plan::Kind;
@@ -152,6 +152,16 @@ pub const BREAKINGS: &[(&str, Breaking)] = &[
         call.time_ms = row.what.not_after.timestamp().millis() + judge::PROVIDER_MS + 1;
         true
     }),
+    ("I5 called too late", |evidence| {
+        // On a machine that was never slow, and far from every fault.
+        (evidence.prompt, evidence.slow, evidence.kills) = (true, Vec::new(), Vec::new());
+        call_late(evidence, 1)
+    }),
+    ("I5 called late too often", |evidence| {
+        // Always near something slow; and one more than may be where nobody was killed.
+        (evidence.slow, evidence.kills) = (vec![(0, 1 << 50)], Vec::new());
+        call_late(evidence, 3)
+    }),
     ("I5 begun with too little life", |evidence| {
         let codes: BTreeSet<_> = evidence.plan.events.iter().filter(|event| event.kind == Kind::Code).map(|event| event.event_id.as_str()).collect();
         let is_code = |row: &&Row<recado::event::records::StatusRecord>| {
@@ -234,3 +244,19 @@ pub const BREAKINGS: &[(&str, Breaking)] = &[
         true
     }),
 ];
+
+/// The first of these are taken up a millisecond later than the provider takes up a call where all is well.
+fn call_late(evidence: &mut Evidence, count: usize) -> bool {
+    let limits: BTreeMap<String, i64> =
+        evidence.dispatches.iter().map(|row| (row.what.attempt_id.to_string(), row.what.not_after.timestamp().millis())).collect();
+    let late = 100 + evidence.clocks_apart_ms + 1;
+    let mut left = count;
+    for line in evidence.lines.iter_mut() {
+        let Line::Call(call) = line else { continue };
+        if let Some(limit) = call.attempt_id.as_ref().and_then(|id| limits.get(id)).filter(|_| left > 0) {
+            call.time_ms = limit + late;
+            left -= 1;
+        }
+    }
+    left == 0
+}
