@@ -37,14 +37,32 @@ pub(super) const BREAKINGS: &[(&str, Breaking)] = &[
     }),
     ("E1 receipt not told", |evidence| {
         // It arrives a second after its delivery has failed.
-        let Some(end) = evidence.statuses.iter().find(|row| row.what.live && row.what.status.word == StatusWord::Failed) else { return false };
-        let (id, at) = (end.what.message_id, end.at + 1_000);
-        let attempts = evidence.dispatches.iter().map(|row| row.what.attempt_id).filter(|attempt_id| attempt_id.message_id == id);
-        let Some(attempt_id) = attempts.max_by_key(|attempt_id| attempt_id.attempt) else { return false };
-        let Some(last) = evidence.returned.iter().rposition(|row| names(row, attempt_id)) else { return false };
-        let what = Returned::Receipt { attempt_id, receipt: Receipt::Delivered, reason: Reason::None, code: 0, provider_time: None };
-        let row = Row { offset: evidence.returned[last].offset + 1, at, what, ..evidence.returned[last].clone() };
-        evidence.returned.insert(last + 1, row);
+        let Some((end, last)) = failed(evidence) else { return false };
+        let (place, at) = (evidence.returned[last].offset, evidence.statuses[end].at);
+        arrive(evidence, last, place + 1, at + 1_000, Receipt::Delivered);
+        true
+    }),
+    ("E1 receipt not told", |evidence| {
+        // The same, and another one comes when the delivery may have been forgotten, or not.
+        let Some((end, last)) = failed(evidence) else { return false };
+        let (place, at) = (evidence.returned[last].offset, evidence.statuses[end].at);
+        arrive(evidence, last, place + 1, at + 1_000, Receipt::Delivered);
+        arrive(evidence, last, place + 2, at + 31_000, Receipt::Read);
+        true
+    }),
+    ("E1 told without a receipt", |evidence| {
+        // One comes when the delivery may have been forgotten, or not; and something is told of it twice.
+        let Some((end, last)) = failed(evidence) else { return false };
+        let (Returned::Outcome { attempt_id, .. } | Returned::Receipt { attempt_id, .. }) = evidence.returned[last].what else { return false };
+        let (place, at) = (evidence.returned[last].offset, evidence.statuses[end].at);
+        arrive(evidence, last, place + 1, at + 31_000, Receipt::Delivered);
+        for further in 1..=2 {
+            let mut more = evidence.statuses[end].clone();
+            let status = &mut more.what.status;
+            (status.word, status.attempt, status.provider_time) = (StatusWord::Late, Some(attempt_id.attempt), None);
+            status.seq += further;
+            evidence.statuses.insert(end + 1, more);
+        }
         true
     }),
     ("E1 end told otherwise than by its receipt", |evidence| {
@@ -70,6 +88,23 @@ pub(super) const BREAKINGS: &[(&str, Breaking)] = &[
 
 fn is_sent(row: &Row<StatusRecord>) -> bool {
     row.what.live && row.what.status.word == StatusWord::Sent
+}
+
+/// The first delivery that failed: the place of its end, and of the last record that came back of its last attempt.
+fn failed(evidence: &Evidence) -> Option<(usize, usize)> {
+    let end = evidence.statuses.iter().position(|row| row.what.live && row.what.status.word == StatusWord::Failed)?;
+    let id = evidence.statuses[end].what.message_id;
+    let attempts = evidence.dispatches.iter().map(|row| row.what.attempt_id).filter(|attempt_id| attempt_id.message_id == id);
+    let attempt_id = attempts.max_by_key(|attempt_id| attempt_id.attempt)?;
+    Some((end, evidence.returned.iter().rposition(|row| names(row, attempt_id))?))
+}
+
+/// One more receipt comes for the attempt that this record is of.
+fn arrive(evidence: &mut Evidence, of: usize, offset: i64, at: i64, receipt: Receipt) {
+    let (Returned::Outcome { attempt_id, .. } | Returned::Receipt { attempt_id, .. }) = evidence.returned[of].what else { return };
+    let what = Returned::Receipt { attempt_id, receipt, reason: Reason::None, code: 0, provider_time: None };
+    let row = Row { offset, at, what, ..evidence.returned[of].clone() };
+    evidence.returned.push(row);
 }
 
 /// Writes a receipt of one of these once more, where everything was well.

@@ -12,7 +12,8 @@ use recado::delivery::{Attempt, MessageId, Outcome, Receipt, StatusWord, Timesta
 use recado::event::records::{Returned, StatusRecord};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A delivery that did not end at its first step is kept for its late receipts for `linger`, 60 s here. One that comes nearer to that is not judged: it may be either.
+/// A delivery that did not end at its first step is kept for its late receipts for `linger`, 60 s here. Of one that comes nearer to that, and of all after it, nothing
+/// need be told: it may be either. What is told beyond those before it must still be of one of them.
 const KEPT_SURELY_MS: i64 = 30_000;
 
 /// What a status says of a receipt: the word, the attempt, the provider's time, whether the customer has two messages.
@@ -27,6 +28,8 @@ struct Expected {
     after: Vec<Said>,
     /// When it was forgotten.
     reads: Vec<Said>,
+    /// From the first on that came when the delivery may have been forgotten, or not: what may be told of each, but need not.
+    open: Vec<(Attempt, Receipt, Option<Timestamp>)>,
 }
 
 impl Court<'_> {
@@ -34,10 +37,8 @@ impl Court<'_> {
     pub(super) fn told(&mut self, id: MessageId, message: &Message<'_>) {
         let Some(terminal) = message.terminal() else { return };
         self.sent(id, message);
-        let Some(expected) = self.expected(message, terminal) else {
-            self.counts.one("messages with a receipt near the end of their linger");
-            return;
-        };
+        let mut expected = self.expected(message, terminal);
+        self.counts.add("messages with a receipt near the end of their linger", usize::from(!expected.open.is_empty()));
         if let Some(delivered) = expected.delivered.filter(|delivered| *delivered != said(terminal)) {
             self.fault("E1 end told otherwise than by its receipt", Some(id), format!("{:?} instead of {delivered:?}", said(terminal)));
         }
@@ -46,8 +47,9 @@ impl Court<'_> {
         let reads: Vec<Said> = message.statuses.iter().filter(|row| !row.what.live).map(|row| said(row)).collect();
         self.counts.add("statuses after the end held against their receipts", after.len());
         self.counts.add("reads of ended deliveries held against their receipts", reads.len());
-        for (expected, told) in [(expected.after, after), (expected.reads, reads)] {
-            let (missing, spurious) = (without(&expected, &told), without(&told, &expected));
+        for (of, told) in [(&expected.after, after), (&expected.reads, reads)] {
+            let (missing, mut spurious) = (without(of, &told), without(&told, of));
+            spurious.retain(|said| !may_be_told(&mut expected.open, said));
             if !missing.is_empty() {
                 self.fault("E1 receipt not told", Some(id), format!("{missing:?}"));
             }
@@ -80,8 +82,8 @@ impl Court<'_> {
         }
     }
 
-    /// What follows from the receipts that the engine has passed; `None` where one came when the delivery may have been forgotten, or not.
-    fn expected(&self, message: &Message<'_>, terminal: &Row<StatusRecord>) -> Option<Expected> {
+    /// What follows from the receipts that the engine has passed.
+    fn expected(&self, message: &Message<'_>, terminal: &Row<StatusRecord>) -> Expected {
         let delivered = terminal.what.status.word == StatusWord::Delivered;
         let mut attempts: BTreeMap<Attempt, Booked> = message.dispatches.iter().map(|row| (row.what.attempt_id.attempt, Booked::default())).collect();
         let (mut ended, mut forgotten) = (!delivered, !delivered && attempts.is_empty());
@@ -106,10 +108,15 @@ impl Court<'_> {
                 }
                 continue;
             }
+            let arrived = matches!(receipt, Receipt::Delivered | Receipt::Read);
+            if arrived && (!expected.open.is_empty() || (ended && row.at > terminal.at + KEPT_SURELY_MS)) {
+                expected.open.push((attempt, receipt, time));
+                continue;
+            }
             let Some(booked) = attempts.get_mut(&attempt) else { continue };
             let reached = booked.reached;
             booked.hear(receipt);
-            if !matches!(receipt, Receipt::Delivered | Receipt::Read) {
+            if !arrived {
                 continue;
             }
             let double = doubled(&attempts, attempt);
@@ -117,9 +124,6 @@ impl Court<'_> {
                 expected.delivered = Some((StatusWord::Delivered, Some(attempt), time, double));
                 (ended, forgotten, double_told) = (true, attempt.step == 1, double);
                 continue;
-            }
-            if row.at > terminal.at + KEPT_SURELY_MS {
-                return None;
             }
             if reached < Some(Receipt::Delivered) {
                 let first = !delivered && !late_told;
@@ -131,8 +135,16 @@ impl Court<'_> {
                 expected.after.push((StatusWord::Read, Some(attempt), time, false));
             }
         }
-        Some(expected)
+        expected
     }
+}
+
+/// Whether one of these receipts may be what this tells, which is then no other's.
+fn may_be_told(open: &mut Vec<(Attempt, Receipt, Option<Timestamp>)>, (word, attempt, time, _): &Said) -> bool {
+    let of_it = |(by, receipt, when): &(Attempt, Receipt, Option<Timestamp>)| {
+        Some(*by) == *attempt && when == time && (*word == StatusWord::Late || (*word == StatusWord::Read && *receipt == Receipt::Read))
+    };
+    open.iter().position(of_it).map(|at| open.swap_remove(at)).is_some()
 }
 
 /// What came back for one attempt so far.
