@@ -1,12 +1,16 @@
 //! Copies of what became of events: their ends, their statuses, their fallbacks and when they came.
 
-use super::{Breaking, failure, names};
-use crate::evidence::Row;
-use crate::plan::Kind;
-use recado::delivery::{Attempt, AttemptId, Hold, MessageId, Reason, Receipt, StatusWord};
+use super::{Breaking, failure, names, say};
+use crate::evidence::{Evidence, Row};
+use crate::judge::CUT_MS;
+use crate::plan::{CALL_MAX_MS, CODE_LIFE_MAX, Kind, Planned};
+use recado::delivery::{Attempt, AttemptId, Hold, MessageId, Outcome, Reason, Receipt, StatusWord};
 use recado::event::records::{JournalKind, Returned, StatusRecord};
 use recado::simulator::Line;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A slow stretch over everything: then nothing is calm.
+const ALWAYS: (i64, i64) = (0, 1 << 50);
 
 pub const BREAKINGS: &[(&str, Breaking)] = &[
     ("I1 lost: no terminal status", |evidence| {
@@ -41,6 +45,44 @@ pub const BREAKINGS: &[(&str, Breaking)] = &[
         let at = evidence.statuses.iter().position(|row| row.what.live && row.what.status.word == StatusWord::Delivered && other(row));
         at.map(|at| evidence.statuses[at].what.status.word = StatusWord::Cancelled).is_some()
     }),
+    ("I1 wrong end", |evidence| {
+        // A Pix expired for a delay near a fault: it lives for minutes.
+        let pix = |last: AttemptId, event: &Planned| last.attempt.step == 1 && matches!(event.kind, Kind::PixReceived | Kind::PixSent);
+        let Some((at, last)) = ended(evidence, StatusWord::Delivered, pix) else { return false };
+        evidence.slow = vec![ALWAYS];
+        evidence.statuses[at].what.status.word = StatusWord::Expired;
+        say(evidence, last, Outcome::TooLate)
+    }),
+    ("I1 wrong end", |evidence| {
+        // A code expired near a fault, with a millisecond too much left for the SMS.
+        expire(evidence, 1, 0)
+    }),
+    ("I1 wrong end", |evidence| {
+        // The same for one more try, after two that were too late, and a second's pause.
+        expire(evidence, 2, 1_000)
+    }),
+    ("I1 wrong end", |evidence| {
+        // Failed near a fault: the delay was the first step's, and the last one's message went out.
+        let Some((at, first)) = by_sms(evidence) else { return false };
+        evidence.statuses[at].what.status.word = StatusWord::Failed;
+        say(evidence, first, Outcome::TooLate)
+    }),
+    ("I1 wrong end", |evidence| {
+        // Unconfirmed near a fault, likewise.
+        let Some((at, first)) = by_sms(evidence) else { return false };
+        evidence.statuses[at].what.status.word = StatusWord::Unconfirmed;
+        say(evidence, first, Outcome::Unknown)
+    }),
+    ("I1 wrong end", |evidence| {
+        // And what was lost was a receipt of the first step's.
+        let Some((at, first)) = by_sms(evidence) else { return false };
+        evidence.statuses[at].what.status.word = StatusWord::Unconfirmed;
+        let (channel, receipt) = (recado::simulator::Channel::Whatsapp, "failed".into());
+        evidence.lines.push(Line::Lost { time_ms: evidence.statuses[at].at, channel, attempt_id: Some(first.to_string()), receipt });
+        true
+    }),
+    ("I1 given up before the last step", |evidence| give_up(evidence, StatusWord::Unconfirmed, Outcome::Unknown)),
+    ("I1 given up before the last step", |evidence| give_up(evidence, StatusWord::Failed, Outcome::TooLate)),
     ("I1 delivered without a receipt", |evidence| {
         let delivered = |row: &&mut Row<StatusRecord>| row.what.live && row.what.status.word == StatusWord::Delivered;
         let Some(row) = evidence.statuses.iter_mut().find(delivered) else { return false };
@@ -183,3 +225,81 @@ pub const BREAKINGS: &[(&str, Breaking)] = &[
         planned.map(|planned| planned.kind = Kind::Broken).is_some()
     }),
 ];
+
+/// The first end with this word whose last attempt and event are as asked: its place among the statuses, and that attempt.
+fn ended(evidence: &Evidence, word: StatusWord, fits: impl Fn(AttemptId, &Planned) -> bool) -> Option<(usize, AttemptId)> {
+    let events: BTreeMap<&str, &Planned> = evidence.plan.events.iter().map(|event| (event.event_id.as_str(), event)).collect();
+    let mut last: BTreeMap<MessageId, Attempt> = BTreeMap::new();
+    for AttemptId { message_id, attempt } in evidence.dispatches.iter().map(|row| row.what.attempt_id) {
+        let known = last.entry(message_id).or_insert(attempt);
+        *known = attempt.max(*known);
+    }
+    evidence.statuses.iter().enumerate().filter(|(_, row)| row.what.live && row.what.status.word == word).find_map(|(at, row)| {
+        let message_id = row.what.message_id;
+        let last = AttemptId { message_id, attempt: *last.get(&message_id)? };
+        let event = events.get(row.what.event_id.as_deref()?)?;
+        fits(last, event).then_some((at, last))
+    })
+}
+
+/// One that had arrived at its first step is given up there, as an attempt of which this was said.
+fn give_up(evidence: &mut Evidence, word: StatusWord, outcome: Outcome) -> bool {
+    let Some((at, last)) = ended(evidence, StatusWord::Delivered, |last, _| last.attempt.step == 1) else { return false };
+    evidence.slow = vec![ALWAYS];
+    evidence.statuses[at].what.status.word = word;
+    say(evidence, last, outcome)
+}
+
+/// One that failed on WhatsApp and arrived by SMS at once; of its receipts the provider now knows nothing. Nothing is calm, and nobody stood still.
+fn by_sms(evidence: &mut Evidence) -> Option<(usize, AttemptId)> {
+    let unknown = |row: &Row<Returned>| match row.what {
+        Returned::Outcome { attempt_id, outcome: Outcome::Unknown, .. } => Some(attempt_id),
+        _ => None,
+    };
+    let unknown: BTreeSet<AttemptId> = evidence.returned.iter().filter_map(unknown).collect();
+    let fits = |last: AttemptId, event: &Planned| event.story.name == "sms_at_once" && last.attempt == Attempt { step: 2, n: 1 } && !unknown.contains(&last);
+    let (at, last) = ended(evidence, StatusWord::Delivered, fits)?;
+    (evidence.slow, evidence.kills) = (vec![ALWAYS], Vec::new());
+    let first = AttemptId { attempt: Attempt::FIRST, ..last };
+    let own = [first, last].map(|id| Some(id.to_string()));
+    evidence.lines.retain(|line| !matches!(line, Line::Webhook { attempt_id, .. } | Line::Lost { attempt_id, .. } if own.contains(attempt_id)));
+    Some((at, first))
+}
+
+/// A code that had arrived on WhatsApp expires when so many attempts were too late: near a fault, and with a millisecond more of its life than a call and this need.
+fn expire(evidence: &mut Evidence, delays: u16, pause: i64) -> bool {
+    let lives = |last: AttemptId, event: &Planned| {
+        last.attempt == Attempt::FIRST && event.kind == Kind::Code && event.expires_after == CODE_LIFE_MAX && event.again_after.is_none()
+    };
+    let Some((at, last)) = ended(evidence, StatusWord::Delivered, lives) else { return false };
+    let row = &evidence.statuses[at];
+    let Some(to) = evidence.log(row).committed(row.offset).map(|committed| committed.at) else { return false };
+    let event = evidence.plan.events.iter().position(|event| Some(&event.event_id) == row.what.event_id.as_ref());
+    let life = i64::try_from(CODE_LIFE_MAX.as_millis()).unwrap();
+    let written = to + CUT_MS + evidence.clocks_apart_ms + pause + CALL_MAX_MS + 1 - life;
+    evidence.slow = vec![ALWAYS];
+    evidence.statuses[at].what.status.word = StatusWord::Expired;
+    evidence.written.iter_mut().filter(|row| Some(row.event) == event).for_each(|row| row.at = written);
+    if !say(evidence, last, Outcome::TooLate) {
+        return false;
+    }
+    (1..delays).fold(last, |last, _| again(evidence, last));
+    true
+}
+
+/// The same step is tried once more, and the same is said of it.
+fn again(evidence: &mut Evidence, last: AttemptId) -> AttemptId {
+    let next = AttemptId { attempt: Attempt { n: last.attempt.n + 1, ..last.attempt }, ..last };
+    let mut dispatches: Vec<_> = evidence.dispatches.iter().filter(|row| row.what.attempt_id == last).cloned().collect();
+    dispatches.iter_mut().for_each(|row| row.what.attempt_id = next);
+    evidence.dispatches.append(&mut dispatches);
+    let outcome = |row: &&Row<Returned>| matches!(row.what, Returned::Outcome { attempt_id, .. } if attempt_id == last);
+    let mut outcomes: Vec<_> = evidence.returned.iter().filter(outcome).cloned().collect();
+    for row in &mut outcomes {
+        if let Returned::Outcome { attempt_id, .. } = &mut row.what {
+            *attempt_id = next;
+        }
+    }
+    evidence.returned.append(&mut outcomes);
+    next
+}

@@ -138,7 +138,7 @@ impl<'e> Message<'e> {
 
     /// Whether the last attempt's failure lay in the receipts topic only after the wait for it had run out: then nobody knew, whatever the seed says.
     pub(super) fn failure_too_late(&self, kind: Kind) -> bool {
-        let last = self.dispatches.iter().map(|row| row.what.attempt_id.attempt).max();
+        let last = self.last();
         let late = |row: &&Row<Returned>| match &row.what {
             Returned::Receipt { attempt_id, receipt: Receipt::Failed, .. } if Some(attempt_id.attempt) == last => {
                 self.deadline(attempt_id.attempt, kind).is_some_and(|deadline| row.at >= deadline)
@@ -146,6 +146,11 @@ impl<'e> Message<'e> {
             _ => false,
         };
         self.returned.iter().any(late)
+    }
+
+    /// The attempt that was dispatched last.
+    pub(super) fn last(&self) -> Option<Attempt> {
+        self.dispatches.iter().map(|row| row.what.attempt_id.attempt).max()
     }
 
     pub(super) fn terminal(&self) -> Option<&'e Row<StatusRecord>> {
