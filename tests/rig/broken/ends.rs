@@ -8,6 +8,7 @@ use recado::delivery::{Attempt, AttemptId, Hold, MessageId, Outcome, Reason, Rec
 use recado::event::records::{JournalKind, Returned, StatusRecord};
 use recado::simulator::Line;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// A slow stretch over everything: then nothing is calm.
 const ALWAYS: (i64, i64) = (0, 1 << 50);
@@ -181,6 +182,77 @@ pub const BREAKINGS: &[(&str, Breaking)] = &[
         evidence.returned.retain(|row| !names(row, from));
         true
     }),
+    ("I2 fallback before its cause", |evidence| {
+        // It failed when the fallback lay there.
+        let Some((from, at)) = failure(evidence) else { return false };
+        fail_at(evidence, from, evidence.dispatches[at].at)
+    }),
+    ("I2 fallback before its cause", |evidence| {
+        // The same for an end.
+        let Some((at, last)) = ended(evidence, StatusWord::Failed, |_, _| true) else { return false };
+        fail_at(evidence, last, evidence.statuses[at].at)
+    }),
+    ("I2 fallback before its cause", |evidence| {
+        // It failed before the fallback was appended; but the position had not passed it when that was committed.
+        let Some((from, at)) = failure(evidence) else { return false };
+        let fallback = &evidence.dispatches[at];
+        let Some(committed) = evidence.log(fallback).committed(fallback.offset) else { return false };
+        let by = committed.at + CUT_MS + evidence.clocks_apart_ms;
+        let home = from.message_id.partition().kafka();
+        let next = |row: &Row<BTreeMap<String, i64>>| row.what.iter().find(|(name, _)| name.ends_with("receipts")).map(|(_, next)| *next);
+        let passed = evidence.positions.iter().filter(|row| row.partition == home && row.at <= by).filter_map(next).max();
+        let Some(passed) = passed else { return false };
+        evidence.returned.iter_mut().filter(|row| failed(row, from)).for_each(|row| row.offset = passed);
+        true
+    }),
+    ("I2 fallback for another reason", |evidence| {
+        let Some((_, at)) = failure(evidence) else { return false };
+        evidence.dispatches[at].what.why.as_mut().map(|why| why.reason = Reason::Throttled).is_some()
+    }),
+    ("I2 fallback for another reason", |evidence| {
+        let Some((at, _)) = ended(evidence, StatusWord::Failed, |_, _| true) else { return false };
+        evidence.statuses[at].what.status.reason = Reason::Throttled;
+        true
+    }),
+    ("I2 fallback for another reason", |evidence| {
+        // What was too late is tried again; here the next step began.
+        let Some((from, at)) = failure(evidence) else { return false };
+        evidence.dispatches[at].what.why.as_mut().unwrap().reason = Reason::TooLate;
+        delay(evidence, from)
+    }),
+    ("I2 fallback for another reason", |evidence| {
+        // Or it ended failed.
+        let Some((at, last)) = ended(evidence, StatusWord::Failed, |_, _| true) else { return false };
+        evidence.statuses[at].what.status.reason = Reason::TooLate;
+        delay(evidence, last)
+    }),
+    ("I2 fallback for another reason", |evidence| {
+        // What failed for good is not tried again.
+        let Some((from, at)) = failure(evidence) else { return false };
+        evidence.dispatches[at].what.attempt_id.attempt = Attempt { n: from.attempt.n + 1, ..from.attempt };
+        true
+    }),
+    ("I2 step given up for one delay", |evidence| {
+        // The first of its step, at which the next one began.
+        let row = evidence.dispatches.iter_mut().find(|row| row.what.why.is_some_and(|why| why.reason == Reason::Failed && why.from.n == 1));
+        let Some(Row { what: dispatch, .. }) = row else { return false };
+        let Some(why) = &mut dispatch.why else { return false };
+        why.reason = Reason::Unavailable;
+        let from = AttemptId { attempt: why.from, ..dispatch.attempt_id };
+        delay(evidence, from)
+    }),
+    ("I2 step given up for one delay", |evidence| {
+        // Or it ended failed.
+        give_up_for_delays(evidence, |event| event.kind != Kind::Bill, 1, 0)
+    }),
+    ("I2 step given up for one delay", |evidence| {
+        // The second in a row, a millisecond before the step's wait was over.
+        give_up_for_delays(evidence, |event| event.kind != Kind::Bill, 2, -1)
+    }),
+    ("I2 step given up for one delay", |evidence| {
+        // In bulk, the second in a row and long after it.
+        give_up_for_delays(evidence, |event| event.kind == Kind::Bill, 2, 60_000)
+    }),
     ("I2 wrong topic", |evidence| {
         let Some(first) = evidence.dispatches.iter().find(|row| row.what.why.is_none()).map(|row| row.topic.clone()) else { return false };
         let retry = evidence.dispatches.iter_mut().find(|row| row.what.why.is_some());
@@ -302,4 +374,43 @@ fn again(evidence: &mut Evidence, last: AttemptId) -> AttemptId {
     }
     evidence.returned.append(&mut outcomes);
     next
+}
+
+/// Whether this says that the attempt failed.
+fn failed(row: &Row<Returned>, id: AttemptId) -> bool {
+    match row.what {
+        Returned::Outcome { outcome, .. } => names(row, id) && !matches!(outcome, Outcome::Accepted | Outcome::Unknown),
+        Returned::Receipt { receipt, .. } => names(row, id) && receipt == Receipt::Failed,
+        _ => false,
+    }
+}
+
+/// Whatever says that the attempt failed was appended a millisecond too late to be the cause of something that lay there at this time.
+fn fail_at(evidence: &mut Evidence, id: AttemptId, effect: i64) -> bool {
+    let at = effect + CUT_MS + evidence.clocks_apart_ms + 1;
+    evidence.returned.iter_mut().filter(|row| failed(row, id)).for_each(|row| row.at = at);
+    true
+}
+
+/// What is said to have failed was too late instead.
+fn delay(evidence: &mut Evidence, id: AttemptId) -> bool {
+    evidence.returned.retain(|row| !(matches!(row.what, Returned::Receipt { .. }) && failed(row, id)));
+    say(evidence, id, Outcome::TooLate)
+}
+
+/// A failed end, of which so many attempts of its last step were too late, decided so long after that step's wait.
+fn give_up_for_delays(evidence: &mut Evidence, of: impl Fn(&Planned) -> bool, delays: u16, after: i64) -> bool {
+    let fits = |last: AttemptId, event: &Planned| event.story.name == "failed" && last.attempt.n == 1 && of(event);
+    let Some((at, last)) = ended(evidence, StatusWord::Failed, fits) else { return false };
+    let began = evidence.statuses.iter().find(|row| row.what.message_id == last.message_id && row.what.status.attempt == Some(last.attempt));
+    let Some(began) = began.map(|row| row.what.decided) else { return false };
+    let event = evidence.plan.events.iter().find(|event| Some(&event.event_id) == evidence.statuses[at].what.event_id.as_ref());
+    let Some(wait) = event.map(|event| event.kind.waits()[usize::from(last.attempt.step) - 1]) else { return false };
+    let end = &mut evidence.statuses[at].what;
+    (end.status.reason, end.decided) = (Reason::Unavailable, began.plus(Duration::from_millis(u64::try_from(wait + after).unwrap())));
+    if !delay(evidence, last) {
+        return false;
+    }
+    (1..delays).fold(last, |last, _| again(evidence, last));
+    true
 }

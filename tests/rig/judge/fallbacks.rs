@@ -1,15 +1,34 @@
 //! I2, I8 below: what was begun because something did not come back in time, and whether it had.
 
 use super::messages::Message;
+use super::statuses::begins;
 use super::{CUT_MS, Court};
 use crate::evidence::Row;
-use crate::plan::Planned;
-use recado::delivery::{Attempt, Hold, MessageId, Reason, StatusWord};
-use recado::event::records::{Dispatch, Returned};
+use crate::plan::{Kind, Planned};
+use recado::delivery::{Attempt, Hold, MessageId, Outcome, Reason, Receipt, StatusWord};
+use recado::event::records::{Dispatch, Returned, StatusRecord};
 use std::collections::BTreeMap;
 
 /// What comes so near to a deadline, on either side, might be judged wrongly. Source: testing.md §2.4, I8.
 const NEAR_MS: i64 = 200;
+
+/// What a failure began, as it is told.
+struct Begun<'r, T> {
+    row: &'r Row<T>,
+    leads: Leads,
+    reason: Reason,
+    /// By Recado's own clock, like the wait that it is compared with.
+    decided: Option<i64>,
+}
+
+/// Where it leads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leads {
+    Again,
+    On,
+    Failed,
+    Expired,
+}
 
 impl Court<'_> {
     /// I2, I8: no fallback by a timer before its deadline, none much after it, and none where a receipt was acknowledged before it. All of `recado.retry.*`.
@@ -20,13 +39,15 @@ impl Court<'_> {
             self.counts.one("later attempts");
             let what = format!("{} {}", row.what.channel.word(), row.what.attempt_id.attempt);
             self.held(id, why.hold, row.at, &what);
-            if matches!(why.reason, Reason::Timer | Reason::Unknown | Reason::Resend | Reason::GatewaySilent | Reason::DispatcherSilent | Reason::Storm) {
+            if by_timer(why.reason) {
                 self.counts.one("fallbacks by a timer judged");
                 self.waited(id, message, event, why.from, row.at, &what);
                 self.heard(id, message, why.from, why.hold, row.at, &what);
                 self.punctual(id, message, event, why.from, row.at, &what);
             } else {
-                self.caused(id, message, why.from, &what);
+                let leads = if row.what.attempt_id.attempt.step == why.from.step { Leads::Again } else { Leads::On };
+                let decided = decided(message, row.what.attempt_id.attempt);
+                self.caused(id, message, event, why.from, &Begun { row, leads, reason: why.reason, decided }, &what);
             }
         }
         let mut delivered: BTreeMap<Attempt, i64> = BTreeMap::new();
@@ -63,8 +84,12 @@ impl Court<'_> {
             }
             StatusWord::Failed | StatusWord::Expired => {
                 let Some(last) = attempts().max() else { return };
-                if message.failures(last).next().is_some() {
-                    self.caused(id, message, last, &format!("the end, {},", word.word()));
+                let status = &terminal.what.status;
+                let leads = if word == StatusWord::Failed { Leads::Failed } else { Leads::Expired };
+                // A wait's end fails nothing; but it may leave too little life for what comes next.
+                if leads == Leads::Failed || !by_timer(status.reason) {
+                    let begun = Begun { row: terminal, leads, reason: status.reason, decided: Some(terminal.what.decided.millis()) };
+                    self.caused(id, message, event, last, &begun, &format!("the end, {},", word.word()));
                 } else if message.may_have_gone_out(last) {
                     self.counts.one("ends by a wait that were not unconfirmed");
                     self.arrived_before(id, message, event, last, &format!("the end, {},", word.word()));
@@ -122,21 +147,89 @@ impl Court<'_> {
         }
     }
 
-    /// I2: what a failure began was not delivered before: of the two records, the failure comes first.
-    fn caused(&mut self, id: MessageId, message: &Message<'_>, from: Attempt, what: &str) {
+    /// I2: what a failure began had that failure for a cause: it lay there before, and is what is said of it; and nothing was delivered before it.
+    fn caused<T>(&mut self, id: MessageId, message: &Message<'_>, event: &Planned, from: Attempt, begun: &Begun<'_, T>, what: &str) {
         self.counts.one("fallbacks by a failure judged");
-        let Some(cause) = message.failures(from).map(|row| row.offset).min() else {
+        if message.failures(from).next().is_none() {
             self.fault("I2 fallback without a cause", Some(id), format!("{what}: nothing failed of {from}."));
             return;
+        }
+        let causes: Vec<&Row<Returned>> = message.failures(from).filter(|row| self.lay_there(row, begun.row)).collect();
+        let Some(cause) = causes.iter().map(|row| row.offset).min() else {
+            self.fault("I2 fallback before its cause", Some(id), format!("{what}: {from} failed only later."));
+            return;
         };
+        let reason = begun.reason;
+        if !causes.iter().any(|row| gives(&row.what, begun.leads, reason)) {
+            self.fault("I2 fallback for another reason", Some(id), format!("{what}: {}, which nobody said of {from}.", reason.word()));
+        }
+        let late = |row: &&Row<Returned>| matches!(&row.what, Returned::Outcome { outcome: Outcome::TooLate, .. });
+        if reason == Reason::Unavailable && causes.iter().all(late) {
+            self.counts.one("steps given up for our own delay");
+            if let Some(why) = impatient(message, event, from, begun.decided) {
+                self.fault("I2 step given up for one delay", Some(id), format!("{what}: {from} was too late, and {why}."));
+            }
+        }
         if let Some((row, attempt)) = message.arrived().find(|(row, _)| row.offset < cause) {
             let sentence = format!("{what}: the receipt of {attempt} lies {} records before the failure of {from}.", cause - row.offset);
             self.fault("I2 fallback after a receipt", Some(id), sentence);
         }
     }
 
+    /// Whether the engine may have read this before it wrote that: it was appended by then, and that is of no transaction before the one that moved the position past it.
+    fn lay_there<T>(&self, cause: &Row<Returned>, effect: &Row<T>) -> bool {
+        let passed = self.passed(cause.partition, cause.offset);
+        cause.at <= effect.at + CUT_MS + self.evidence.clocks_apart_ms && !passed.is_some_and(|passed| self.preceded(effect, cause.partition, passed))
+    }
+
     /// For how long of this stretch brokers or machine were slow, ms.
     pub(super) fn slow(&self, from: i64, to: i64) -> i64 {
         self.evidence.slow.iter().map(|(began, ended)| (to.min(*ended) - from.max(*began)).max(0)).sum()
     }
+}
+
+/// Whether a wait's end is the reason.
+fn by_timer(reason: Reason) -> bool {
+    matches!(reason, Reason::Timer | Reason::Unknown | Reason::Resend | Reason::GatewaySilent | Reason::DispatcherSilent | Reason::Storm)
+}
+
+/// Whether this is what the machine says of such a failure. A provider's own reason goes on as it came; our own delay has the same step tried again, and where it is
+/// given up for that, it is called unavailable. Source: `outcome`, `receipt` and `too_late` of src/delivery/machine.rs.
+fn gives(failure: &Returned, leads: Leads, reason: Reason) -> bool {
+    let or = |said: Reason, otherwise| if said == Reason::None { otherwise } else { said };
+    let given = match failure {
+        Returned::Outcome { outcome: Outcome::TooLate, .. } => {
+            return match leads {
+                Leads::Again => reason == Reason::TooLate,
+                Leads::On | Leads::Failed => reason == Reason::Unavailable,
+                Leads::Expired => matches!(reason, Reason::TooLate | Reason::Unavailable),
+            };
+        }
+        Returned::Outcome { outcome: Outcome::Rejected, reason, .. } => or(*reason, Reason::Provider),
+        Returned::Outcome { outcome: Outcome::Throttled, reason, .. } => or(*reason, Reason::Throttled),
+        Returned::Outcome { outcome: Outcome::Unavailable, reason, .. } => or(*reason, Reason::Unavailable),
+        Returned::Receipt { receipt: Receipt::Failed, reason, .. } => or(*reason, Reason::Failed),
+        _ => return false,
+    };
+    leads != Leads::Again && reason == given
+}
+
+/// Why a step was not to be given up for our own delay: that is for the express lane alone, for a second delay in a row, and when the step's wait is over that began
+/// with its first attempt.
+fn impatient(message: &Message<'_>, event: &Planned, from: Attempt, decided_at: Option<i64>) -> Option<&'static str> {
+    if event.kind == Kind::Bill {
+        return Some("bulk has time");
+    }
+    if from.n < 2 {
+        return Some("it was the first of its step");
+    }
+    let wait = *event.kind.waits().get(usize::from(from.step) - 1)?;
+    let began = decided(message, Attempt { n: 1, ..from })?;
+    decided_at.is_some_and(|at| at < began + wait).then_some("the step's wait was not over")
+}
+
+/// When this attempt was decided upon, as its status says.
+fn decided(message: &Message<'_>, attempt: Attempt) -> Option<i64> {
+    let begun = |row: &&&Row<StatusRecord>| row.what.live && row.what.status.attempt == Some(attempt) && begins(row.what.status.word);
+    message.statuses.iter().find(begun).map(|row| row.what.decided.millis())
 }

@@ -44,6 +44,20 @@ impl Court<'_> {
         moves.get(moves.partition_point(|moved| moved.next <= offset)).copied()
     }
 
+    /// Whether a record was surely committed before that transaction began. The position in it was produced when all ends of its producer's last transaction were
+    /// written, and of one that had the partition before; the record's own end is written after the position of the same transaction, or of an earlier one, was
+    /// produced.
+    pub(super) fn preceded<T>(&self, row: &Row<T>, partition: i32, passed: Move) -> bool {
+        let positions = &self.evidence.positions;
+        let behind = positions.partition_point(|position| (position.partition, position.offset) < (partition, passed.by.offset));
+        let Some(position) = behind.checked_sub(1).and_then(|at| positions.get(at)).filter(|position| position.partition == partition) else { return false };
+        if self.evidence.log(position).committed(position.offset) != Some(passed.by) {
+            return false;
+        }
+        let own = self.evidence.log(row).committed(row.offset);
+        own.is_some_and(|own| own.at + CUT_MS + self.evidence.clocks_apart_ms < position.at)
+    }
+
     /// Whether a record was committed with that transaction or before it. Of the same producer: it was written before that one ended beside the position, and its own end
     /// before that of the producer's next one. All records of a transaction are written when it is to be committed, those of the next one a commit interval later.
     fn stood<T>(&self, row: &Row<T>, passed: Move) -> bool {
