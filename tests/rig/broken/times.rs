@@ -1,13 +1,13 @@
 //! Copies broken in their times: what fires late or says that it was held, and until when a dispatch may leave.
 
-use super::Breaking;
+use super::{Breaking, accepted};
 use crate::evidence::{Evidence, Row};
 use crate::faults::{Cause, Kill};
 use crate::judge;
 use crate::plan::{CALL_MAX_MS, Kind};
-use recado::delivery::{Hold, NotAfter, Reason, StatusWord, Timestamp};
-use recado::event::records::Dispatch;
-use std::collections::BTreeMap;
+use recado::delivery::{AttemptId, Hold, NotAfter, Outcome, Reason, Receipt, StatusWord, Timestamp};
+use recado::event::records::{Dispatch, Returned};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What is broken, and how; false where the run had nothing of the kind.
@@ -16,6 +16,27 @@ pub(super) const BREAKINGS: &[(&str, Breaking)] = &[
         // By a second more than whoever serves a partition is given.
         let late = judge::served_within(evidence) + 1_000;
         evidence.dispatches.iter_mut().filter(|row| row.what.why.is_some_and(|why| why.reason == Reason::Timer)).for_each(|row| row.at += late);
+        true
+    }),
+    ("I8 late near a fault", |evidence| {
+        // By as much, where nobody heard the provider's answer: twice that was once allowed there.
+        let late = judge::served_within(evidence) + 1_000;
+        let unheard = unheard(evidence);
+        unheard.iter().for_each(|(at, _)| evidence.dispatches[*at].at += late);
+        !unheard.is_empty()
+    }),
+    ("I8 late", |evidence| {
+        // One that followed an answer that nobody heard, in the calm: by two seconds.
+        let Some((at, _)) = unheard_in_calm(evidence) else { return false };
+        evidence.dispatches[at].at += LATE_MS;
+        true
+    }),
+    ("I8 late", |evidence| {
+        // The same, of an attempt of which only a receipt says that it left: its wait begins when that is decided upon.
+        let Some((at, word)) = unheard_in_calm(evidence) else { return false };
+        evidence.dispatches[at].at += LATE_MS;
+        let Returned::Outcome { attempt_id, reason, .. } = evidence.returned[word].what else { return false };
+        evidence.returned[word].what = Returned::Receipt { attempt_id, receipt: Receipt::Sent, reason, code: 0, provider_time: None };
         true
     }),
     ("I8 held without a cause", |evidence| {
@@ -85,6 +106,40 @@ pub(super) const BREAKINGS: &[(&str, Breaking)] = &[
         true
     }),
 ];
+
+/// More than what a timer may take in the calm, a word's decision and the wait's own beginning before it, and less than what it may near a fault.
+const LATE_MS: i64 = 2_000;
+
+/// Later attempts that a timer began, each with the word, an outcome, that began its wait: nobody ever said that the attempt before was accepted. Places among dispatches
+/// and returned.
+fn unheard(evidence: &Evidence) -> Vec<(usize, usize)> {
+    let accepted: BTreeSet<AttemptId> = evidence.returned.iter().filter_map(|row| accepted(&row.what)).collect();
+    let mut words: BTreeMap<AttemptId, usize> = BTreeMap::new();
+    for (at, row) in evidence.returned.iter().enumerate() {
+        if let Returned::Outcome { attempt_id, .. } | Returned::Receipt { attempt_id, .. } = row.what {
+            words.entry(attempt_id).or_insert(at);
+        }
+    }
+    let unknown = |word: &usize| matches!(evidence.returned[*word].what, Returned::Outcome { outcome: Outcome::Unknown, .. });
+    let begun = evidence.dispatches.iter().enumerate().filter_map(|(at, row)| {
+        let why = row.what.why.filter(|why| matches!(why.reason, Reason::Timer | Reason::Resend) && why.hold == Hold::No)?;
+        let from = AttemptId { message_id: row.what.attempt_id.message_id, attempt: why.from };
+        let word = words.get(&from).copied().filter(unknown).filter(|_| !accepted.contains(&from))?;
+        Some((at, word))
+    });
+    begun.collect()
+}
+
+/// The last of them that no fault came near, with all that is broken of it, once the brokers were warm.
+fn unheard_in_calm(evidence: &mut Evidence) -> Option<(usize, usize)> {
+    evidence.slow.clear();
+    let warm = evidence.written.iter().map(|written| written.at).min()? + 12_000;
+    let calm = |(at, word): &(usize, usize)| {
+        let (from, to) = (evidence.returned[*word].at, evidence.dispatches[*at].at + LATE_MS);
+        from > warm && far(evidence, from, to)
+    };
+    unheard(evidence).into_iter().filter(calm).max_by_key(|(at, _)| evidence.dispatches[*at].at)
+}
 
 /// Whether it is no code's: those live for minutes.
 fn long_lived(row: &Row<Dispatch>) -> bool {

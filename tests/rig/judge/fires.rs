@@ -1,20 +1,33 @@
 //! I8 above: how late a timer may fire, and what may hold it. In the calm a second after the provider's answer and the route's wait; near a fault some seconds after its
 //! partition is served again.
 //!
-//! Easily got wrong: the timer that matters is the one that was set before a kill. So calm is asked for around its deadline, and not for its whole life.
+//! Easily got wrong: the timer that matters is the one that was set before a kill. So calm is asked for around its deadline, and not for its whole life; but from the first
+//! word on where that began its wait, since nothing else says when.
 
 use super::messages::{Message, begins_wait};
 use super::service::served_within;
-use super::{Court, SLOW_NEAR_MS};
+use super::{CUT_MS, Court, SLOW_NEAR_MS};
 use crate::plan::Planned;
 use recado::delivery::{Attempt, Hold, MessageId, Outcome};
-use recado::simulator::CallLine;
+use recado::event::records::Returned;
 
 /// A timer that is not held fires within this. Source: design.md §11, promise 4.
 const FIRE_WITHIN_MS: i64 = 1_000;
+/// In the calm a word is decided upon so soon after its append. A guess: half of what a timer itself may take.
+const TAKEN_WITHIN_MS: i64 = 500;
 /// What is held goes out, and says that it was held, when that has lasted so long: the default of `engine.hold_max`, which `time.hurry` does not divide. No fault here
 /// keeps a whole role away for as long.
 pub const HOLD_MAX_MS: i64 = 120_000;
+
+/// The beginning of a wait, by the first word of its attempt; ms since 1970.
+struct Begun {
+    /// When that word was appended.
+    word: i64,
+    /// Until when the wait had begun, whatever was the matter.
+    taken: i64,
+    /// Until when it had, where nothing was.
+    in_calm: i64,
+}
 
 impl Court<'_> {
     /// I8 above, for the wait of one attempt and what its end began at `at`.
@@ -25,7 +38,8 @@ impl Court<'_> {
         let partition = id.partition().kafka();
         let due = match call.zip(accepted) {
             Some((call, accepted)) => {
-                let Some(excuse) = self.excuse(call, call.answer_ms + wait, at) else {
+                let well = self.calm(call.answer_ms + wait, at) && self.well_again(call.answer_ms).is_none();
+                let Some(excuse) = self.excuse(call.time_ms, well) else {
                     return self.within_a_second(id, at - call.answer_ms - wait, from, what);
                 };
                 self.counts.one(excuse);
@@ -34,9 +48,18 @@ impl Court<'_> {
                 Some(accepted.clamp(call.answer_ms, told_by) + wait)
             }
             None => {
-                self.counts.one("timers not held to a second: nobody knows when the provider answered");
-                let word = message.returned.iter().filter(|row| begins_wait(&row.what, from)).map(|row| row.at).min();
-                word.and_then(|word| self.due_by(partition, word)).map(|heard| heard + wait)
+                let Some(begun) = self.begun(message, from, at) else {
+                    self.counts.one("timers not judged above: nobody had said what became of their attempt");
+                    return;
+                };
+                let deadline = message.deadline(from, event.kind).unwrap_or(0);
+                let Some(excuse) = self.excuse(begun.word, self.calm(begun.word, at)) else {
+                    self.counts.one("of the timers judged above within a second, of attempts whose answer nobody heard");
+                    return self.within_a_second(id, at - deadline.max(begun.in_calm + wait), from, what);
+                };
+                self.counts.one(excuse);
+                let taken = if begun.taken == begun.word { Some(begun.word) } else { self.due_by(partition, begun.word).map(|by| by.min(begun.taken)) };
+                taken.map(|taken| deadline.max(taken + wait))
             }
         };
         let Some((due, by)) = due.and_then(|due| Some((due, self.due_by(partition, due)?))) else {
@@ -51,13 +74,26 @@ impl Court<'_> {
         }
     }
 
-    /// Why a timer is not held to its second: commits, brokers, a fault.
-    fn excuse(&self, call: &CallLine, due: i64, at: i64) -> Option<&'static str> {
+    /// What began the wait of an attempt that nobody said was accepted. An outcome counts from its own append, whenever it is decided upon; all else that begins a wait,
+    /// a receipt or a lease that ran out before that outcome, from its decision, and that came no later than the commit that passed the word.
+    fn begun(&self, message: &Message<'_>, from: Attempt, at: i64) -> Option<Begun> {
+        let words = message.returned.iter().filter(|row| row.at <= at && begins_wait(&row.what, from));
+        let word = words.min_by_key(|row| row.offset)?;
+        let lease_end = message.dispatches.iter().find(|row| row.what.attempt_id.attempt == from)?.what.lease_end.millis();
+        if matches!(word.what, Returned::Outcome { .. }) && word.at + CUT_MS + self.evidence.clocks_apart_ms < lease_end {
+            return Some(Begun { word: word.at, taken: word.at, in_calm: word.at });
+        }
+        let taken = self.passed(word.partition, word.offset).map_or(i64::MAX / 2, |passed| passed.by.at.max(word.at));
+        Some(Begun { word: word.at, taken, in_calm: taken.min(word.at + TAKEN_WITHIN_MS) })
+    }
+
+    /// Why a timer is not held to its second: commits, brokers that were cold when this began, a fault.
+    fn excuse(&self, began: i64, well: bool) -> Option<&'static str> {
         if !self.evidence.prompt {
             Some("timers not held to a second: commits are long")
-        } else if call.time_ms < self.warm {
+        } else if began < self.warm {
             Some("timers not held to a second: the brokers had just started")
-        } else if !self.calm(due, at) || self.well_again(call.answer_ms).is_some() {
+        } else if !well {
             Some("timers not held to a second: a fault was near")
         } else {
             None
