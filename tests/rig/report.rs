@@ -42,9 +42,10 @@ const FIRST_COMMIT_MAX_MS: u64 = 6_000;
 const COMMITS_MIN: usize = 10;
 /// Whatever the machine does, none may take longer: a session (10 s), for which the group may wait for a member that died in the midst of its rebalance, and then what
 /// nine of ten may take. Source: testing.md §3, row 1: recovery < session time-out + restore. The most that a thousand kills have shown: 10,952 ms.
-const FIRST_COMMIT_EVER_MAX_MS: u64 = 10_000 + FIRST_COMMIT_MAX_MS;
-/// With the disk lost, the same session, and the longest that a replay may take. Source: testing.md §1.4, E10.
-const REBUILT_MAX_MS: u64 = 10_000 + 30_000;
+pub const FIRST_COMMIT_EVER_MAX_MS: u64 = 10_000 + FIRST_COMMIT_MAX_MS;
+/// With the disk lost twice what one node may, 15 s, all in all. Source: the recovery promised for a million armed waits (benches/README.md); of the few waits of a
+/// run it has taken 1.3 s.
+pub const REBUILT_MAX_MS: u64 = 30_000;
 /// One that stays dead for longer says nothing of how quick a supervisor's restart is.
 const AT_ONCE_MS: i64 = 2_000;
 

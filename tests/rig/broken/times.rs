@@ -1,6 +1,7 @@
-//! Copies broken in their times: what fires late or says that it was held, and until when a dispatch may leave.
+//! Copies broken in their times: what fires late or says that it was held, until when a dispatch may leave, and for how long nobody serves a partition.
 
 use super::{Breaking, accepted};
+use crate::bank::What;
 use crate::evidence::{Evidence, Row};
 use crate::faults::{Cause, Kill};
 use crate::judge;
@@ -37,6 +38,44 @@ pub(super) const BREAKINGS: &[(&str, Breaking)] = &[
         evidence.dispatches[at].at += LATE_MS;
         let Returned::Outcome { attempt_id, reason, .. } = evidence.returned[word].what else { return false };
         evidence.returned[word].what = Returned::Receipt { attempt_id, receipt: Receipt::Sent, reason, code: 0, provider_time: None };
+        true
+    }),
+    ("row 1 a partition unserved for too long", |evidence| {
+        // From the last fault until the bank has written its last event.
+        let (last, end, partition) = last_calm(evidence);
+        unserve(evidence, partition, last, end);
+        true
+    }),
+    ("row 1 a partition unserved for too long", |evidence| {
+        // From then on for good.
+        let (last, _, partition) = last_calm(evidence);
+        unserve(evidence, partition, last, i64::MAX);
+        true
+    }),
+    ("row 1 a partition unserved for too long", |evidence| {
+        // Never at all.
+        let (_, _, partition) = last_calm(evidence);
+        unserve(evidence, partition, i64::MIN, i64::MAX);
+        true
+    }),
+    ("row 1 a partition unserved for too long", |evidence| {
+        // While another engine, to which it does not go, dies again and again, and is back at once, if not ready.
+        let (last, end, partition) = last_calm(evidence);
+        unserve(evidence, partition, last, end);
+        let next = evidence
+            .positions
+            .iter()
+            .filter(|row| row.partition == partition)
+            .find_map(|row| evidence.log(row).committed(row.offset).filter(|by| by.at >= end));
+        let id = next.and_then(|next| evidence.quiet.producers.iter().find(|(_, producer)| **producer == next.producer)).map(|(id, _)| id.clone());
+        let Some(id) = id else { return false };
+        let other = |of: &&(&str, &str)| of.1.contains("engine") && !id.ends_with(&format!(".{}.0", of.0));
+        let Some(other) = evidence.instances.iter().find(other).copied() else { return false };
+        // Later than what the last fault itself excuses: it may have been the last of several, each before its process had joined again.
+        for at in (last + 23_000..end).step_by(5_000) {
+            let kill = Kill::new(other, (at, at + 1), Cause::Random);
+            evidence.kills.push(Kill { started: Some(at + 500), ready: Some(end), ..kill });
+        }
         true
     }),
     ("I8 held without a cause", |evidence| {
@@ -139,6 +178,24 @@ fn unheard_in_calm(evidence: &mut Evidence) -> Option<(usize, usize)> {
         from > warm && far(evidence, from, to)
     };
     unheard(evidence).into_iter().filter(calm).max_by_key(|(at, _)| evidence.dispatches[*at].at)
+}
+
+/// When the last fault of an engine was over by the crash log, when the bank wrote its last event, and in which partition: nobody was slow, and nobody lost a disk.
+fn last_calm(evidence: &mut Evidence) -> (i64, i64, i32) {
+    evidence.slow.clear();
+    evidence.kills.iter_mut().for_each(|kill| kill.disk_lost = false);
+    let faults = evidence.kills.iter().filter(|kill| kill.roles.contains("engine")).flat_map(|kill| [Some(kill.gone), kill.started, kill.goes_on]);
+    let began = evidence.written.iter().map(|written| written.at).min().unwrap_or(0);
+    let events = evidence.written.iter().filter(|written| written.what == What::Event);
+    let (end, partition) = events.map(|written| (written.at, written.partition)).max().unwrap_or((began, 0));
+    (faults.flatten().max().unwrap_or(began), end, partition)
+}
+
+/// Nobody commits anything for this partition in this stretch.
+fn unserve(evidence: &mut Evidence, partition: i32, from: i64, to: i64) {
+    let logs = evidence.logs.clone();
+    let committed = |row: &Row<BTreeMap<String, i64>>| logs[&(row.topic.clone(), row.partition)].committed(row.offset).map(|committed| committed.at);
+    evidence.positions.retain(|row| row.partition != partition || committed(row).is_none_or(|at| !(from..to).contains(&at)));
 }
 
 /// Whether it is no code's: those live for minutes.

@@ -104,6 +104,7 @@ pub fn judge(evidence: &Evidence) -> (Vec<Fault>, Counts) {
         court.message(*id, message);
     }
     court.strays();
+    court.gaps();
     court.positions(&all);
     court.whole();
     let Court { mut faults, mut counts, .. } = court;
