@@ -28,7 +28,7 @@ pub use history::{Histories, Subject, by_channel};
 pub use limits::LAG_MS;
 pub use outcomes::{BACK_OFF_MAX_MS, FOLLOWED_WITHIN_MS};
 pub use rules::{blind, enough, of_story, table};
-pub use service::served_within;
+pub use service::{served_within, troubles};
 pub use tenures::Tenures;
 pub use unknown::{APPENDED_WITHIN_MS, HEARD_WITHIN_MS, TIMED_OUT_SLOW_MAX, TOLD_WITHIN_MS, unexplained_max};
 
