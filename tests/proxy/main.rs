@@ -50,12 +50,35 @@ use std::time::Instant;
 const MITIGATIONS: [&str; 4] = ["recycle", "position_record", "source_skip", "dedup"];
 const CASES: [Case; 2] = [Case::A, Case::B];
 
+/// The parts of `all`, in their order.
+const PARTS: [(&str, fn(&mut Row)); 8] = [
+    ("bare", Row::bare),
+    ("engine", |row| row.engine("all")),
+    ("blip", Row::blip),
+    ("alone", Row::alone),
+    ("off", Row::must_fail),
+    ("lost", Row::lost),
+    ("markers", Row::markers),
+    ("timer", Row::timer),
+];
+
+/// What the rig takes and this row does not, and why not.
+const NOT_TAKEN: [(&str, &str); 3] = [
+    ("SEED", "ROW=8 takes no SEED: its load and its faults are written down, none is drawn."),
+    ("KILLS", "ROW=8 takes no KILLS: which process dies, and when, belongs to its cases."),
+    ("REPEAT", "ROW=8 takes no REPEAT: what it has is told by PARTS and MITIGATIONS, and the same command runs it again."),
+];
+
 fn main() -> ExitCode {
     let row = std::env::var("ROW").unwrap_or_else(|_| "8".into());
     assert_eq!(row, "8", "of the rows of the fault matrix this program knows row 8");
     let mitigations = std::env::var("MITIGATIONS").unwrap_or_else(|_| "all".into());
     for name in mitigations.split(',') {
         assert!(["all", "off", "each"].contains(&name) || MITIGATIONS.contains(&name), "no mitigation is called {name}");
+    }
+    if let Some(sentence) = refused(&mitigations) {
+        eprintln!("{sentence}");
+        return ExitCode::FAILURE;
     }
     let began = Instant::now();
     println!("row 8: MITIGATIONS={mitigations}");
@@ -98,6 +121,12 @@ fn refused(mitigations: &str) -> Option<String> {
     if asked("SEEDED_BUG").is_some() {
         return None;
     }
+    let not_taken = NOT_TAKEN.iter().find(|(name, _)| asked(name).is_some()).map(|(_, sentence)| (*sentence).to_owned());
+    let parts = asked("PARTS").unwrap_or_default();
+    let unknown = parts.split(',').find(|part| !part.is_empty() && PARTS.iter().all(|(name, _)| name != part));
+    not_taken
+        .or_else(|| unknown.map(|part| format!("PARTS: no part is called {part}.")))
+        .or_else(|| (!parts.is_empty() && mitigations != "all").then(|| "PARTS names parts of MITIGATIONS=all, and of nothing else.".to_owned()))
 }
 
 struct Row {
@@ -114,17 +143,7 @@ impl Row {
             "all" => {
                 let parts = std::env::var("PARTS").unwrap_or_default();
                 let wanted = |part: &str| parts.is_empty() || parts.split(',').any(|other| other == part);
-                let all: [(&str, fn(&mut Self)); 8] = [
-                    ("bare", Self::bare),
-                    ("engine", |row| row.engine("all")),
-                    ("blip", Self::blip),
-                    ("alone", Self::alone),
-                    ("off", Self::must_fail),
-                    ("lost", Self::lost),
-                    ("markers", Self::markers),
-                    ("timer", Self::timer),
-                ];
-                all.into_iter().filter(|(part, _)| wanted(part)).for_each(|(_, run)| run(self));
+                PARTS.into_iter().filter(|(part, _)| wanted(part)).for_each(|(_, run)| run(self));
                 self.facts.parts = (self.runs, began.elapsed());
                 // A report of all has all.
                 if parts.is_empty() && std::env::var("REPORT").is_ok() {

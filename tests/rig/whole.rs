@@ -67,6 +67,9 @@ impl Wanted {
             "49" => Course::ROW_49,
             other => panic!("of the rows of the fault matrix this program knows 4 and 49, not {other}"),
         });
+        // None is what a part of a row is told, and what the command says that repeats it.
+        let own = row.is_none() || number("KILLS", 0) == 0;
+        assert!(own, "ROW=4 and ROW=49 take no KILLS: whom they stop or move, and how often, stands in row4.rs and row49.rs");
         // A bug shows under its own fault, unless somebody asks for another.
         let course = match (row, of_bug) {
             (Some(row), _) => row,
