@@ -42,7 +42,7 @@ test-registry: ## schemas in a real registry, Apicurio; needs a JDK of version 2
 	@$(CARGO) test --locked --features demo --test registry
 
 ##@ While working
-.PHONY: test-fast check rig rig-mutants bench bench-peers numbers kafka-up kafka-down build-from-source
+.PHONY: test-fast check rig rig-mutants rig-controls bench bench-peers numbers kafka-up kafka-down build-from-source
 test-fast: ## the tests that need no Java
 	@docker/deps.sh build
 	@$(CARGO) test --locked --features demo --lib --test tidy
@@ -75,6 +75,19 @@ rig-mutants: deps ## the rig with each seeded bug, an hour: fails where one is n
 	  case $$bug in stable_end | follow_group | keep_producer) program=proxy ;; *) program=rig ;; esac; \
 	  env="$$(docker/rocksdb.sh)" && eval "$$env" && SEEDED_BUG=$$bug cargo test --locked --features rig --test $$program || missed="$$missed $$bug"; \
 	done; [ -z "$$missed" ] || { echo "Not found:$$missed"; exit 1; }
+
+# The courses of tests/rig/mutants.rs with a fault that lasts: of wall_clock, one_offset and epoch_per_process.
+CONTROLS = "PROFILE=together POINTS=none KILLS=6 CLOCK=2500" "PROFILE=together POINTS=none KILLS=12 KAFKA_CLOCK=900" "ROW=49 LEAVE=0"
+rig-controls: deps ## Recado without a bug under the faults that some bugs need, 8 minutes: fails where one is red; SEED=…, REPORT=file gets a line each
+	@docker/kafka.sh libs > /dev/null
+	@env="$$(docker/rocksdb.sh)" && eval "$$env" || exit 1; red=; page="$$(mktemp)"; \
+	for control in $(CONTROLS); do \
+	  : > "$$page"; env $$control REPORT="$$page" cargo test --locked --features rig --test rig || red="$$red; $$control"; \
+	  tell() { sed -n "$$1" "$$page"; }; \
+	  line="$$(tell 1p)$$(tell '2s/^recado [^ ,]*\( at [^,]*\),.*/\1/p'): faults: $$(tell 's/^faults: //p'); $$(tell 's/^duration: //p')"; \
+	  [ -s "$$page" ] || line="$$control: did not end"; \
+	  echo "$$line"; [ -z "$(REPORT)" ] || echo "$$line" >> "$(REPORT)"; \
+	done; rm "$$page"; [ -z "$$red" ] || { echo "Red without a bug$$red"; exit 1; }
 
 bench: ## what the way of a notification costs on this machine, in numbers; PARTS=latency for one part (benches/README.md)
 	@docker/deps.sh test
