@@ -58,9 +58,10 @@ check: ## formatting, lints, fences, licences
 rig: deps ## the crash rig, 10 minutes: three brokers, kill -9 at random and at each crash point, a judge that knows the ends
 #+ KILLS=50 SEED=… PROFILE=together|apart|long|one POINTS=all|none|name,… TIMES=1 (how often each point)
 #+ REPEAT=20 runs each part so often; each part's own command is printed; CLOCK=ms KAFKA_CLOCK=ms LEAVE=ms: wrong all the time
-#+ ROW=4: stopped processes; ROW=49: dispatchers that come and go
-#+ ROW=8: a delayed EndTxn; MITIGATIONS=all|off|each|recycle,position_record,source_skip,dedup
-#+ PARTS=bare,engine,blip,alone,off,lost,markers,timer for some of it
+#+ ROW=4: stopped processes; ROW=49: dispatchers that come and go; both with SEED and REPEAT, without KILLS
+#+ ROW=8: a delayed EndTxn, without SEED, KILLS, REPEAT; MITIGATIONS=all|off|each|recycle,position_record,source_skip,dedup
+#+ MITIGATIONS=off must end RED: nothing protects the engine, so both cases must break, and each says whether it did
+#+ PARTS=bare,engine,blip,alone,off,lost,markers,timer for some of MITIGATIONS=all
 #+ REPORT=file for what was met (of ROW=8 tests/proxy/report.md, which takes 8 minutes); KEEP=1 keeps what a run left
 	@docker/kafka.sh libs > /dev/null
 	@$(CARGO) test --locked --features rig --lib -- crash_point a_kill_before # each kill comes where its name says
