@@ -106,6 +106,14 @@ pub const BREAKINGS: &[(&str, Breaking)] = &[
         evidence.lines.push(line);
         true
     }),
+    ("I3 called twice", |evidence| {
+        // After it was taken, and told to come again later.
+        let taken = |line: &&Line| matches!(line, Line::Call(call) if call.counts && call.status < 300);
+        let Some(Line::Call(mut call)) = evidence.lines.iter().find(taken).cloned() else { return false };
+        (call.counts, call.status, call.time_ms) = (false, 429, call.time_ms + 1);
+        evidence.lines.push(Line::Call(call));
+        true
+    }),
     ("I3 copies", |evidence| {
         // Of one that was accepted: the copy was for an unknown one alone.
         let copies = evidence.dispatches.iter().filter_map(|row| {

@@ -7,7 +7,7 @@ use crate::evidence::Row;
 use crate::plan::{Kind, Planned};
 use recado::delivery::{Attempt, MessageId, Outcome, Reason};
 use recado::event::records::{JournalKind, StatusRecord};
-use recado::simulator::Line;
+use recado::simulator::{CallLine, Line};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A provider takes up a call within this of its sending, where all is well. A guess: less than the margin that `not_after` leaves (`call_margin` of stage.rs, 500 ms),
@@ -27,9 +27,13 @@ impl Court<'_> {
         for (attempt, _) in message.sends() {
             *sends.entry(attempt).or_default() += 1;
         }
+        // From the first answer on that does not ask for it, nobody calls again, whatever the provider says then.
+        let mut calls: BTreeMap<Attempt, Vec<&CallLine>> = BTreeMap::new();
+        message.calls().for_each(|(attempt, call)| calls.entry(attempt).or_default().push(call));
         let mut last_words: BTreeMap<Attempt, usize> = BTreeMap::new();
-        for (attempt, _) in message.calls().filter(|(_, call)| !repeatable(call)) {
-            *last_words.entry(attempt).or_default() += 1;
+        for (attempt, mut calls) in calls {
+            calls.sort_by_key(|call| call.time_ms);
+            last_words.insert(attempt, calls.iter().skip_while(|call| repeatable(call)).count());
         }
         self.counts.add("attempts called", sends.len());
         for (attempt, count) in &last_words {
