@@ -47,7 +47,9 @@ pub fn judge_the_judge(evidence: &Evidence, green: &[Fault]) -> (usize, Vec<Stri
         if faults.iter().any(|fault| fault.rule == *rule && !green.contains(fault)) {
             found += 1;
         } else {
-            missed.push(format!("{rule}, copy {number}: the judge did not see it"));
+            let others: Vec<String> = faults.iter().filter(|fault| !green.contains(fault)).map(|fault| format!("{} {}", fault.rule, fault.sentence)).collect();
+            missed
+                .push(format!("{rule}, copy {number}: the judge did not see it, but {}", if others.is_empty() { "nothing".into() } else { others.join("; ") }));
         }
     }
     (found, missed)

@@ -392,10 +392,14 @@ fn fail_at(evidence: &mut Evidence, id: AttemptId, effect: i64) -> bool {
     true
 }
 
-/// What is said to have failed was too late instead.
+/// What is said to have failed was too late instead, and there when the failure was.
 fn delay(evidence: &mut Evidence, id: AttemptId) -> bool {
-    evidence.returned.retain(|row| !(matches!(row.what, Returned::Receipt { .. }) && failed(row, id)));
-    say(evidence, id, Outcome::TooLate)
+    let Some(first) = evidence.returned.iter().position(|row| failed(row, id)) else { return false };
+    let what = Returned::Outcome { attempt_id: id, outcome: Outcome::TooLate, reason: Reason::None, code: 0, provider_id: None };
+    let cause = Row { what, ..evidence.returned[first].clone() };
+    evidence.returned.retain(|row| !names(row, id) || !(failed(row, id) || matches!(row.what, Returned::Outcome { .. })));
+    evidence.returned.insert(first.min(evidence.returned.len()), cause);
+    true
 }
 
 /// A failed end, of which so many attempts of its last step were too late, decided so long after that step's wait.
