@@ -15,7 +15,7 @@ mod tests;
 use super::behind::Behind;
 use super::dedup::{Hash, Window};
 use super::gate::Gate;
-use super::kafka_time::Estimator;
+use super::kafka_time::{self, Estimator};
 use super::overlay::Overlay;
 use super::poison::Note;
 use super::store::PartitionStore;
@@ -269,7 +269,7 @@ impl Task {
     }
 
     /// Forgets deduplication minutes and early cancels whose time is over.
-    pub fn expire(&mut self, window: std::time::Duration, now: Timestamp) {
+    fn expire(&mut self, window: Duration, now: Timestamp) {
         for key in self.window.expire(now, window, EXPIRED_MAX) {
             self.overlay.delete(key, true);
         }
@@ -286,6 +286,20 @@ impl Task {
     /// The deduplication blocks of this transaction.
     pub(super) fn take_blocks(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
         self.first_of_block.take().map(|first| self.window.take_blocks(first)).unwrap_or_default()
+    }
+}
+
+/// Forgets in each task what is over. In none while their clocks disagree, or one has not been heard yet: nobody knows then whose time is right, and what is
+/// forgotten does not come back.
+pub(super) fn expire_all(tasks: &mut BTreeMap<Partition, Task>, window: Duration, own_now: Timestamp) {
+    let heard = tasks.values().all(|task| task.clock.age(own_now).is_some());
+    if !heard || kafka_time::disagree(tasks.values().filter_map(|task| task.clock.offset(own_now))) {
+        return;
+    }
+    for task in tasks.values_mut() {
+        if let Some(now) = task.now(own_now) {
+            task.expire(window, now);
+        }
     }
 }
 

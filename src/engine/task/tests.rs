@@ -31,6 +31,10 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::of(P3)
+    }
+
+    fn of(number: Partition) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let under = |name: &str| {
             let path = folder.path().join(name);
@@ -41,7 +45,7 @@ impl World {
         let sealer = Sealer::new(Arc::new(keys));
         let state = under("state");
         let store = Store::open(&state, "a", &Options::default()).unwrap();
-        let partition = store.partition(P3).unwrap();
+        let partition = store.partition(number).unwrap();
         let note = Note::open(&folder.path().join("note")).unwrap();
         let meta = Meta { changelog_position: 0, next_offsets: BTreeMap::new(), wall: NOW, topic_id: [1; 16] };
         let shared = Shared {
@@ -54,7 +58,7 @@ impl World {
             status_framing: Framing::SingleObject,
             health: Health::new(),
         };
-        Self { task: Task::new(P3, partition, note, meta, NOW), shared, offset: 0, receipts: 0, _folder: folder }
+        Self { task: Task::new(number, partition, note, meta, NOW), shared, offset: 0, receipts: 0, _folder: folder }
     }
 
     /// One event of the bank, at the next offset.
@@ -82,7 +86,7 @@ impl World {
         let mut out = Vec::new();
         self.task.request(&self.shared, 0, at, None, reference, notification, NOW, &mut out).unwrap();
         self.task.passed(at);
-        let source = SourcePosition { topic: at.topic.to_owned(), partition: P3, offset: at.offset };
+        let source = SourcePosition { topic: at.topic.to_owned(), partition: self.task.partition, offset: at.offset };
         (MessageId::derive(at.time, &source, 0), out)
     }
 
@@ -203,4 +207,37 @@ fn a_record_that_is_read_again_behind_its_window_leaves_no_state_behind() {
     assert!(world.commit().contains(&(stored::delivery_key(&id), false)), "the changelog has it from the first time");
     world.task.write_all().unwrap();
     assert!(!world.lives(id));
+}
+
+/// A broker whose clock steps ahead, and back when it is healed: it must not have taken with it what protects the bank's customers from a second message.
+#[test]
+fn while_the_clocks_disagree_or_one_is_not_heard_nothing_is_forgotten() {
+    let (mut right, mut ahead) = (World::of(P3), World::of(Partition(4)));
+    for world in [&mut right, &mut ahead] {
+        world.request("evt-1");
+        world.cancel("evt-2");
+        world.commit();
+    }
+    let mut tasks = BTreeMap::from([(P3, right.task), (Partition(4), ahead.task)]);
+    let sample = |tasks: &mut BTreeMap<Partition, Task>, partition, own: Timestamp, appended| {
+        tasks.get_mut(&partition).unwrap().clock.sample(own, own, appended);
+    };
+    let kept = |tasks: &BTreeMap<Partition, Task>| -> Vec<_> {
+        tasks.values().map(|task| (task.window.events(), task.cancels_first.len(), task.overlay.is_empty())).collect()
+    };
+    let whole = [(1, 1, true); 2];
+    sample(&mut tasks, Partition(4), NOW, NOW.plus(120 * MINUTE));
+    expire_all(&mut tasks, 60 * MINUTE, NOW);
+    assert_eq!(kept(&tasks), whole, "its clock is the only one that was heard");
+    sample(&mut tasks, P3, NOW, NOW);
+    expire_all(&mut tasks, 60 * MINUTE, NOW);
+    assert_eq!(kept(&tasks), whole, "two hours apart");
+    sample(&mut tasks, Partition(4), NOW, NOW);
+    expire_all(&mut tasks, 60 * MINUTE, NOW);
+    assert_eq!(kept(&tasks), whole, "healed, and nothing is over");
+    let later = NOW.plus(120 * MINUTE);
+    sample(&mut tasks, P3, later, later);
+    sample(&mut tasks, Partition(4), later, later);
+    expire_all(&mut tasks, 60 * MINUTE, later);
+    assert_eq!(kept(&tasks), [(0, 0, false); 2], "both say that it is over");
 }

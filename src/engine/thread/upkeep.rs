@@ -5,7 +5,7 @@
 use super::{Engine, EngineError, NO_KAFKA_TIME, Pace};
 use crate::crash_point::crash_point;
 use crate::delivery::{Hold, Partition, Timestamp};
-use crate::engine::task::{Task, TaskError};
+use crate::engine::task::{self, Task, TaskError};
 use crate::observe::engine as metrics;
 use crate::observe::health::{Asker, Cause};
 use std::collections::BTreeMap;
@@ -92,11 +92,7 @@ impl Engine {
     fn expire(&mut self, own_now: Timestamp) {
         // The longest window of all inputs counts for each: an event is looked for only under its own input's name.
         let window = self.shared.inputs.inputs().iter().map(|input| input.dedup_window).max().unwrap_or_default();
-        for task in self.tasks.values_mut() {
-            if let Some(now) = task.now(own_now) {
-                task.expire(window, now);
-            }
-        }
+        task::expire_all(&mut self.tasks, window, own_now);
     }
 
     /// Gauges and the causes of `/readyz`.
