@@ -21,7 +21,7 @@ const FIXED_BYTES: usize = 240;
 /// One delivery as it rests: the machine's state, and around it what the machine has no use for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// The offset of the request in its input: a replayed request at this very offset is not a second one.
+    /// The offset of the request in its input. The message id is made of it: a request that is read again while its delivery lives is not a second one.
     pub source_offset: i64,
     /// The input's topic.
     pub source_topic: String,

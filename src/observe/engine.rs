@@ -60,8 +60,13 @@ static REBUILT: LazyLock<IntCounterVec> =
     LazyLock::new(|| counters("recado_stores_rebuilt_total", "Partition stores thrown away and rebuilt from the changelog.", &["reason"]));
 static ODDITIES: LazyLock<IntCounterVec> =
     LazyLock::new(|| counters("recado_position_disagreements_total", "Positions on which state, group and log disagreed at a start.", &["kind"]));
-static DUPLICATES: LazyLock<IntCounterVec> =
-    LazyLock::new(|| counters("recado_duplicate_events_total", "Events of the bank that came again within the deduplication window.", &["input"]));
+static DUPLICATES: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters(
+        "recado_duplicate_events_total",
+        "Events of the bank that came again within the deduplication window, or were read again while their delivery lives.",
+        &["input"],
+    )
+});
 static IGNORED: LazyLock<IntCounterVec> =
     LazyLock::new(|| counters("recado_ignored_records_total", "Input records for which no route is meant.", &["input", "reason"]));
 static FIELDS_DROPPED: LazyLock<IntCounterVec> = LazyLock::new(|| {

@@ -37,7 +37,9 @@ impl Task {
         let name = &shared.inputs.inputs()[input].name;
         let unique: &[u8] = notification.event_id.as_ref().map_or(id.bytes().as_slice(), |event_id| event_id.as_bytes());
         let event = shared.pepper.hash(&[b"dedup", name.as_bytes(), unique]);
-        let seen = self.window.contains(&event);
+        // Who lives has a timer. It began at this very record, which is read again; the window may have forgotten the event by now.
+        let lived = self.timers.knows(&id);
+        let seen = lived || self.window.contains(&event);
         #[cfg(feature = "mutants")]
         let seen = seen && !crate::seeded_bug::without("dedup");
         if seen {
@@ -93,8 +95,6 @@ impl Task {
         if let Some(hash) = cancel_hash.filter(|_| lives) {
             self.overlay.put(stored::cancel_key(&hash), CancelEntry::Delivery(id).write(), before.is_some());
         }
-        // One that is read again behind its deduplication window may live already; who lives has a timer.
-        let lived = self.timers.knows(&id);
         self.carry_out(shared, id, delivery, &decisions, None, lived, now, out);
         Ok(())
     }

@@ -241,3 +241,22 @@ fn while_the_clocks_disagree_or_one_is_not_heard_nothing_is_forgotten() {
     expire_all(&mut tasks, 60 * MINUTE, later);
     assert_eq!(kept(&tasks), [(0, 0, false); 2], "both say that it is over");
 }
+
+#[test]
+fn a_record_that_is_read_again_while_its_delivery_lives_is_no_second_request() {
+    let mut world = World::new();
+    let at = At { topic: "auth.challenges", offset: 7, time: NOW };
+    let (id, _) = world.request_at(at, "evt-1");
+    world.commit();
+    world.forget_events();
+    world.commit();
+    let key = stored::delivery_key(&id);
+    let before = (world.task.load(&key).unwrap(), world.task.open.clone());
+    let (again, out) = world.request_at(at, "evt-1");
+    assert_eq!((again, out), (id, Vec::new()), "no dispatch under the attempt id that is in flight");
+    assert!(world.task.overlay.is_empty());
+    assert_eq!((world.task.load(&key).unwrap(), world.task.open.clone()), before, "and no second one counts as open");
+    let other = At { offset: 8, ..at };
+    assert_eq!(world.request_at(other, "evt-1").1.len(), 2, "what the bank writes anew behind the window is another");
+    assert_eq!(world.task.open.values().sum::<usize>(), 2);
+}
