@@ -171,6 +171,17 @@ impl Task {
         self.clock.kafka_now(own_now)
     }
 
+    /// Decides the record at `at`, which the note names meanwhile: a process that dies in here dies of it. One that ends of an error does not: the error is the
+    /// store's, or of whoever has the keys, and the record may be decided the next time.
+    pub(super) fn deciding(&mut self, at: At<'_>, decide: impl FnOnce(&mut Self) -> Result<(), TaskError>) -> Result<(), TaskError> {
+        self.note.begin(at.topic, at.offset);
+        let decided = decide(self);
+        self.note.rest();
+        decided?;
+        self.passed(at);
+        Ok(())
+    }
+
     /// The record at `at` is dealt with, whatever became of it.
     pub fn passed(&mut self, at: At<'_>) {
         match self.positions.0.get_mut(at.topic) {

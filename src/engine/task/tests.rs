@@ -26,7 +26,7 @@ struct World {
     task: Task,
     offset: i64,
     receipts: i64,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl World {
@@ -58,7 +58,7 @@ impl World {
             status_framing: Framing::SingleObject,
             health: Health::new(),
         };
-        Self { task: Task::new(number, partition, note, meta, NOW), shared, offset: 0, receipts: 0, _folder: folder }
+        Self { task: Task::new(number, partition, note, meta, NOW), shared, offset: 0, receipts: 0, folder }
     }
 
     /// One event of the bank, at the next offset.
@@ -259,4 +259,27 @@ fn a_record_that_is_read_again_while_its_delivery_lives_is_no_second_request() {
     let other = At { offset: 8, ..at };
     assert_eq!(world.request_at(other, "evt-1").1.len(), 2, "what the bank writes anew behind the window is another");
     assert_eq!(world.task.open.values().sum::<usize>(), 2);
+}
+
+#[test]
+fn an_error_of_the_store_is_no_death_of_the_record() {
+    let mut world = World::new();
+    let note = world.folder.path().join("note");
+    let suspect = |from: &std::path::Path| {
+        let copy = from.with_extension("copy");
+        std::fs::copy(from, &copy).unwrap();
+        Note::open(&copy).unwrap().suspect().map(|suspect| suspect.offset)
+    };
+    world.shared.store.drop_partition(P3).unwrap();
+    let (shared, task) = (&world.shared, &mut world.task);
+    let at = At { topic: "auth.codes_used", offset: 7, time: NOW };
+    let decided = task.deciding(at, |task| {
+        assert_eq!(suspect(&note), Some(7), "who dies here dies of it");
+        task.cancel(shared, 0, "evt-1", NOW, &mut Vec::new())
+    });
+    assert!(matches!(decided, Err(TaskError::Store(_))), "{decided:?}");
+    assert_eq!(suspect(&note), None);
+    assert_eq!(task.positions.0.get(at.topic), None, "it is read again");
+    task.deciding(at, |_| Ok(())).unwrap();
+    assert_eq!((suspect(&note), task.positions.0.get(at.topic)), (None, Some(&8)));
 }

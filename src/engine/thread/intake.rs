@@ -205,8 +205,6 @@ impl Engine {
                 match decide(&shared, task, input, record, decoded, now, &mut self.outputs) {
                     Ok(()) => {}
                     Err(TaskError::Seal(error)) => {
-                        // Nothing is being decided: it is no death of this record's.
-                        task.note.rest();
                         self.keyless.insert((input, partition), error.to_string());
                         break;
                     }
@@ -342,15 +340,16 @@ fn decode<'a>(shared: &Shared, task: &mut Task, input: usize, records: impl Iter
 /// Decides one record that was read.
 fn decide(shared: &Shared, task: &mut Task, input: usize, record: &Record, read: Read, now: Timestamp, out: &mut Vec<Output>) -> Result<(), TaskError> {
     let at = At { topic: record.topic(), offset: record.offset(), time: record.time() };
-    task.note.begin(at.topic, at.offset);
-    match (read.decoded, read.customer) {
-        (Decoded::Notification(notification), Some(customer)) => task.request(shared, input, at, record.key(), customer, *notification, now, out)?,
-        (Decoded::Cancel { event_id }, _) => {
-            if let Kind::Cancel { of } = shared.inputs.inputs()[input].kind {
-                task.cancel(shared, of, &event_id, now, out)?;
-            }
+    task.deciding(at, |task| match (read.decoded, read.customer) {
+        (Decoded::Notification(notification), Some(customer)) => task.request(shared, input, at, record.key(), customer, *notification, now, out),
+        (Decoded::Cancel { event_id }, _) => match shared.inputs.inputs()[input].kind {
+            Kind::Cancel { of } => task.cancel(shared, of, &event_id, now, out),
+            Kind::Events => Ok(()),
+        },
+        (Decoded::Ignored(why), _) => {
+            metrics::ignored(&shared.inputs.inputs()[input].name, why.word());
+            Ok(())
         }
-        (Decoded::Ignored(why), _) => metrics::ignored(&shared.inputs.inputs()[input].name, why.word()),
         (Decoded::Dead(reason), _) => {
             if reason == DeadReason::Poison {
                 shared.health.set(
@@ -362,15 +361,12 @@ fn decide(shared: &Shared, task: &mut Task, input: usize, record: &Record, read:
                 );
                 task.poisoned(shared, at, now, out)?;
             }
-            dead(shared, input, record, reason, now, out)?;
+            dead(shared, input, record, reason, now, out)
         }
         (Decoded::NeedSchema(_) | Decoded::Notification(_), _) => {
             unreachable!("records are read up to one without a schema, and a notification has a customer")
         }
-    }
-    task.note.rest();
-    task.passed(at);
-    Ok(())
+    })
 }
 
 /// Keeps a record that cannot be processed, with its reason.
