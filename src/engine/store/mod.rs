@@ -55,7 +55,7 @@ pub enum StoreError {
     /// The partition was dropped, and not opened again since.
     #[error("the partition is not in the store")]
     NoPartition,
-    /// It was opened once more since: another thread of this process has it now. The process ends.
+    /// It was opened once more since: another thread of this process has it now, and what is not written from the changelog.
     #[error("another thread of this process has taken the partition over")]
     Taken,
 }

@@ -18,7 +18,7 @@ use super::gate::Gate;
 use super::kafka_time::{self, Estimator};
 use super::overlay::Overlay;
 use super::poison::Note;
-use super::store::PartitionStore;
+use super::store::{PartitionStore, StoreError};
 use super::stored::{self, BadBytes, CancelEntry, Delivery, Meta, Positions};
 #[cfg(feature = "mutants")]
 use super::timers::Timer;
@@ -78,7 +78,7 @@ pub struct Task {
 pub enum TaskError {
     /// The store answers with an error.
     #[error("the state store: {0}")]
-    Store(#[from] super::store::StoreError),
+    Store(#[from] StoreError),
     /// What is stored cannot be read: this partition is rebuilt from the changelog.
     #[error("stored bytes: {0}")]
     Bytes(#[from] BadBytes),
@@ -250,10 +250,15 @@ impl Task {
         self.committed = self.positions.clone();
     }
 
-    /// Writes what has rested for a while into the store, and lets what is younger rest.
+    /// Writes what has rested for a while into the store, and lets what is younger rest. Where another thread has the partition by now nothing is written, and
+    /// nothing is wrong: the revoke is on its way to us, and the heir has all of it from the changelog.
     pub(super) fn write_behind(&mut self) -> Result<(), TaskError> {
         if self.behind.anything_due() || self.began.changelog_position != self.reached {
-            self.store.apply(self.behind.due(), &self.began)?;
+            match self.store.apply(self.behind.due(), &self.began) {
+                Ok(()) => {}
+                Err(StoreError::Taken) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
             self.reached = self.began.changelog_position;
         }
         self.behind.written();

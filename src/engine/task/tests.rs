@@ -283,3 +283,15 @@ fn an_error_of_the_store_is_no_death_of_the_record() {
     task.deciding(at, |_| Ok(())).unwrap();
     assert_eq!((suspect(&note), task.positions.0.get(at.topic)), (None, Some(&8)));
 }
+
+#[test]
+fn who_has_a_partition_no_longer_writes_nothing_behind_and_goes_on() {
+    let mut world = World::new();
+    let (id, _) = world.request("evt-1");
+    world.commit();
+    world.task.write_behind().unwrap();
+    let heir = world.shared.store.partition(P3).unwrap();
+    world.task.write_behind().unwrap();
+    assert_eq!((heir.meta(), heir.get(&stored::delivery_key(&id))), (Ok(None), Ok(None)));
+    assert!(world.lives(id), "what is not written stays known until the revoke comes");
+}
