@@ -14,11 +14,11 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig};
 use rdkafka::topic_partition_list::TopicPartitionList;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// A commit that took longer makes its producer suspect: an older EndTxn may still be on its way. Source: design §5.7.
@@ -70,6 +70,17 @@ pub fn client_config(settings: &Settings, id: &str) -> ClientConfig {
     config
 }
 
+/// A record that can never be written as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Where it was to go.
+    pub topic: String,
+    /// Into which partition.
+    pub partition: i32,
+    /// What Kafka or its client says of it.
+    pub error: RDKafkaErrorCode,
+}
+
 /// What became of a transaction.
 #[derive(Debug)]
 pub enum End {
@@ -82,8 +93,8 @@ pub enum End {
     Aborted {
         /// What the client says.
         why: String,
-        /// A record was refused for good (too large, say): the same batch would be aborted again and again.
-        refused: bool,
+        /// The first record that was refused for good (too large, say): the same batch would be aborted again and again.
+        refused: Option<Refused>,
     },
     /// Nobody knows. Neither apply nor discard: a new producer decides it, then the changelog tells.
     Unknown(String),
@@ -94,8 +105,16 @@ pub enum End {
 struct Context {
     /// librdkafka lost or repeated a request to the transaction coordinator without telling anybody.
     suspicious: AtomicBool,
-    /// A record was refused for good.
-    refused: AtomicBool,
+    /// The first record that was refused for good.
+    refused: OnceLock<Refused>,
+}
+
+impl Context {
+    fn look(&self, error: &KafkaError, topic: &str, partition: i32) {
+        if let Some(error) = error.rdkafka_error_code().filter(|code| refusal(*code)) {
+            self.refused.get_or_init(|| Refused { topic: topic.to_owned(), partition, error });
+        }
+    }
 }
 
 impl ClientContext for Context {
@@ -111,10 +130,8 @@ impl ClientContext for Context {
 impl ProducerContext for Context {
     type DeliveryOpaque = ();
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result
-            && error.rdkafka_error_code().is_some_and(refusal)
-        {
-            self.refused.store(true, Ordering::Relaxed);
+        if let Err((error, record)) = result {
+            self.look(error, record.topic(), record.partition());
         }
     }
 }
@@ -130,7 +147,7 @@ pub struct Transactor {
 impl Transactor {
     /// Makes a producer and fences whoever used its transactional id before: what that one left open is aborted now.
     pub fn open(config: &ClientConfig, watch: Watch, timeout: Duration) -> Result<Self, KafkaError> {
-        let producer: BaseProducer<Context> = config.create_with_context(Context { suspicious: AtomicBool::new(false), refused: AtomicBool::new(false) })?;
+        let producer: BaseProducer<Context> = config.create_with_context(Context { suspicious: AtomicBool::new(false), refused: OnceLock::new() })?;
         {
             let _guard = watch.enter("init_transactions");
             producer.init_transactions(timeout * 2)?;
@@ -206,7 +223,8 @@ impl Transactor {
         let mut rest = outputs;
         while let Some(next) = rest.first() {
             let alike = produce::alike(rest);
-            let taken = if alike == 0 { self.produce_one(next)? } else { self.topics.produce(&rest[..alike])? };
+            let taken = if alike == 0 { self.produce_one(next) } else { self.topics.produce(&rest[..alike]) };
+            let taken = taken.inspect_err(|error| self.producer.context().look(error, &next.topic, next.partition))?;
             if taken < alike.max(1) {
                 if crate::clock::monotonic() >= deadline {
                     return Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
@@ -270,9 +288,6 @@ impl Transactor {
     }
 
     fn give_up(&self, error: &KafkaError) -> End {
-        if error.rdkafka_error_code().is_some_and(refusal) {
-            self.producer.context().refused.store(true, Ordering::Relaxed);
-        }
         if let KafkaError::Transaction(inner) = error
             && inner.is_fatal()
         {
@@ -297,7 +312,7 @@ impl Transactor {
         match self.producer.abort_transaction(self.timeout) {
             Ok(()) => {
                 self.producer.poll(Duration::ZERO); // failed records report themselves
-                End::Aborted { why: text, refused: self.producer.context().refused.load(Ordering::Relaxed) }
+                End::Aborted { why: text, refused: self.producer.context().refused.get().cloned() }
             }
             Err(KafkaError::Transaction(error)) if fenced(error.code()) => End::Fenced(text),
             Err(abort) => End::Unknown(format!("{text}; then, on abort: {abort}")),

@@ -36,6 +36,8 @@ pub enum Cause {
     Disk(u16),
     /// An engine thread cannot have the keys of customers made: what it cannot seal it does not take.
     KeysAway(u16),
+    /// Kafka refuses for good what receipts or timers of an engine thread lead to: those of the partition wait.
+    OutputRefused(u16),
     /// The schema registry does not answer and a schema is missing: an input partition waits.
     RegistryAway,
     /// A provider's breaker is open.
@@ -79,6 +81,7 @@ impl Cause {
             Self::CancelsAstray => "cancels_astray",
             Self::Disk(_) => "disk",
             Self::KeysAway(_) => "keys_away",
+            Self::OutputRefused(_) => "output_refused",
             Self::RegistryAway => "registry_away",
             Self::ProviderAway => "provider_away",
             Self::TemplateAway => "template_away",
@@ -102,7 +105,8 @@ impl Cause {
             | Self::PartitionsWithoutOwner
             | Self::CancelsAstray
             | Self::Disk(_)
-            | Self::KeysAway(_) => true,
+            | Self::KeysAway(_)
+            | Self::OutputRefused(_) => true,
             Self::RegistryAway | Self::ProviderAway | Self::TemplateAway | Self::TimersHeld(_) | Self::RequestsPaused(_) | Self::Poison => false,
         }
     }
@@ -116,6 +120,7 @@ impl Cause {
             | Self::KafkaAway(Asker::Engine(thread))
             | Self::Disk(thread)
             | Self::KeysAway(thread)
+            | Self::OutputRefused(thread)
             | Self::TimersHeld(thread)
             | Self::RequestsPaused(thread) => Some(thread),
             Self::Starting

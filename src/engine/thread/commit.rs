@@ -9,7 +9,7 @@ use crate::engine::stored::POSITION_KEY;
 use crate::engine::task::Task;
 #[cfg(feature = "mutants")]
 use crate::engine::task::TaskError;
-use crate::engine::transaction::{self, End, Output, Transactor};
+use crate::engine::transaction::{self, End, Output, Refused, Transactor};
 use crate::observe::engine as metrics;
 use rdkafka::consumer::Consumer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -88,8 +88,8 @@ impl Engine {
                 self.committed(&written)
             }
             End::Aborted { why, refused } => {
-                if refused {
-                    self.blame();
+                if let Some(refused) = refused {
+                    self.blame(refused);
                 }
                 self.start_over(&why)
             }
@@ -203,15 +203,22 @@ impl Engine {
         committed
     }
 
-    /// A record of this transaction was refused for good. Its inputs are decided again one by one; one that stands alone has been found.
-    fn blame(&mut self) {
+    /// A record of this transaction was refused for good. Its inputs are decided again one by one; one that stands alone has been found. Without any, what came
+    /// back or a timer led to it: that partition's wait, since they would be refused in each transaction, and all else in it with them.
+    fn blame(&mut self, refused: Refused) {
         match self.alone.take() {
             Some((partition, topic, offset)) => {
                 if let Some(task) = self.tasks.get_mut(&partition) {
                     task.note.blame(&topic, offset);
                 }
             }
-            None => self.careful = self.inputs_decided.max(1),
+            None if self.inputs_decided > 0 => self.careful = self.inputs_decided,
+            None => {
+                // Always: our records go to home partitions, and say to which.
+                if let Ok(partition) = u16::try_from(refused.partition) {
+                    self.refusals.refused(Partition(partition), refused, crate::clock::monotonic());
+                }
+            }
         }
     }
 

@@ -76,9 +76,10 @@ impl Engine {
         let topic = self.shared.settings.topics.receipts.clone();
         let mut any = false;
         let own_now = crate::clock::now();
+        let monotonic = crate::clock::monotonic();
         for (partition, waiting) in &mut self.waiting_receipts {
             let Some(task) = self.tasks.get_mut(partition) else { continue };
-            if task.rereading() {
+            if task.rereading() || self.refusals.waits(*partition, monotonic) {
                 continue;
             }
             let Some(now) = task.now(own_now) else { continue };
@@ -116,7 +117,8 @@ impl Engine {
         }
         let mut fired = 0;
         let opened = self.opened;
-        for task in self.tasks.values_mut().filter(|task| !awaits_cancels(task, opened)) {
+        let (refusals, monotonic) = (&self.refusals, crate::clock::monotonic());
+        for task in self.tasks.values_mut().filter(|task| !awaits_cancels(task, opened) && !refusals.waits(task.partition, monotonic)) {
             let now = task.now(own_now);
             #[cfg(feature = "mutants")]
             let now = if crate::seeded_bug::planted("wall_clock") { Some(crate::clock::wall()) } else { now };

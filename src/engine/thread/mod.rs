@@ -6,6 +6,7 @@
 mod commit;
 mod group;
 mod intake;
+mod refusals;
 mod time;
 mod upkeep;
 mod waiting;
@@ -30,6 +31,7 @@ use crate::observe::health::{Asker, Cause, Health, Pulse};
 use crate::privacy::{Pepper, Sealer};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use refusals::Refusals;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -162,6 +164,8 @@ pub struct Engine {
     turns: u64,
     /// The input whose outputs the open transaction holds alone.
     alone: Option<(Partition, String, i64)>,
+    /// Where Kafka refuses for good what receipts or timers led to.
+    refusals: Refusals,
     /// The tasks are being given back: a commit that fails opens none anew.
     giving_back: bool,
 }
@@ -228,6 +232,7 @@ impl Engine {
             careful: 0,
             turns: 0,
             alone: None,
+            refusals: Refusals::default(),
             giving_back: false,
             shared,
         })
@@ -262,7 +267,8 @@ impl Engine {
             busy |= self.decide_receipts()?;
         }
         busy |= self.decide_cancels()?;
-        if !inputs_first {
+        // A cancel that stands alone stays so: it would be blamed for what a timer leads to.
+        if !inputs_first && self.alone.is_none() {
             busy |= self.fire_timers()?;
         }
         busy |= self.decide_requests()?;

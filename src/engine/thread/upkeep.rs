@@ -109,6 +109,9 @@ impl Engine {
         told.sort_unstable();
         told.dedup(); // of several partitions
         health.set(Cause::TimersHeld(self.number), (!told.is_empty()).then(|| format!("Due timers are held: {}.", told.join(", "))));
+        let tasks = &self.tasks;
+        self.refusals.forget(crate::clock::monotonic(), |partition| tasks.contains_key(partition));
+        health.set(Cause::OutputRefused(self.number), self.refusals.told());
         let paused = self.full_inputs();
         health.set(
             Cause::RequestsPaused(self.number),
