@@ -62,7 +62,8 @@ rig: deps ## the crash rig, 10 minutes: three brokers, kill -9 at random and at 
 #+ ROW=8: a delayed EndTxn, without SEED, KILLS, REPEAT; MITIGATIONS=all|off|each|recycle,position_record,source_skip,dedup
 #+ MITIGATIONS=off must end RED: nothing protects the engine, so both cases must break, and each says whether it did
 #+ PARTS=bare,engine,blip,alone,off,lost,markers,timer for some of MITIGATIONS=all
-#+ REPORT=file for what was met (of ROW=8 tests/proxy/report.md, which takes 8 minutes); KEEP=1 keeps what a run left
+#+ REPORT=file for what was met (of ROW=8 tests/proxy/report.md, which takes 8 minutes); KEEP=1 keeps the folders of a run
+#+ EVIDENCE=folder keeps what the judge was shown; the same with JUDGE=folder instead judges it anew, without a cluster
 	@docker/kafka.sh libs > /dev/null
 	@$(CARGO) test --locked --features rig --lib -- crash_point a_kill_before # each kill comes where its name says
 	@$(CARGO) test --locked --features rig --test $(if $(filter 8,$(ROW)),proxy,rig)

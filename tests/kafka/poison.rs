@@ -1,16 +1,17 @@
 //! One record must not stop its partition for ever: neither one at which the process dies, nor one whose outputs Kafka refuses.
 
 use crate::bank::{self, Pix};
-use crate::rig::{World, dispatches};
+use crate::rig::{World, dispatches, outcome, receipt, words};
 use crate::support::{self, Reader, Writer};
 use rdkafka::Message;
 use rdkafka::admin::ResourceSpecifier;
 use rdkafka::message::{Headers, OwnedMessage};
+use recado::delivery::{AttemptId, Channel, Lane, Outcome, Receipt, StatusWord};
 use recado::engine::stored::Positions;
 use recado::observe::health::Cause;
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PHONE: &str = "+5511987654321";
 
@@ -121,7 +122,7 @@ async fn a_suspect_that_writes_nothing_keeps_nobody_waiting() {
 async fn a_record_whose_outputs_kafka_refuses_becomes_a_dead_letter_and_those_around_it_go_out() {
     let world = World::new("refused", 1).await;
     let writer = Writer::new();
-    let dispatches_topic = world.topics.dispatch(recado::delivery::Channel::WhatsApp, recado::delivery::Lane::Express).to_string();
+    let dispatches_topic = world.topics.dispatch(Channel::WhatsApp, Lane::Express).to_string();
     let engine = world.engine(world.settings("a"));
     world.wait_for_start(&engine);
     // A broker whose limit is below what the engine may write: only the record with a long name meets it.
@@ -142,5 +143,51 @@ async fn a_record_whose_outputs_kafka_refuses_becomes_a_dead_letter_and_those_ar
     assert_eq!(dispatches(&sent.read).len(), 2);
     let mut told = world.statuses();
     told.until("both requests", |read| read.len() >= 2);
+    engine.stop();
+}
+
+/// A topic of retries with a smaller limit than that of first attempts: what a receipt or a timer leads to cannot be written, and neither may become a dead letter.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_outcome_leads_to_and_kafka_refuses_keeps_its_own_partition_waiting_until_kafka_takes_it() {
+    let world = World::new("refused-retry", 2).await;
+    let writer = Writer::new();
+    let retries = world.topics.retry(Channel::Sms, Lane::Express).to_string();
+    let limit = async |bytes: &str| {
+        support::alter(ResourceSpecifier::Topic(&retries), &[("message.timestamp.type", "LogAppendTime"), ("max.message.bytes", bytes)]).await;
+    };
+    let engine = world.engine(world.settings("a"));
+    world.wait_for_start(&engine);
+    limit("100").await;
+    let pix = world.input("pix.transactions");
+    for partition in [0, 1] {
+        writer.send(&pix, partition, b"customer-1", &bank::pix_received(&format!("e-{partition}"), "customer-1", PHONE));
+    }
+    writer.flush();
+    let mut sent = world.dispatches();
+    sent.until("both first attempts", |read| read.len() == 2);
+    let mut attempts: Vec<AttemptId> = dispatches(&sent.read).iter().map(|dispatch| dispatch.attempt_id).collect();
+    attempts.sort_by_key(|attempt_id| attempt_id.message_id.partition().0);
+
+    world.give_back(&writer, &outcome(attempts[0], Outcome::Rejected), 0);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !engine.shared.health.has(Cause::OutputRefused(0)) {
+        assert!(Instant::now() < deadline, "nobody is told in 60 s");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    world.give_back(&writer, &outcome(attempts[1], Outcome::Accepted), 1);
+    world.give_back(&writer, &receipt(attempts[1], Receipt::Delivered), 1);
+    let mut told = world.statuses();
+    told.until("the other partition's end", |read| words(read).contains(&StatusWord::Delivered));
+    assert_eq!(sent.read.len(), 2);
+
+    limit("1000000").await;
+    sent.until_within("the second attempt, after a minute at most", Duration::from_secs(90), |read| read.len() == 3);
+    assert_eq!(dispatches(&sent.read)[2].attempt_id.message_id, attempts[0].message_id);
+    // The first dead letter is that of a record which is none.
+    writer.send(&pix, 0, b"customer-1", &[0, 0, 0, 0, 1]);
+    writer.flush();
+    let mut letters = Reader::new(&[(&world.topics.dead_letters, 2)]);
+    letters.until("a dead letter", |read| !read.is_empty());
+    assert_eq!(reason(&letters.read[0]), "truncated");
     engine.stop();
 }
