@@ -72,7 +72,10 @@ fn found(wanted: Wanted, folder: &Path) -> Found {
     let profile = profile.unwrap();
     if let Some(kept) = std::env::var_os("JUDGE") {
         let mut found = Found::read(Path::new(&kept));
-        assert!(found.seed == seed && found.profile == profile, "{} is of {} SEED={}", Path::new(&kept).display(), found.profile.word(), found.seed);
+        let told = format!("what lies in {} is of", Path::new(&kept).display());
+        assert!(found.seed == seed && found.profile == profile, "{told} {} SEED={}", found.profile.word(), found.seed);
+        let (random, armed) = found.injected();
+        assert!(random == kills && armed == points.len(), "{told} {random} kills and {armed} armed starts");
         found.canaries = found.canaries.in_folder(folder);
         return found;
     }

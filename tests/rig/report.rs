@@ -126,6 +126,11 @@ impl Told {
         faults
     }
 
+    /// The same of one part: of too few kills the whole run says it.
+    pub fn slow_in_itself(&self) -> Vec<String> {
+        if self.commits.len() < COMMITS_MIN { Vec::new() } else { self.slow_commits() }
+    }
+
     /// By roles: those that were ready too late.
     fn slow_starts(&self) -> Vec<String> {
         let mut faults = Vec::new();
@@ -282,7 +287,10 @@ pub fn spread(ms: &[u64]) -> String {
     let mut sorted = ms.to_vec();
     sorted.sort_unstable();
     match (sorted.first(), sorted.get(sorted.len() / 2), sorted.last()) {
-        (Some(least), Some(median), Some(most)) => format!("min {least} ms, median {median} ms, max {most} ms of {}", sorted.len()),
+        (Some(least), Some(median), Some(most)) => {
+            let nine = nine_of_ten(&sorted).filter(|_| sorted.len() >= COMMITS_MIN).map_or_else(String::new, |(_, ms)| format!(", nine of ten within {ms} ms"));
+            format!("min {least} ms, median {median} ms{nine}, max {most} ms of {}", sorted.len())
+        }
         _ => "none".into(),
     }
 }

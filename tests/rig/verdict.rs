@@ -43,6 +43,7 @@ pub fn on(mut found: Found, folder: &Path) -> Told {
         println!("  the judge was shown {} broken copies and found {found}", found + missed.len());
         red.extend(missed.into_iter().map(|sentence| Fault { rule: "the judge is blind", message: None, sentence }));
         told.counts.insert("broken copies of the evidence that the judge found".to_owned(), found);
+        red.extend(told.slow_in_itself().into_iter().map(|sentence| Fault { rule: "recovery of a part", message: None, sentence }));
     }
     red.extend(faults);
     tell(&evidence, &red, folder);

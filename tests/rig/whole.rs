@@ -189,13 +189,15 @@ pub fn run(wanted: &Wanted) -> ExitCode {
         let little = judge::enough(met, &sums.clear, wanted.profile != Some(Profile::Long));
         faults.extend(little.into_iter().map(|fault| format!("{}: {}", fault.rule, fault.sentence)));
         faults.extend(sums.slow_commits());
+        faults.extend(fewer(&sums, wanted));
         for fault in faults {
             println!("FAULT {fault}");
             *sums.faults.entry(fault).or_default() += 1;
         }
     }
     let took = began.elapsed().as_secs();
-    let text = format!("{head}{lines}{}duration: {took} s\n", sums.text());
+    let duration = if std::env::var_os("JUDGE").is_some() { format!("{} s, and judged anew in {took} s", sums.seconds) } else { format!("{took} s") };
+    let text = format!("{head}{lines}{}duration: {duration}\n", sums.text());
     println!("\n{}", text.strip_prefix(&head).unwrap_or(&text));
     if let (Ok(file), None) = (std::env::var("REPORT"), wanted.bug) {
         std::fs::write(&file, &text).unwrap_or_else(|error| panic!("{file}: {error}"));
@@ -258,6 +260,27 @@ impl Part {
         }
         told
     }
+}
+
+/// Whether there were as many kills, and each point was reached as often, as somebody asked for.
+fn fewer(sums: &Told, wanted: &Wanted) -> Vec<String> {
+    if matches!(wanted.profile, Some(Profile::Paused | Profile::Moving)) {
+        return Vec::new();
+    }
+    let random = sums.counts.get("kills at random").copied().unwrap_or(0);
+    let mut faults = Vec::new();
+    if random < wanted.kills {
+        faults.push(format!("fewer than asked: {random} of {} kills at random", wanted.kills));
+    }
+    for name in &wanted.points {
+        let (reached, asked) = (sums.points.get(*name).copied().unwrap_or(0), wanted.times * wanted.points.iter().filter(|point| *point == name).count());
+        if reached < asked {
+            faults.push(format!("fewer than asked: {name} was reached {reached} times of {asked}"));
+        }
+    }
+    faults.sort();
+    faults.dedup();
+    faults
 }
 
 /// What the run must have met: calm proves nothing. Short runs are not asked for what needs luck.

@@ -1,14 +1,15 @@
 //! What a run left, as it was found: the records of every topic in their bytes, the logs, the send log, the crash log, the brokers' words. Enters a stage on which nothing
 //! writes any more; leaves what can be judged, now or from a file (`EVIDENCE`, `JUDGE`).
 //!
-//! Easily got wrong: what is decoded here could not be read otherwise by a judge that has learnt more. So nothing is.
+//! Easily got wrong: what is decoded here could not be read otherwise by a judge that has learnt more. So nothing is. And a kept file has no names of fields: fields and
+//! variants of what stands in it are only ever added at the end, or what was kept is lost.
 
 use super::watcher::Seen;
 use super::{Places, dump};
 use crate::bank::Written;
 use crate::canaries::{Canaries, Environment};
 use crate::cluster::Stamps;
-use crate::faults::Kill;
+use crate::faults::{Cause, Kill};
 use crate::fold;
 use crate::judge::Fault;
 use crate::plan::{CALL_TIMEOUT_MS, LEAVE_MARGIN_MS, Plan};
@@ -131,6 +132,12 @@ impl Found {
             memory: stage.memory.clone(),
             seconds: 0,
         }
+    }
+
+    /// How many kills at random there were, and how many starts with a point armed.
+    pub fn injected(&self) -> (usize, usize) {
+        let count = |such: fn(&Cause) -> bool| self.kills.iter().filter(|kill| such(&kill.cause)).count();
+        (count(|cause| *cause == Cause::Random), count(|cause| matches!(cause, Cause::Point(..) | Cause::NotReached)))
     }
 
     /// Keeps it.
