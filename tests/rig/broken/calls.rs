@@ -163,12 +163,12 @@ pub const BREAKINGS: &[(&str, Breaking)] = &[
     ("I5 called too late", |evidence| {
         // On a machine that was never slow, and far from every fault.
         (evidence.prompt, evidence.slow, evidence.kills) = (true, Vec::new(), Vec::new());
-        call_late(evidence, 1)
+        call_late(evidence, 1, 100)
     }),
     ("I5 called late too often", |evidence| {
         // Always near something slow; and one more than may be where nobody was killed.
         (evidence.slow, evidence.kills) = (vec![(0, 1 << 50)], Vec::new());
-        call_late(evidence, 3)
+        call_late(evidence, 3, 300)
     }),
     ("I5 begun with too little life", |evidence| {
         let codes: BTreeSet<_> = evidence.plan.events.iter().filter(|event| event.kind == Kind::Code).map(|event| event.event_id.as_str()).collect();
@@ -254,10 +254,10 @@ pub const BREAKINGS: &[(&str, Breaking)] = &[
 ];
 
 /// The first of these are taken up a millisecond later than the provider takes up a call where all is well.
-fn call_late(evidence: &mut Evidence, count: usize) -> bool {
+fn call_late(evidence: &mut Evidence, count: usize, late: i64) -> bool {
     let limits: BTreeMap<String, i64> =
         evidence.dispatches.iter().map(|row| (row.what.attempt_id.to_string(), row.what.not_after.timestamp().millis())).collect();
-    let late = 100 + evidence.clocks_apart_ms + 1;
+    let late = late + evidence.clocks_apart_ms + 1;
     let mut left = count;
     for line in evidence.lines.iter_mut() {
         let Line::Call(call) = line else { continue };
