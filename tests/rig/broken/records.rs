@@ -1,7 +1,7 @@
 //! Copies of what lies in Kafka: positions, transactions, receipts, and what a reader of statuses saw.
 
 use super::{Breaking, acknowledged};
-use crate::evidence::Row;
+use crate::evidence::{Evidence, Row};
 use crate::quiet::KAFKAS;
 use crate::segments::Log;
 use recado::delivery::{MessageId, Receipt, StatusWord};
@@ -60,14 +60,20 @@ pub const BREAKINGS: &[(&str, Breaking)] = &[
     ("E1 word without an effect", |evidence| {
         // An end that stands only in the transaction after the one that passed its receipt: as if receipt and effect were committed apart.
         let ends = evidence.statuses.iter().enumerate().filter(|(_, row)| row.what.live && row.what.status.word == StatusWord::Delivered);
-        let later = |row: &Row<StatusRecord>| {
-            let own = evidence.log(row).committed(row.offset)?;
-            let next = evidence.statuses.iter().find(|next| (&next.topic, next.partition) == (&row.topic, row.partition) && next.offset > own.offset)?;
-            (next.at > own.at + 50).then_some((next.offset, next.at))
-        };
-        let Some((at, (offset, produced))) = ends.into_iter().find_map(|(at, row)| Some((at, later(row)?))) else { return false };
+        let Some((at, (offset, produced))) = ends.into_iter().find_map(|(at, row)| Some((at, later(evidence, row)?))) else { return false };
         (evidence.statuses[at].offset, evidence.statuses[at].at) = (offset, produced);
         true
+    }),
+    ("E1 cancel without an effect", |evidence| {
+        // Near a fault, where such a code may have arrived before: each ends delivered, and only in the transaction after the one that passed its withdrawal.
+        evidence.slow = vec![(0, 1 << 50)];
+        let cancelled = evidence.statuses.iter().enumerate().filter(|(_, row)| row.what.live && row.what.status.word == StatusWord::Cancelled);
+        let moved: Vec<_> = cancelled.filter_map(|(at, row)| Some((at, later(evidence, row)?))).collect();
+        for (at, (offset, produced)) in &moved {
+            let row = &mut evidence.statuses[*at];
+            (row.what.status.word, row.offset, row.at) = (StatusWord::Delivered, *offset, *produced);
+        }
+        !moved.is_empty()
     }),
     ("aborted read", |evidence| {
         let place = evidence.seen.keys().next().copied();
@@ -147,3 +153,10 @@ pub const BREAKINGS: &[(&str, Breaking)] = &[
         evidence.lines.len() < before
     }),
 ];
+
+/// Where the next transaction of this status's partition begins, and when that was produced, if not at once.
+fn later(evidence: &Evidence, row: &Row<StatusRecord>) -> Option<(i64, i64)> {
+    let own = evidence.log(row).committed(row.offset)?;
+    let next = evidence.statuses.iter().find(|next| (&next.topic, next.partition) == (&row.topic, row.partition) && next.offset > own.offset)?;
+    (next.at > own.at + 50).then_some((next.offset, next.at))
+}

@@ -106,7 +106,7 @@ impl Court<'_> {
                 StatusWord::Cancelled if used.is_some_and(|used| message.acknowledged().all(|(at, _)| at > used)) => true,
                 // A call in flight at the kill: nobody knows. What it was to say is said by the journal above.
                 StatusWord::Unconfirmed => !calm && (unknown || lost || self.stood_still(from, to)),
-                // The cancel comes in while the engine is away, and the fallback is due before it is read.
+                // The cancel comes in while the engine is away, and the fallback is due before it is read. That it was not lost `taken.rs` says.
                 StatusWord::Delivered => !calm && (event.story.end == StatusWord::Cancelled || said(Outcome::TooLate)),
                 // The customer got the code elsewhere, or gave up; the bank withdraws what is late.
                 StatusWord::Cancelled => !calm && event.used_after.is_some(),

@@ -143,10 +143,11 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "E1",
-        by: "the bank's list against sources of statuses and dead letters, below and above the position; no status said twice; what came back against its effect; what is told of receipts against them, both ways",
+        by: "the bank's list against sources of statuses and dead letters, below and above the position; no status said twice; what came back, and withdrawals, against their effect; what is told of receipts against them, both ways",
         always: &["inputs below the position"],
         counted: &[
             "words of what became of an attempt held against their effect",
+            "cancels held against the end of their delivery",
             "statuses sent held against their receipts",
             "statuses after the end held against their receipts",
             "reads of ended deliveries held against their receipts",

@@ -1,5 +1,5 @@
-//! E1 of what came back: whatever lies in the receipts topic below the engine's position had its effect in the transaction that moved the position past it, or
-//! before. A receipt that was jumped over leaves no other trace: its message ends, only otherwise.
+//! E1 of what came back, and of withdrawals: whatever lies in the receipts topic, or among the used codes, below the engine's position had its effect in the transaction
+//! that moved the position past it, or before. What was jumped over leaves no other trace: its message ends, only otherwise.
 //!
 //! Easily got wrong: a transaction has an end in each partition, and those are not written at the same moment. But a producer's next transaction begins only when all
 //! of them are: until then the coordinator answers CONCURRENT_TRANSACTIONS. So what was written before one of these ends belongs to that transaction or an earlier one.
@@ -9,10 +9,12 @@ use super::{CUT_MS, Court, Move};
 use crate::evidence::Row;
 use recado::delivery::{Attempt, MessageId, Outcome, Receipt, StatusWord};
 use recado::event::records::{Returned, StatusRecord};
+use std::collections::BTreeMap;
 
 impl Court<'_> {
     /// For one message.
     pub(super) fn taken(&mut self, id: MessageId, message: &Message<'_>) {
+        self.withdrawn(id, message);
         for row in &message.returned {
             let (attempt, word, what) = match &row.what {
                 Returned::Receipt { attempt_id, receipt, .. } => (attempt_id.attempt, receipt.word(), Effect::of(*receipt)),
@@ -38,10 +40,25 @@ impl Court<'_> {
         }
     }
 
+    /// A withdrawal ends a delivery that it finds, near a fault too: one that was begun in an earlier transaction than the one that passed the withdrawal has its end by
+    /// then, whichever. A withdrawal that comes before its delivery waits for it, and only `ends.rs` says something of that.
+    fn withdrawn(&mut self, id: MessageId, message: &Message<'_>) {
+        let Some(used) = message.event.and_then(|event| self.used.get(&event).copied()) else { return };
+        let Some(passed) = passed(&self.cancels, used.partition, used.offset) else { return };
+        let Some(begun) = message.statuses.iter().find(|row| row.what.live) else { return };
+        if !self.preceded(begun, used.partition, passed) {
+            return;
+        }
+        self.counts.one("cancels held against the end of their delivery");
+        if !message.terminal().is_some_and(|end| self.stood(end, passed)) {
+            let sentence = format!("{}-{} offset {}: the position passed it, and the delivery went on.", used.topic, used.partition, used.offset);
+            self.fault("E1 cancel without an effect", Some(id), sentence);
+        }
+    }
+
     /// The transaction that moved the engine's position past this record of the receipts topic.
     pub(super) fn passed(&self, partition: i32, offset: i64) -> Option<Move> {
-        let moves = self.receipts.get(&partition)?;
-        moves.get(moves.partition_point(|moved| moved.next <= offset)).copied()
+        passed(&self.receipts, partition, offset)
     }
 
     /// Whether a record was surely committed before that transaction began. The position in it was produced when all ends of its producer's last transaction were
@@ -66,6 +83,12 @@ impl Court<'_> {
             own.at <= passed.by.at || same
         })
     }
+}
+
+/// The first of these moves that leads past this record.
+fn passed(moves: &BTreeMap<i32, Vec<Move>>, partition: i32, offset: i64) -> Option<Move> {
+    let moves = moves.get(&partition)?;
+    moves.get(moves.partition_point(|moved| moved.next <= offset)).copied()
 }
 
 /// What must come of a word.
