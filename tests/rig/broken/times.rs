@@ -144,6 +144,19 @@ pub(super) const BREAKINGS: &[(&str, Breaking)] = &[
         row.what.decided = row.what.decided.plus(Duration::from_secs(600));
         true
     }),
+    ("I8 unserved too often", |evidence| {
+        // Always near a fault; and each engine stands still again and again, for a fifth of a second longer than between two of its commits, so that it never has as long on
+        // end as it is given. What a timer begins comes a minute late.
+        evidence.slow = vec![(0, 1 << 50)];
+        let (pause, every) = (evidence.commit_ms + 1_200, judge::served_within(evidence));
+        let began = evidence.written.iter().map(|written| written.at).min().unwrap_or(0);
+        let logs = evidence.logs.clone();
+        let committed = |row: &Row<BTreeMap<String, i64>>| logs[&(row.topic.clone(), row.partition)].committed(row.offset).map(|committed| committed.at);
+        evidence.positions.retain(|row| committed(row).is_none_or(|at| (at - began).rem_euclid(every) >= pause));
+        let timers = evidence.dispatches.iter_mut().filter(|row| row.what.why.is_some_and(|why| why.reason == Reason::Timer));
+        timers.for_each(|row| row.at += 60_000);
+        true
+    }),
 ];
 
 /// More than what a timer may take in the calm, a word's decision and the wait's own beginning before it, and less than what it may near a fault.

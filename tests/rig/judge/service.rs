@@ -131,6 +131,7 @@ impl Court<'_> {
     /// Row 1: no partition in which an event of the bank's lies is unserved for longer than a session and a restore, from the last trouble of the engine that serves it
     /// next, or of all engines while partitions move. How long it says that it restores, or is not ready, counts for nothing.
     pub(super) fn gaps(&mut self) {
+        self.unserved();
         let evidence = self.evidence;
         let troubles = troubles(&evidence.kills, "engine");
         let mut written: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
