@@ -70,6 +70,22 @@ pub const BREAKINGS: &[(&str, Breaking)] = &[
         evidence.kills.push(Kill::new(("dispatcher-a", "dispatcher"), (intent.at - 101, intent.at - 100), Cause::Random));
         say(evidence, intent.what.attempt_id, Outcome::Unknown)
     }),
+    ("I3 unknown without a cause", |evidence| {
+        // Its epoch left a second after the intent, and somebody else's dispatcher was killed two seconds later, before anybody said so.
+        let Some((intent, _)) = (Left { count: 1, last: 1_000, next: 1_500 }).of(evidence) else { return false };
+        let killed = intent + 3_000;
+        evidence.kills = vec![Kill::new(("dispatcher-b", "dispatcher"), (killed, killed + 1), Cause::Random)];
+        true
+    }),
+    ("I3 too many not given back", |evidence| {
+        // Their epoch left after their intents and waited for as long as it promises; nobody had called them. One more than may be where nobody was killed.
+        evidence.kills.clear();
+        let count = judge::unexplained_max(0) + 1;
+        let Some((_, attempts)) = (Left { count, last: 0, next: LEAVE_MS }).of(evidence) else { return false };
+        let called: BTreeSet<String> = attempts.iter().map(AttemptId::to_string).collect();
+        evidence.lines.retain(|line| !matches!(line, Line::Call(call) if call.attempt_id.as_ref().is_some_and(|id| called.contains(id))));
+        true
+    }),
     ("I3 sent, and said not to be", |evidence| {
         let row = evidence.returned.iter_mut().find(|row| matches!(row.what, Returned::Outcome { outcome: Outcome::Accepted, .. }));
         let Some(Row { what: Returned::Outcome { outcome, .. }, .. }) = row else { return false };
@@ -252,6 +268,67 @@ pub const BREAKINGS: &[(&str, Breaking)] = &[
         true
     }),
 ];
+
+/// For how long a dispatcher promises to wait for its calls when it leaves, ms: `LEAVE_MARGIN_MS` of found.rs, and a call.
+const LEAVE_MS: i64 = 4_000;
+
+/// An epoch that leaves while attempts of its own are open, on a machine that was never slow; and the next one says, at the end of their leases, that nobody knows.
+struct Left {
+    /// So many of its attempts, which were accepted.
+    count: usize,
+    /// So long after the last of their intents it says its last word, and the next one its first, ms.
+    last: i64,
+    next: i64,
+}
+
+impl Left {
+    /// When the last of their intents was appended, and which they are. `None`: no epoch with another behind it has so many.
+    fn of(self, evidence: &mut Evidence) -> Option<(i64, BTreeSet<AttemptId>)> {
+        let mut began: BTreeMap<i32, BTreeMap<u64, i64>> = BTreeMap::new();
+        for row in &evidence.journal {
+            let first = began.entry(row.partition).or_default().entry(row.what.epoch).or_insert(row.at);
+            *first = row.at.min(*first);
+        }
+        let next = |partition: i32, epoch: u64| {
+            let began = &began[&partition];
+            began.iter().map(|(other, first)| (*first, *other)).filter(|(first, _)| *first > began[&epoch]).min()
+        };
+        let accepted: BTreeSet<AttemptId> = evidence.returned.iter().filter_map(|row| accepted(&row.what)).collect();
+        let mut seen = BTreeSet::new();
+        let mut claimed: BTreeMap<(i32, u64), Vec<(AttemptId, i64)>> = BTreeMap::new();
+        for row in evidence.journal.iter().filter(|row| row.what.kind == JournalKind::Intent) {
+            if seen.insert(row.what.attempt_id) && accepted.contains(&row.what.attempt_id) && next(row.partition, row.what.epoch).is_some() {
+                claimed.entry((row.partition, row.what.epoch)).or_default().push((row.what.attempt_id, row.at));
+            }
+        }
+        let ((partition, epoch), mut attempts) = claimed.into_iter().find(|(_, attempts)| attempts.len() >= self.count)?;
+        attempts.sort_by_key(|(_, intent)| *intent);
+        attempts.truncate(self.count);
+        let intent = attempts.last()?.1;
+        let (came, heir) = next(partition, epoch)?;
+        let attempts: BTreeSet<AttemptId> = attempts.into_iter().map(|(id, _)| id).collect();
+        let told = intent + evidence.lease_ms;
+        for row in evidence.journal.iter_mut().filter(|row| row.partition == partition) {
+            if attempts.contains(&row.what.attempt_id) && row.what.kind == JournalKind::Done {
+                (row.what.epoch, row.at) = (heir, told + 1);
+            } else if row.what.epoch == epoch {
+                row.at = row.at.min(intent + self.last);
+            } else if began[&partition][&row.what.epoch] >= came {
+                row.at += intent + self.next - came;
+            }
+        }
+        for row in &mut evidence.returned {
+            if let Returned::Outcome { attempt_id, outcome, .. } = &mut row.what
+                && attempts.contains(attempt_id)
+            {
+                (*outcome, row.at) = (Outcome::Unknown, told);
+            }
+        }
+        evidence.slow.clear();
+        evidence.leave_ms = LEAVE_MS;
+        Some((intent, attempts))
+    }
+}
 
 /// The first of these are taken up a millisecond later than the provider takes up a call where all is well.
 fn call_late(evidence: &mut Evidence, count: usize, late: i64) -> bool {

@@ -22,7 +22,7 @@ const MEASURED_AGAIN_MS: i64 = 5_000;
 const HEARD_WITHIN_MS: i64 = 2_000;
 /// A member's session, and how much of it may be over when it dies or stands still: its heartbeats come each fifth of it. Source:
 /// `session_timeout` of src/app/settings.rs, and the consumers' configurations in src/engine/thread/group.rs and src/dispatch/intake.rs.
-const SESSION_MS: i64 = 10_000;
+pub(super) const SESSION_MS: i64 = 10_000;
 const HEARTBEAT_MS: i64 = 2_000;
 /// A process that was started has joined its group within this, or has died before. A guess: on a quiet machine it takes one second.
 const JOINS_WITHIN_MS: i64 = 4_000;
