@@ -17,6 +17,7 @@ use recado::delivery::{AttemptId, Outcome, Reason};
 use recado::event::records::Returned;
 use recado::simulator::Line;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How it is broken; false where the run had nothing of the kind.
 type Breaking = fn(&mut Evidence) -> bool;
@@ -32,27 +33,50 @@ pub fn judge_the_judge(evidence: &Evidence, green: &[Fault]) -> (usize, Vec<Stri
     // Where commits are long no fire is held to its second, and in a short run no excuse is too much.
     let judged = |rule: &str| (evidence.prompt || rule != "I8 late") && (evidence.kills.len() >= judge::KILLS_JUDGED || rule != "I8 excused too often");
     let mut shown: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut copies = Vec::new();
     for (rule, breaking) in ALL.iter().copied().flatten() {
         let number = shown.entry(rule).or_default();
         *number += 1;
-        if !judged(rule) {
-            continue;
+        if judged(rule) {
+            copies.push((*rule, *number, *breaking));
         }
-        let mut copy = evidence.clone();
-        if !breaking(&mut copy) {
-            missed.push(format!("{rule}, copy {number}: the run had nothing that could be broken so"));
-            continue;
+    }
+    // Each is a whole judgement: two cores take half the time.
+    let next = AtomicUsize::new(0);
+    let take = || {
+        let mut seen = Vec::new();
+        while let Some((rule, number, breaking)) = copies.get(next.fetch_add(1, Ordering::Relaxed)) {
+            seen.push(shown_to_the_judge(evidence, green, rule, *breaking).map_err(|why| format!("{rule}, copy {number}: {why}")));
         }
-        let (faults, _) = judge::judge(&copy);
-        if faults.iter().any(|fault| fault.rule == *rule && !green.contains(fault)) {
-            found += 1;
-        } else {
-            let others: Vec<String> = faults.iter().filter(|fault| !green.contains(fault)).map(|fault| format!("{} {}", fault.rule, fault.sentence)).collect();
-            missed
-                .push(format!("{rule}, copy {number}: the judge did not see it, but {}", if others.is_empty() { "nothing".into() } else { others.join("; ") }));
+        seen
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let seen = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(take)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect::<Vec<_>>()
+    });
+    for one in seen {
+        match one {
+            Ok(()) => found += 1,
+            Err(sentence) => missed.push(sentence),
         }
     }
     (found, missed)
+}
+
+/// Whether the judge finds this rule broken in a copy that was broken so; else what was the matter.
+fn shown_to_the_judge(evidence: &Evidence, green: &[Fault], rule: &str, breaking: Breaking) -> Result<(), String> {
+    let mut copy = evidence.clone();
+    if !breaking(&mut copy) {
+        return Err("the run had nothing that could be broken so".into());
+    }
+    let (faults, _) = judge::judge(&copy);
+    let new = || faults.iter().filter(|fault| !green.contains(fault));
+    if new().any(|fault| fault.rule == rule) {
+        return Ok(());
+    }
+    let others: Vec<String> = new().map(|fault| format!("{} {}", fault.rule, fault.sentence)).collect();
+    Err(format!("the judge did not see it, but {}", if others.is_empty() { "nothing".into() } else { others.join("; ") }))
 }
 
 /// The attempt before a fallback by a failure, and that fallback's place among the dispatches.
