@@ -253,6 +253,27 @@ pub const BREAKINGS: &[(&str, Breaking)] = &[
         // In bulk, the second in a row and long after it.
         give_up_for_delays(evidence, |event| event.kind == Kind::Bill, 2, 60_000)
     }),
+    ("I2 fallback from another attempt", |evidence| {
+        // The third step says that it follows the first, which failed as the second did: so the first has two successors.
+        let Some(steps) = failed_twice(evidence) else { return false };
+        follow_the_first(evidence, steps);
+        true
+    }),
+    ("I2 fallback from another attempt", |evidence| {
+        // Nobody dispatched the one that it follows.
+        let Some((from, _)) = failure(evidence) else { return false };
+        evidence.dispatches.retain(|row| row.what.attempt_id != from);
+        true
+    }),
+    ("I2 fallback that leaves something out", |evidence| {
+        // The step between the two.
+        let Some(steps) = failed_twice(evidence) else { return false };
+        follow_the_first(evidence, steps);
+        evidence.dispatches.remove(steps.0);
+        true
+    }),
+    ("I2 fallback that leaves something out", |evidence| follow(evidence, |from| Attempt { n: from.n + 2, ..from })),
+    ("I2 fallback that leaves something out", |evidence| follow(evidence, |from| Attempt { step: from.step + 1, n: 2 })),
     ("I2 wrong topic", |evidence| {
         let Some(first) = evidence.dispatches.iter().find(|row| row.what.why.is_none()).map(|row| row.topic.clone()) else { return false };
         let retry = evidence.dispatches.iter_mut().find(|row| row.what.why.is_some());
@@ -312,6 +333,30 @@ fn ended(evidence: &Evidence, word: StatusWord, fits: impl Fn(AttemptId, &Planne
         let event = events.get(row.what.event_id.as_deref()?)?;
         fits(last, event).then_some((at, last))
     })
+}
+
+/// The places of a second and a third step's first attempts, which the failure of the step before each began.
+fn failed_twice(evidence: &Evidence) -> Option<(usize, usize)> {
+    let begun = |step: u8| {
+        let from = Attempt { step: step - 1, n: 1 };
+        let otherwise = |reason| matches!(reason, Reason::Timer | Reason::Unknown | Reason::Resend | Reason::TooLate | Reason::Unavailable);
+        let of_step = evidence.dispatches.iter().enumerate().filter(move |(_, row)| row.what.attempt_id.attempt == Attempt { step, n: 1 });
+        of_step.filter(move |(_, row)| row.what.why.is_some_and(|why| why.from == from && !otherwise(why.reason)))
+    };
+    let second: BTreeMap<MessageId, usize> = begun(2).map(|(at, row)| (row.what.attempt_id.message_id, at)).collect();
+    begun(3).find_map(|(at, row)| Some((*second.get(&row.what.attempt_id.message_id)?, at)))
+}
+
+/// The third step follows the first, for what was said of that one.
+fn follow_the_first(evidence: &mut Evidence, (second, third): (usize, usize)) {
+    evidence.dispatches[third].what.why = evidence.dispatches[second].what.why;
+}
+
+/// The first later attempt that a failure began is another one.
+fn follow(evidence: &mut Evidence, other: impl Fn(Attempt) -> Attempt) -> bool {
+    let Some((from, at)) = failure(evidence) else { return false };
+    evidence.dispatches[at].what.attempt_id.attempt = other(from.attempt);
+    true
 }
 
 /// One that had arrived at its first step is given up there, as an attempt of which this was said.

@@ -31,13 +31,15 @@ enum Leads {
 }
 
 impl Court<'_> {
-    /// I2, I8: no fallback by a timer before its deadline, none much after it, and none where a receipt was acknowledged before it. All of `recado.retry.*`.
+    /// I2, I8: each follows the attempt before it; no fallback by a timer before its deadline, none much after it, and none where a receipt was acknowledged before it.
+    /// All of `recado.retry.*`.
     pub(super) fn fallbacks(&mut self, id: MessageId, message: &Message<'_>, event: &Planned) {
         for row in &message.dispatches {
             self.topic(id, row);
             let Some(why) = row.what.why else { continue };
             self.counts.one("later attempts");
             let what = format!("{} {}", row.what.channel.word(), row.what.attempt_id.attempt);
+            self.in_turn(id, message, row.what.attempt_id.attempt, why.from);
             self.held(id, why.hold, row.at, &what);
             if by_timer(why.reason) {
                 self.counts.one("fallbacks by a timer judged");
@@ -96,6 +98,21 @@ impl Court<'_> {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// I2, E5: each later attempt follows the one that was dispatched before it, and no other: it is the same step once more, or the first of the next one. So none has two
+    /// successors, and none is left out. Source: `again` and `next_step` of src/delivery/machine.rs, which go on from the attempt dispatched last and skip no step.
+    fn in_turn(&mut self, id: MessageId, message: &Message<'_>, attempt: Attempt, from: Attempt) {
+        let before = message.dispatches.iter().map(|row| row.what.attempt_id.attempt).filter(|other| *other < attempt).max();
+        if before != Some(from) {
+            let before = before.map_or_else(|| "nothing".to_owned(), |before| before.to_string());
+            self.fault("I2 fallback from another attempt", Some(id), format!("{attempt} says that it follows {from}, and {before} was dispatched before it."));
+        }
+        let once_more = (attempt.step, u32::from(attempt.n)) == (from.step, u32::from(from.n) + 1);
+        let on = (u32::from(attempt.step), attempt.n) == (u32::from(from.step) + 1, 1);
+        if !once_more && !on {
+            self.fault("I2 fallback that leaves something out", Some(id), format!("{attempt} follows {from}."));
         }
     }
 

@@ -59,7 +59,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "I2",
-        by: "receipts acknowledged before a deadline, against recado.retry.*",
+        by: "receipts acknowledged before a deadline, against recado.retry.*; each attempt there against the one dispatched before it",
         always: &["later attempts"],
         counted: &["fallbacks by a timer judged", "fallbacks by a failure judged", "receipts within 200 ms of a deadline that ran out"],
     },
@@ -168,7 +168,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "E5",
-        by: "I1, I3 and I8: a wait ends in a receipt or in one later attempt, never early",
+        by: "I1, I2, I3 and I8: a wait ends in a receipt or in one later attempt, never early",
         always: &["fallbacks by a timer judged"],
         counted: &[],
     },
