@@ -5,7 +5,7 @@ use crate::evidence::{Evidence, Row};
 use crate::judge::CUT_MS;
 use crate::plan::{CALL_MAX_MS, CODE_LIFE_MAX, Kind, Planned};
 use recado::delivery::{Attempt, AttemptId, Hold, MessageId, Outcome, Reason, Receipt, StatusWord};
-use recado::event::records::{JournalKind, Returned, StatusRecord};
+use recado::event::records::{Dispatch, JournalKind, Returned, StatusRecord};
 use recado::simulator::Line;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -274,6 +274,13 @@ pub const BREAKINGS: &[(&str, Breaking)] = &[
     }),
     ("I2 fallback that leaves something out", |evidence| follow(evidence, |from| Attempt { n: from.n + 2, ..from })),
     ("I2 fallback that leaves something out", |evidence| follow(evidence, |from| Attempt { step: from.step + 1, n: 2 })),
+    ("I3 given up unheard", |evidence| {
+        // All that was said of it is that it was too late, in good time for another: and yet a wait ran out.
+        evidence.slow.clear();
+        let Some(from) = waited_for(evidence) else { return false };
+        evidence.returned.retain(|row| !(names(row, from) && matches!(row.what, Returned::Receipt { .. })));
+        say(evidence, from, Outcome::TooLate)
+    }),
     ("I2 wrong topic", |evidence| {
         let Some(first) = evidence.dispatches.iter().find(|row| row.what.why.is_none()).map(|row| row.topic.clone()) else { return false };
         let retry = evidence.dispatches.iter_mut().find(|row| row.what.why.is_some());
@@ -357,6 +364,20 @@ fn follow(evidence: &mut Evidence, other: impl Fn(Attempt) -> Attempt) -> bool {
     let Some((from, at)) = failure(evidence) else { return false };
     evidence.dispatches[at].what.attempt_id.attempt = other(from.attempt);
     true
+}
+
+/// One whose wait ran out, unheld, so that a later attempt began: long before that a word of it lay there, and its dispatch long before the end of its lease.
+fn waited_for(evidence: &Evidence) -> Option<AttemptId> {
+    const LONG_MS: i64 = 3_000;
+    let in_time = |row: &&Row<Dispatch>| row.at + LONG_MS < row.what.lease_end.millis();
+    let in_time: BTreeSet<AttemptId> = evidence.dispatches.iter().filter(in_time).map(|row| row.what.attempt_id).collect();
+    let told = |row: &Row<Returned>| if let Returned::Outcome { attempt_id, .. } = row.what { Some((attempt_id, row.at)) } else { None };
+    let told: BTreeMap<AttemptId, i64> = evidence.returned.iter().filter_map(told).collect();
+    evidence.dispatches.iter().find_map(|row| {
+        let why = row.what.why.filter(|why| why.reason == Reason::Timer && why.hold == Hold::No)?;
+        let from = AttemptId { attempt: why.from, ..row.what.attempt_id };
+        (in_time.contains(&from) && *told.get(&from)? < row.at).then_some(from)
+    })
 }
 
 /// One that had arrived at its first step is given up there, as an attempt of which this was said.

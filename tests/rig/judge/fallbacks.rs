@@ -1,8 +1,8 @@
 //! I2, I8 below: what was begun because something did not come back in time, and whether it had.
 
-use super::messages::Message;
+use super::messages::{Message, begins_wait};
 use super::statuses::begins;
-use super::{CUT_MS, Court};
+use super::{CUT_MS, Court, SLOW_NEAR_MS};
 use crate::evidence::Row;
 use crate::plan::{Kind, Planned};
 use recado::delivery::{Attempt, Hold, MessageId, Outcome, Reason, Receipt, StatusWord};
@@ -44,7 +44,9 @@ impl Court<'_> {
             if by_timer(why.reason) {
                 self.counts.one("fallbacks by a timer judged");
                 self.waited(id, message, event, why.from, row.at, &what);
-                self.heard(id, message, why.from, why.hold, row.at, &what);
+                // What says that nothing went out begins no wait: who had read it would not have waited.
+                let word = if self.vouched(message, why.from) { begins_wait } else { names };
+                self.heard(id, message, why.from, why.hold, row.at, &what, word);
                 self.punctual(id, message, event, why.from, row.at, &what);
             } else {
                 let leads = if row.what.attempt_id.attempt.step == why.from.step { Leads::Again } else { Leads::On };
@@ -81,7 +83,8 @@ impl Court<'_> {
                     }
                 }
                 if let Some(last) = attempts().max() {
-                    self.heard(id, message, last, terminal.what.status.hold, produced, "the end, unconfirmed,");
+                    // Any word: after a copy that was refused this is the end, too.
+                    self.heard(id, message, last, terminal.what.status.hold, produced, "the end, unconfirmed,", names);
                 }
             }
             StatusWord::Failed | StatusWord::Expired => {
@@ -117,15 +120,22 @@ impl Court<'_> {
     }
 
     /// I3: nobody is given up of whom nothing was heard, but where a hold says why.
-    fn heard(&mut self, id: MessageId, message: &Message<'_>, from: Attempt, hold: Hold, at: i64, what: &str) {
+    fn heard(&mut self, id: MessageId, message: &Message<'_>, from: Attempt, hold: Hold, at: i64, what: &str, word: fn(&Returned, Attempt) -> bool) {
         self.counts.one("waits held against what was heard of their attempt");
-        let of_it = |row: &&Row<Returned>| match &row.what {
-            Returned::Outcome { attempt_id, .. } | Returned::Receipt { attempt_id, .. } => attempt_id.attempt == from && row.at <= at,
-            _ => false,
-        };
-        if hold == Hold::No && !message.returned.iter().any(of_it) {
+        if hold == Hold::No && !message.returned.iter().any(|row| row.at <= at && word(&row.what, from)) {
             self.fault("I3 given up unheard", Some(id), format!("{what} came though nobody had said what became of {from}."));
         }
+    }
+
+    /// Whether a lease of this attempt that ended unheld proves that its outcome had been read. It ends so only by a heartbeat that vouches for all whose lease was over,
+    /// and that is written behind their outcomes (`beat` of src/dispatch/tenure.rs, `verdict` of src/engine/gate.rs). But it knows only of dispatches that can be read: not
+    /// of one that a process which stood still appends long after its decision, or that the brokers do not replicate, until its lease is all but over.
+    fn vouched(&mut self, message: &Message<'_>, attempt: Attempt) -> bool {
+        let Some(row) = message.dispatches.iter().find(|row| row.what.attempt_id.attempt == attempt) else { return true };
+        let end = row.what.lease_end.millis();
+        let vouched = row.at + SLOW_NEAR_MS + self.evidence.clocks_apart_ms + self.slow(row.at, end) < end;
+        self.counts.add("waits of attempts that were dispatched when their lease was all but over", usize::from(!vouched));
+        vouched
     }
 
     /// Attempt 1/1 lies in a dispatch topic, every later one in a retry topic, with its cause.
@@ -203,6 +213,11 @@ impl Court<'_> {
     pub(super) fn slow(&self, from: i64, to: i64) -> i64 {
         self.evidence.slow.iter().map(|(began, ended)| (to.min(*ended) - from.max(*began)).max(0)).sum()
     }
+}
+
+/// Whether this is a word of what became of that attempt.
+fn names(returned: &Returned, attempt: Attempt) -> bool {
+    matches!(returned, Returned::Outcome { attempt_id, .. } | Returned::Receipt { attempt_id, .. } if attempt_id.attempt == attempt)
 }
 
 /// Whether a wait's end is the reason.
