@@ -7,7 +7,7 @@ use crate::faults::{Cause, Kill};
 use crate::judge;
 use crate::plan::{CALL_MAX_MS, Kind};
 use recado::delivery::{AttemptId, Hold, NotAfter, Outcome, Reason, Receipt, StatusWord, Timestamp};
-use recado::event::records::{Dispatch, Returned};
+use recado::event::records::{Dispatch, Returned, StatusRecord};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -39,6 +39,17 @@ pub(super) const BREAKINGS: &[(&str, Breaking)] = &[
         let Returned::Outcome { attempt_id, reason, .. } = evidence.returned[word].what else { return false };
         evidence.returned[word].what = Returned::Receipt { attempt_id, receipt: Receipt::Sent, reason, code: 0, provider_time: None };
         true
+    }),
+    ("I8 late", |evidence| {
+        // Codes of which too little life was left when the wait was over, in the calm: told five seconds later, which is more than the expiry cuts off.
+        const TOLD_LATE_MS: i64 = 5_000;
+        let Some(warm) = warm(evidence) else { return false };
+        let expired = |row: &Row<StatusRecord>| row.what.live && row.what.status.word == StatusWord::Expired && row.what.status.reason == Reason::Timer;
+        // Its life and some commits before it, nothing is left of what was the matter.
+        let calm = |row: &Row<StatusRecord>| row.at - TOLD_LATE_MS > warm && far(evidence, row.at - TOLD_LATE_MS, row.at + TOLD_LATE_MS);
+        let late: Vec<usize> = (0..evidence.statuses.len()).filter(|at| expired(&evidence.statuses[*at]) && calm(&evidence.statuses[*at])).collect();
+        late.iter().for_each(|at| evidence.statuses[*at].at += TOLD_LATE_MS);
+        !late.is_empty()
     }),
     ("row 1 a partition unserved for too long", |evidence| {
         // From the last fault until the bank has written its last event.
@@ -184,13 +195,18 @@ fn unheard(evidence: &Evidence) -> Vec<(usize, usize)> {
 
 /// The last of them that no fault came near, with all that is broken of it, once the brokers were warm.
 fn unheard_in_calm(evidence: &mut Evidence) -> Option<(usize, usize)> {
-    evidence.slow.clear();
-    let warm = evidence.written.iter().map(|written| written.at).min()? + 12_000;
+    let warm = warm(evidence)?;
     let calm = |(at, word): &(usize, usize)| {
         let (from, to) = (evidence.returned[*word].at, evidence.dispatches[*at].at + LATE_MS);
         from > warm && far(evidence, from, to)
     };
     unheard(evidence).into_iter().filter(calm).max_by_key(|(at, _)| evidence.dispatches[*at].at)
+}
+
+/// From when on the brokers were warm, on a machine that was never slow: two seconds later than the judge asks.
+fn warm(evidence: &mut Evidence) -> Option<i64> {
+    evidence.slow.clear();
+    evidence.written.iter().map(|written| written.at + 12_000).min()
 }
 
 /// When the last fault of an engine was over by the crash log, when the bank wrote its last event, and in which partition: nobody was slow, and nobody lost a disk.

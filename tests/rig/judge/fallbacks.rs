@@ -97,11 +97,24 @@ impl Court<'_> {
                     self.caused(id, message, event, last, &begun, &format!("the end, {},", word.word()));
                 } else if message.may_have_gone_out(last) {
                     self.counts.one("ends by a wait that were not unconfirmed");
-                    self.arrived_before(id, message, event, last, &format!("the end, {},", word.word()));
+                    let what = format!("the end, {},", word.word());
+                    self.arrived_before(id, message, event, last, &what);
+                    self.expired_in_time(id, message, event, last, produced, &what);
                 }
             }
             _ => {}
         }
+    }
+
+    /// I8 above, for a wait whose end found too little life left for what comes next. It is counted apart from what fires: the expiry may have cut it short, never drawn it
+    /// out (`wait_from` of src/delivery/machine/act.rs), and then it comes before the time to which it is held.
+    fn expired_in_time(&mut self, id: MessageId, message: &Message<'_>, event: &Planned, from: Attempt, at: i64, what: &str) {
+        let others = std::mem::take(&mut self.counts);
+        self.punctual(id, message, event, from, at, what);
+        let own = std::mem::replace(&mut self.counts, others);
+        let [calm, near] = ["timers judged above: within a second", "timers judged above: some seconds after their partition is served"].map(|of| own.of(of));
+        self.counts.add("ends expired by a wait, held to its time", calm + near);
+        self.counts.add("of those ends, held to a second of it", calm);
     }
 
     /// I2, E5: each later attempt follows the one that was dispatched before it, and no other: it is the same step once more, or the first of the next one. So none has two
