@@ -277,6 +277,7 @@ const SHOWN_OTHERWISE: &[(&str, &str)] = &[
     ("too little judged", "of numbers alone: rules::blind shows it runs in which one thing is too little"),
     ("nothing met", "of numbers alone, likewise: what of keys was compared"),
     ("memory", "a number against a bound"),
+    ("recovery of a part", "numbers against bounds: report::blind shows them, and what is just within them"),
     ("not reached", "the driver's word that a process did not come by its point, or did not do there what it must"),
     ("stop", "the driver's word that a process did not end in order"),
     ("I1 no end in time", "the driver's wait; of what it waits for in vain the evidence is broken as `I1 lost: no terminal status`"),

@@ -84,7 +84,7 @@ const BY_ANOTHER_CLOCK: &[&str] = &["I1 wrong end", "I2 fallback for", "I3 steps
 /// Two that call for one attempt contradict each other. All *unknown* without a cause are counted together too.
 const CONTRADICTED: &[&str] = &["I3 called, ", "I3 call", "I3 copies", "I3 unknown without", "I3 too many unknown", "I5 called too late"];
 /// State that is not what was committed: everything that is read from it, the timers too.
-const STATE: &[&str] = &["E1 ", "I1 ", "I2 fallback for", "I3 given up unheard", "I4 ", "I5 dispatched after", "I8 late near"];
+const STATE: &[&str] = &["E1 ", "I1 ", "I2 fallback f", "I2 fallback that", "I3 given up unheard", "I4 ", "I5 dispatched after", "I8 late near"];
 /// What follows an end, and what a receipt began, is known by its `seq`.
 const BY_SEQ: &[&str] = &["I4 ", "E1 said twice", "E1 told without a receipt", "I5 dispatch after"];
 
