@@ -112,8 +112,9 @@ impl Court<'_> {
                 StatusWord::Cancelled => !calm && event.used_after.is_some(),
                 // A fault delayed the code until too little of its life was left for the next step.
                 StatusWord::Expired => !calm && too_little_life(message, event, from, to + CUT_MS + self.evidence.clocks_apart_ms),
-                // Our own delay at the last step: `caused` asks for how long.
-                StatusWord::Failed => !calm && not_sent,
+                // Our own delay at the last step: `caused` asks for how long. Or no gateway was up to hear the key pressed, until the provider gave that up and ended the
+                // call: a call that ends without a key has failed.
+                StatusWord::Failed => !calm && (not_sent || lost),
                 _ => false,
             };
         if !allowed {
