@@ -305,8 +305,6 @@ fn missing(met: impl Fn(&str) -> usize, wanted: &Wanted) -> Vec<&'static str> {
             "kills inside a flush",
             "kills inside a restore",
             "kills after which partitions moved",
-            "stores compared at the kills",
-            "states without an end that those stores held",
         ]);
     }
     match wanted.profile {

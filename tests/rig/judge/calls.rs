@@ -90,8 +90,8 @@ impl Court<'_> {
     }
 
     /// I5: a call left before its `not_after`. When the provider takes it up is the provider's affair, but for a bound: a tight one, but where brokers or machine were
-    /// slow, or a fault was near; and there is one for nearly all of them. Where commits are long a dispatch may first be seen when it may hardly leave any more, and then no fault need be
-    /// near.
+    /// slow, or a fault was near; there it is a wider one for nearly all of them, and the widest for a few. Where commits are long a dispatch may first be seen when it may
+    /// hardly leave any more, and then no fault need be near.
     fn taken_up(&mut self, id: MessageId, attempt: Attempt, at: i64, not_after: i64) {
         let late = at - not_after;
         self.counts.add("calls that the provider took up after not_after", usize::from(late > 0));

@@ -27,13 +27,13 @@ const CLEAR_A_FAULT: usize = 2;
 const CLEAR_A_FIRE: usize = 30;
 
 /// What processes that die or stand still leave, and those that merely come and go do not.
-const OF_KILLS: &[&str] = &[
-    "stores compared at the kills",
-    "states without an end that those stores held",
-    "transactions aborted, by partition",
-    "outcomes unknown by a kill",
-    "gaps in service of a partition held against session and restore",
-];
+const OF_KILLS: &[&str] =
+    &["transactions aborted, by partition", "outcomes unknown by a kill", "gaps in service of a partition held against session and restore"];
+
+/// What is on the disks of the killed: a store that is killed every few seconds has hardly anything there, since its column families are flushed every 30 s. Of 28 kills
+/// in one profile it was none, of 93 in three 61 stores, of 190 in one 123 and more.
+const OF_DISKS: &[&str] = &["stores compared at the kills", "states without an end that those stores held"];
+const KILLS_OF_DISKS: usize = 60;
 
 /// What no run is asked for: good if it never comes, or what hangs on the machine.
 const LUCK: &[&str] = &[
@@ -42,9 +42,6 @@ const LUCK: &[&str] = &[
     "attempts without an intent",
     "receipts written once more by a fault",
     "statuses after the end held against their receipts",
-    // A store that is killed again and again has hardly anything on the disk: its column families are flushed every 30 s. A complete run is asked for them (whole.rs).
-    "stores compared at the kills",
-    "states without an end that those stores held",
 ];
 
 /// Fires that are judged above: none where commits are long. There a code of four seconds may be over, too, before its first attempt is dispatched.
@@ -216,7 +213,8 @@ pub fn enough(met: impl Fn(&str) -> usize, clear: &BTreeMap<String, usize>, prom
     let (events, injected, kills) = (met("events"), met("faults injected"), met("kills and stops"));
     let long = events >= EVENTS_MANY || injected >= KILLS_JUDGED;
     for rule in RULES {
-        let asked = |what: &&&str| (prompt || !ABOVE.contains(what)) && (kills >= KILLS_JUDGED || !OF_KILLS.contains(what)) && !LUCK.contains(what);
+        let enough_kills = |what: &str| (kills >= KILLS_JUDGED || !OF_KILLS.contains(&what)) && (kills >= KILLS_OF_DISKS || !OF_DISKS.contains(&what));
+        let asked = |what: &&&str| (prompt || !ABOVE.contains(what)) && enough_kills(what) && !LUCK.contains(what);
         let counted = rule.counted.iter().filter(|_| long).filter(asked);
         for what in rule.always.iter().chain(counted).filter(|what| met(what) == 0) {
             fault(format!("{}: no {what}", rule.name));
