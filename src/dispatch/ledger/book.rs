@@ -174,7 +174,9 @@ impl Book {
         }
     }
 
-    /// Drops what is too old at `now` (Kafka time). What was not finished narrows what is covered.
+    /// Drops what is too old at `now` (Kafka time), and narrows what is covered. What was finished too: its dispatch comes once more where the group's position was
+    /// lost, and would pass for one that nobody called. An entry that was kept until its expiry alone narrows to an hour before that, which lies before the entry
+    /// itself: whatever is younger than an hour stays covered.
     pub(super) fn forget(&mut self, now: Timestamp) {
         while let Some(&(due, id)) = self.forget.first()
             && due <= now
@@ -182,9 +184,7 @@ impl Book {
             self.forget.pop_first();
             let Some(known) = self.known.remove(&id) else { continue };
             self.open.remove(&known.offset);
-            if !known.done {
-                self.narrow(due.minus(REMEMBERED_MAX));
-            }
+            self.narrow(due.minus(REMEMBERED_MAX));
         }
     }
 

@@ -233,7 +233,7 @@ fn the_heartbeat_vouches_only_for_what_is_read_and_ended() {
 }
 
 #[test]
-fn entries_are_forgotten_at_the_expiry_and_open_ones_narrow_what_is_covered() {
+fn entries_are_forgotten_after_an_hour_and_narrow_what_is_covered() {
     let mut ledger = ready();
     ledger.journal(0, at(1), Some(intent(9, THEIRS)));
     assert_eq!(ledger.journal_position(), Some(0), "an open intent keeps the replay where it is");
@@ -242,6 +242,20 @@ fn entries_are_forgotten_at_the_expiry_and_open_ones_narrow_what_is_covered() {
     ledger.taken(EXPRESS, 0, at(1), Work { lease_end: at(9_000), not_after: NotAfter::new(at(9_000)), ..work(9, EXPRESS) });
     ledger.taken(EXPRESS, 1, at(100), Work { lease_end: at(9_000), not_after: NotAfter::new(at(9_000)), ..work(8, EXPRESS) });
     assert_eq!(tick(&mut ledger, 3_602), [Todo::Write(intent(8, OURS))], "what might have been in the forgotten part is not called");
+}
+
+/// The group's position of the dispatches was lost, and they are read from the log's start. *Too late* beats *unknown*, and would have the same message sent again.
+#[test]
+fn what_was_called_longer_ago_than_is_remembered_is_unknown_and_never_too_late() {
+    let mut ledger = Ledger::new(OURS);
+    ledger.replay(0, 4, Coverage::Whole);
+    ledger.journal(0, at(1), Some(intent(1, THEIRS)));
+    ledger.journal(1, at(2), Some(entry(1, JournalKind::Done, THEIRS)));
+    ledger.journal(2, at(3_602), Some(intent(2, THEIRS)));
+    ledger.journal(3, at(3_602), Some(entry(2, JournalKind::Done, THEIRS)));
+    ledger.taken(EXPRESS, 0, at(0), Work { expiry: at(90_000), ..work(1, EXPRESS) });
+    assert_eq!(tick(&mut ledger, 3_603), []);
+    assert_eq!(tick(&mut ledger, 3_604), [Todo::Report(id(1), Final::UNKNOWN)]);
 }
 
 #[test]
