@@ -14,7 +14,7 @@ pub struct Written {
 }
 
 impl Written {
-    /// The name of the next hello of this partition; it comes again after 65,536 others.
+    /// The name of the next hello of this partition; it comes again with the 65,536th after it.
     pub fn next_hello(&mut self, partition: Partition) -> AttemptId {
         let mut bytes = [0; 16];
         bytes[6..8].copy_from_slice(&partition.0.to_be_bytes());
@@ -22,9 +22,18 @@ impl Written {
         AttemptId { message_id: MessageId::from_bytes(bytes), attempt: Attempt { step: 0, n: self.hellos } }
     }
 
-    /// Written now. Of an entry that is written twice, whichever comes back first was not written before the first time.
+    /// Written now. Of an entry that is written twice, whichever comes back first was not written before the first time. A hello is never written twice: one of its
+    /// name was lost 65,536 hellos ago, and with that one's time each read back would be days late, and no sample.
     pub fn note(&mut self, entry: &JournalEntry, now: Timestamp) {
-        self.at.entry((entry.attempt_id, entry.kind)).or_insert(now);
+        let key = (entry.attempt_id, entry.kind);
+        match entry.kind {
+            JournalKind::Hello => {
+                self.at.insert(key, now);
+            }
+            JournalKind::Intent | JournalKind::Refused | JournalKind::Done => {
+                self.at.entry(key).or_insert(now);
+            }
+        }
     }
 
     /// It came back; when it was written.
@@ -59,6 +68,19 @@ mod tests {
         let (first, second) = (hello(0), hello(500));
         assert_eq!(first.attempt_id.message_id.partition(), Partition(7));
         assert_eq!((written.back(&first), written.back(&second), written.back(&first)), (Some(at(0)), Some(at(500)), None));
+    }
+
+    #[test]
+    fn a_hello_counts_from_its_own_time_where_the_last_of_its_name_was_lost() {
+        let mut written = Written::default();
+        let mut hello = |now| {
+            let entry = JournalEntry { attempt_id: written.next_hello(Partition(7)), kind: JournalKind::Hello, epoch: 1 };
+            written.note(&entry, at(now));
+            (entry, now != 0 && written.back(&entry) == Some(at(now)))
+        };
+        let (lost, _) = hello(0);
+        assert!((1..65_536).all(|number| hello(number * 5_000).1), "the others come back");
+        assert_eq!(hello(330_000_000), (lost, true));
     }
 
     #[test]
