@@ -259,6 +259,8 @@ pub struct Skipped {
     pub word: u32,
     /// A failure whose code says nothing about the message.
     pub not_final: u32,
+    /// One that cannot be read by itself: the body must be kept.
+    pub unreadable: u32,
 }
 
 /// Why a signed body was not understood. Final; carries no bytes of the body.

@@ -394,7 +394,7 @@ fn the_readmes_first_own_route_is_accepted_as_it_stands() {
 fn the_readme_says_what_each_reason_of_a_dead_letter_means() {
     let readme = include_str!("../../README.md");
     let chapter = readme.split("## What the bank reads").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
-    for word in DeadReason::ALL.map(DeadReason::word).into_iter().chain(["webhook_not_json", "webhook_wrong_shape"]) {
+    for word in DeadReason::ALL.map(DeadReason::word).into_iter().chain(["webhook_not_json", "webhook_wrong_shape", "webhook_unreadable_status"]) {
         let named = |line: &str| line.strip_prefix("| ").and_then(|row| row.split(" | ").next()).is_some_and(|cell| cell.contains(&format!("`{word}`")));
         assert!(chapter.lines().any(named), "the README does not say what {word} means");
     }

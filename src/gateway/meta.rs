@@ -78,6 +78,9 @@ async fn take(shared: &Shared, name: &str, request: Request<Body>) -> Result<&'s
     match whatsapp::receipts(&body.bytes) {
         Ok(receipts) => {
             shared.returns.write(Channel::WhatsApp, &receipts.reports).await?;
+            if receipts.skipped.unreadable > 0 {
+                keep(shared, name, "webhook_unreadable_status", &body).await?;
+            }
             book(name, &receipts);
             Ok("accepted")
         }
@@ -86,11 +89,15 @@ async fn take(shared: &Shared, name: &str, request: Request<Body>) -> Result<&'s
                 WebhookError::NotJson => "webhook_not_json",
                 WebhookError::WrongShape { .. } => "webhook_wrong_shape",
             };
-            warn!(app = name, reason, "A signed webhook was not understood; it is kept as a dead letter.");
-            shared.returns.bury(&format!("/webhooks/meta/{name}"), reason, &body.bytes, &shared.sealer).await?;
+            keep(shared, name, reason, &body).await?;
             Ok("not_understood")
         }
     }
+}
+
+async fn keep(shared: &Shared, app: &str, reason: &'static str, body: &Whole) -> Result<(), Refusal> {
+    warn!(app, reason, "A signed webhook was not understood, or not all of it; it is kept as a dead letter.");
+    shared.returns.bury(&format!("/webhooks/meta/{app}"), reason, &body.bytes, &shared.sealer).await
 }
 
 async fn check(shared: &Shared, app: &App, headers: &HeaderMap, body: &Whole, peer: Option<Peer>) -> Result<(), Refusal> {

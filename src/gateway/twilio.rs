@@ -209,6 +209,7 @@ pub(super) fn book(channel: Channel, receipts: &Receipts) {
     metrics::skipped(channel, "foreign", skipped.foreign);
     metrics::skipped(channel, "word", skipped.word);
     metrics::skipped(channel, "not_final", skipped.not_final);
+    metrics::skipped(channel, "unreadable", skipped.unreadable);
 }
 
 /// Says what a person must hear of. A SIP response (three digits) is no code of Twilio's.

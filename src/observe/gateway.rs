@@ -24,7 +24,7 @@ pub fn receipt(channel: Channel, receipt: Receipt) {
     RECEIPTS.with_label_values(&[channel.word(), receipt.word()]).inc();
 }
 
-/// Elements of webhooks that were left out. `cause`: `uncorrelated`, `foreign`, `word`, `not_final`, `partition`.
+/// Elements of webhooks that were left out. `cause`: `uncorrelated`, `foreign`, `word`, `not_final`, `unreadable`, `partition`.
 pub fn skipped(channel: Channel, cause: &'static str, count: u32) {
     if count > 0 {
         SKIPPED.with_label_values(&[channel.word(), cause]).inc_by(u64::from(count));
@@ -66,7 +66,8 @@ pub fn connection_cut(cause: &'static str) {
     CONNECTIONS_CUT.with_label_values(&[cause]).inc();
 }
 
-/// A signed webhook that was not understood was kept. `reason`: `webhook_not_json` or `webhook_wrong_shape`. All dead letters have one metric.
+/// A signed webhook that was not understood was kept. `reason`: `webhook_not_json`, `webhook_wrong_shape` or `webhook_unreadable_status`. All dead letters have one
+/// metric.
 pub fn dead_letter(reason: &'static str) {
     super::engine::dead_letter(reason);
 }

@@ -8,21 +8,37 @@ use crate::channel::loose::{Length, List, Object, Scalar};
 use crate::channel::{Receipts, Report, WebhookError};
 use crate::delivery::{Reason, Receipt, Timestamp};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 /// Reads the body of a WhatsApp webhook and returns its receipts, in the order in which Meta wrote them.
 ///
 /// - `body`: JSON, the raw bytes whose signature the gateway has checked.
 /// - Returns one report for each element of `entry[].changes[].value.statuses[]` with our correlation data; none is a valid answer. Meta's `timestamp` is a
 ///   *string of seconds*, ours is milliseconds. `read` and `played` are read. The rest is counted in `skipped`; `messages[]` in `inbound`, unread;
-///   `value.errors[]` by code in `account_errors`. Other fields than `messages` (templates, quality) bring nothing here.
+///   `value.errors[]` by code in `account_errors`. Other fields than `messages` (templates, quality) bring nothing here. An element that cannot be read (half of a
+///   surrogate pair in another system's text, a key twice) is counted in `skipped.unreadable`, and costs its neighbours nothing.
 /// - Errors: `NotJson`, `WrongShape { field: "entry" }` where the body is no notification of a WhatsApp account; both final. Never panics, keeps nothing of a
 ///   customer's text.
 /// - Source: Meta Cloud API, webhook field `messages`, object `statuses` (May 2026).
 pub fn receipts(body: &[u8]) -> Result<Receipts, WebhookError> {
-    let body: Object<Body> = serde_json::from_slice(body).map_err(|error| match error.classify() {
+    match parse::<Object<Status>>(body) {
+        Ok(body) => collect(body, |receipts, status| add(receipts, status.get())),
+        // Each by itself, which takes twice as long: only where it must.
+        Err(_) => collect(parse::<&RawValue>(body)?, |receipts, status| match serde_json::from_str::<Object<Status>>(status.get()) {
+            Ok(status) => add(receipts, status.get()),
+            Err(_) => receipts.skipped.unreadable += 1,
+        }),
+    }
+}
+
+fn parse<'a, S: Deserialize<'a>>(body: &'a [u8]) -> Result<Object<Body<S>>, WebhookError> {
+    serde_json::from_slice(body).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => WebhookError::WrongShape { field: "entry" },
         serde_json::error::Category::Io | serde_json::error::Category::Syntax | serde_json::error::Category::Eof => WebhookError::NotJson,
-    })?;
+    })
+}
+
+fn collect<S>(body: Object<Body<S>>, add: impl Fn(&mut Receipts, &S)) -> Result<Receipts, WebhookError> {
     let body = body.0.filter(|body| body.object.text() == Some("whatsapp_business_account"));
     let entries = body.and_then(|body| body.entry).ok_or(WebhookError::WrongShape { field: "entry" })?;
     let mut receipts = Receipts::default();
@@ -31,7 +47,7 @@ pub fn receipts(body: &[u8]) -> Result<Receipts, WebhookError> {
         receipts.inbound = receipts.inbound.saturating_add(value.messages.0);
         receipts.account_errors.extend(value.errors.0.iter().filter_map(Object::get).filter_map(|error| error.code.code()));
         for status in &value.statuses.0 {
-            add(&mut receipts, status.get());
+            add(&mut receipts, status);
         }
     }
     Ok(receipts)
@@ -66,31 +82,35 @@ fn add(receipts: &mut Receipts, status: Option<&Status>) {
     receipts.add(status.biz_opaque_callback_data.text(), |attempt_id| Report { attempt_id, receipt, reason, code, provider_time });
 }
 
+/// `S`: what is read of each status.
 #[derive(Deserialize)]
-struct Body {
+struct Body<S> {
     #[serde(default)]
     object: Scalar,
-    entry: Option<List<Object<Entry>>>,
+    entry: Option<List<Object<Entry<S>>>>,
 }
 
 #[derive(Deserialize)]
-struct Entry {
+#[serde(bound = "S: Deserialize<'de>")]
+struct Entry<S> {
     #[serde(default)]
-    changes: List<Object<Change>>,
+    changes: List<Object<Change<S>>>,
 }
 
 #[derive(Deserialize)]
-struct Change {
+#[serde(bound = "S: Deserialize<'de>")]
+struct Change<S> {
     #[serde(default)]
     field: Scalar,
     #[serde(default)]
-    value: Object<Value>,
+    value: Object<Value<S>>,
 }
 
 #[derive(Deserialize)]
-struct Value {
+#[serde(bound = "S: Deserialize<'de>")]
+struct Value<S> {
     #[serde(default)]
-    statuses: List<Object<Status>>,
+    statuses: List<S>,
     #[serde(default)]
     messages: Length,
     #[serde(default)]
@@ -182,7 +202,19 @@ mod tests {
         );
         let receipts = read(&statuses);
         assert_eq!(receipts.reports.len(), 1);
-        assert_eq!(receipts.skipped, Skipped { uncorrelated: 4, foreign: 1, word: 2, not_final: 0 });
+        assert_eq!(receipts.skipped, Skipped { uncorrelated: 4, foreign: 1, word: 2, not_final: 0, unreadable: 0 });
+    }
+
+    #[test]
+    fn a_status_that_cannot_be_read_costs_its_neighbours_nothing() {
+        let ours = status("sent", "");
+        let half_a_pair = ours.replace(&attempt().to_string(), r"order \ud83d");
+        let key_twice = status("sent", r#","status":"delivered""#);
+        for odd in [half_a_pair, key_twice] {
+            let receipts = read(&format!(r#""statuses":[{odd},{ours},7,{}],"messages":[{{"type":"text"}}]"#, status("warned", "")));
+            assert_eq!((receipts.reports.len(), receipts.inbound), (1, 1), "{odd}");
+            assert_eq!(receipts.skipped, Skipped { uncorrelated: 1, word: 1, unreadable: 1, ..Skipped::default() }, "{odd}");
+        }
     }
 
     #[test]

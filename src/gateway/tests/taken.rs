@@ -159,6 +159,24 @@ async fn a_signed_body_that_is_not_understood_is_kept_sealed_and_answered_with_2
 }
 
 #[tokio::test]
+async fn a_status_that_cannot_be_read_is_kept_and_the_receipts_beside_it_are_taken() {
+    let gateway = running(limits()).await;
+    let ours = attempt(0, 1);
+    let body = webhook(&[("sent", r"order \ud83d"), ("delivered", &ours.to_string())]);
+    assert_eq!(gateway.meta(&body).await, 200);
+    assert_eq!(gateway.receipts().await, [(0, ours, Receipt::Delivered)]);
+    gateway.read(DEAD_LETTERS, |message| {
+        let headers = message.headers().unwrap().iter().map(|header| String::from_utf8(header.value.unwrap().to_vec()).unwrap()).collect::<Vec<_>>();
+        assert_eq!(headers, ["webhook_unreadable_status", "/webhooks/meta/bank"]);
+        let Some(Value::Sealed(sealed)) = dead_letter::read_value(message.payload().unwrap()) else { panic!("it is not sealed") };
+        let plain = gateway.sealer.open_dead_letter(b"/webhooks/meta/bank", &sealed).unwrap();
+        assert_eq!(dead_letter::read_plain(plain.expose()).unwrap().value, Some(body.as_bytes()), "all of it");
+        true
+    });
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn http_2_is_spoken_too() {
     let gateway = running(limits()).await;
     let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
