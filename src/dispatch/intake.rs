@@ -205,34 +205,44 @@ impl Intake {
             }
             if now >= commit_due {
                 commit_due = now.plus(COMMIT_EVERY);
-                self.tell_positions()?;
-                self.commit();
-                self.tell_health();
-                for traffic in traffics() {
-                    let of_it = self.counts.iter().filter(|((other, _), _)| *other == traffic);
-                    observe::in_hand(traffic.0, traffic.1, of_it.map(|(_, count)| count.load(Ordering::Acquire)).sum());
-                }
-                if let Some((code, reason)) = self.shared.producer.client().fatal_error() {
-                    anyhow::bail!("the dispatcher's producer cannot go on: {code}: {reason}");
-                }
-                // Fenced: by another process of this name, or by its own join that was repeated into a broker that stood still. It would never read again.
-                if let Some((code, reason)) = self.consumer.client().fatal_error() {
-                    anyhow::bail!("the dispatcher's consumer cannot go on: {code}: {reason}");
-                }
-                let [of_consumer, of_producer] = &mut self.lifelines;
-                of_consumer.look(self.consumer.client(), crate::clock::monotonic());
-                of_producer.look(self.shared.producer.client(), crate::clock::monotonic());
-                let (consumer, journal) = (&self.consumer, self.shared.settings.journal());
-                let answers = || consumer.fetch_metadata(Some(&journal), LEARN_MAX).is_ok();
-                if self.outside.too_long(self.joined, crate::clock::monotonic(), answers) {
-                    anyhow::bail!("the group has not taken the dispatcher back, though Kafka answers");
-                }
+                self.look_around()?;
             }
             if now >= ends_due {
                 ends_due = now.plus(ENDS_EVERY);
                 self.ask_for_ends(now);
             }
             self.hear_ends();
+        }
+        Ok(())
+    }
+
+    /// Each 200 ms: what the tenures allow is committed, and it is looked whether all is alive. Errors: something is not, and only a restart mends it.
+    fn look_around(&mut self) -> anyhow::Result<()> {
+        self.tell_positions()?;
+        self.commit();
+        self.tell_health();
+        for traffic in traffics() {
+            let of_it = self.counts.iter().filter(|((other, _), _)| *other == traffic);
+            observe::in_hand(traffic.0, traffic.1, of_it.map(|(_, count)| count.load(Ordering::Acquire)).sum());
+        }
+        // One that was not told to leave ends by a panic alone. Its marks stay as they were, so health would not show it, and its partition would be dead in silence.
+        if let Some((partition, _)) = self.tenures.iter().find(|(_, tenure)| tenure.ended.is_finished()) {
+            anyhow::bail!("the tenure of partition {} ended without being told to", partition.0);
+        }
+        if let Some((code, reason)) = self.shared.producer.client().fatal_error() {
+            anyhow::bail!("the dispatcher's producer cannot go on: {code}: {reason}");
+        }
+        // Fenced: by another process of this name, or by its own join that was repeated into a broker that stood still. It would never read again.
+        if let Some((code, reason)) = self.consumer.client().fatal_error() {
+            anyhow::bail!("the dispatcher's consumer cannot go on: {code}: {reason}");
+        }
+        let [of_consumer, of_producer] = &mut self.lifelines;
+        of_consumer.look(self.consumer.client(), crate::clock::monotonic());
+        of_producer.look(self.shared.producer.client(), crate::clock::monotonic());
+        let (consumer, journal) = (&self.consumer, self.shared.settings.journal());
+        let answers = || consumer.fetch_metadata(Some(&journal), LEARN_MAX).is_ok();
+        if self.outside.too_long(self.joined, crate::clock::monotonic(), answers) {
+            anyhow::bail!("the group has not taken the dispatcher back, though Kafka answers");
         }
         Ok(())
     }
@@ -583,4 +593,50 @@ fn epoch() -> u64 {
         return *ONCE.get_or_init(|| u64::from_be_bytes(bytes));
     }
     u64::from_be_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::call::Caller;
+    use super::super::settings::Settings;
+    use super::super::time::Clocks;
+    use super::*;
+    use crate::observe::Health;
+    use crate::privacy::{FileKeys, RootKey, Sealer};
+    use crate::template::{Catalogue, Masking};
+    use rdkafka::ClientConfig;
+    use tokio_util::sync::CancellationToken;
+
+    /// Holds no partition. Nobody listens where its Kafka should be.
+    fn intake(runtime: &tokio::runtime::Runtime) -> Intake {
+        let mut settings = Settings::new("d-0", ClientConfig::new().set("bootstrap.servers", "127.0.0.1:9").clone());
+        let folder = tempfile::tempdir().unwrap();
+        let sealer = Sealer::new(Arc::new(FileKeys::open(folder.path(), RootKey::random(), Duration::from_secs(60)).unwrap()));
+        let masking = Masking::parse("masking.toml", include_str!("../../config/masking.toml")).unwrap();
+        let catalogue = Arc::new(Catalogue::compile(&[], masking).unwrap());
+        let health = Health::new();
+        let caller = Arc::new(Caller::new(&mut settings, sealer, catalogue, health.clone()).unwrap());
+        let producer = super::super::producer(&settings).unwrap();
+        let shared = Arc::new(Shared { settings, producer, caller, clocks: Clocks::new(health.clone()), health });
+        Intake::new(shared, mpsc::channel().0, Stop::new(CancellationToken::new()), runtime.handle().clone()).unwrap()
+    }
+
+    #[test]
+    fn a_tenure_that_panicked_ends_the_role() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let mut intake = intake(&runtime);
+        intake.joined = true;
+        let handle = |ended| Handle { heard: tokio::sync::mpsc::unbounded_channel().0, marks: Arc::default(), ended };
+        let (_sender, silent) = tokio::sync::oneshot::channel::<()>();
+        let alive = runtime.spawn(async { drop(silent.await) });
+        intake.tenures.insert(Partition(6), handle(alive));
+        intake.look_around().unwrap();
+        let dead = runtime.spawn(async { panic!("a bug") });
+        while !dead.is_finished() {
+            std::thread::yield_now();
+        }
+        intake.tenures.insert(Partition(7), handle(dead));
+        let error = intake.look_around().unwrap_err();
+        assert!(error.to_string().contains("partition 7"), "{error}");
+    }
 }
