@@ -15,7 +15,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc as thread_queue;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -63,10 +63,11 @@ pub enum Order {
 
 /// How many entries wait for a tenure.
 pub const TAIL_QUEUE: usize = 4_096;
-/// Between two questions that Kafka did not answer.
+/// After a question that Kafka did not answer, so long none is asked.
 const AGAIN: Duration = Duration::from_millis(500);
-/// One question to a broker.
-const QUESTION: Duration = Duration::from_secs(5);
+/// One question to the leader of one partition, which may stand still. All others wait meanwhile for what they read back, so it is far shorter than the half second
+/// after which that says nothing about the time. A leader that is well answers within milliseconds.
+const QUESTION: Duration = Duration::from_millis(200);
 /// The tail looks for orders at least this often.
 const PACE: Duration = Duration::from_millis(10);
 
@@ -86,7 +87,7 @@ pub fn tail(settings: &Settings, stop: Stop) -> anyhow::Result<(thread_queue::Se
     let consumer: BaseConsumer = config.create().context("creating the journal's consumer")?;
     let (orders, inbox) = thread_queue::channel();
     let lifeline = Lifeline::new(&settings.kafka, &settings.journal());
-    let mut tail = Follower { consumer, lifeline, topic: settings.journal(), open: BTreeMap::new(), later: Vec::new() };
+    let mut tail = Follower { consumer, lifeline, topic: settings.journal(), open: BTreeMap::new(), later: VecDeque::new(), quiet_until: crate::clock::now() };
     let thread = std::thread::Builder::new().name("dispatch-journal".into()).spawn(move || {
         if let Err(error) = tail.run(&inbox) {
             stop.fail(error);
@@ -109,8 +110,10 @@ struct Follower {
     lifeline: Lifeline,
     topic: String,
     open: BTreeMap<Partition, Open>,
-    /// To be opened (again) at this own time: Kafka did not answer.
-    later: Vec<(Timestamp, Partition, Option<i64>, mpsc::Sender<Tail>)>,
+    /// To be opened, in this order; what Kafka did not answer about goes to the end.
+    later: VecDeque<(Partition, Option<i64>, mpsc::Sender<Tail>)>,
+    /// Nothing is opened before this own time, but entries are read.
+    quiet_until: Timestamp,
 }
 
 struct Open {
@@ -130,7 +133,7 @@ impl Follower {
         loop {
             loop {
                 match inbox.try_recv() {
-                    Ok(Order::Open { partition, committed, to }) => self.later.push((crate::clock::now(), partition, committed, to)),
+                    Ok(Order::Open { partition, committed, to }) => self.later.push_back((partition, committed, to)),
                     Ok(Order::Close(partition)) => self.close(partition)?,
                     Err(thread_queue::TryRecvError::Empty) => break,
                     Err(thread_queue::TryRecvError::Disconnected) => return Ok(()),
@@ -156,9 +159,9 @@ impl Follower {
     }
 
     fn open_due(&mut self) -> anyhow::Result<()> {
-        let now = crate::clock::now();
-        let due: Vec<_> = self.later.extract_if(.., |(at, ..)| *at <= now).collect();
-        for (_, partition, committed, to) in due {
+        while crate::clock::now() >= self.quiet_until
+            && let Some((partition, committed, to)) = self.later.pop_front()
+        {
             self.open(partition, committed, to)?;
         }
         Ok(())
@@ -166,7 +169,8 @@ impl Follower {
 
     fn open_again(&mut self, partition: Partition, committed: Option<i64>, to: mpsc::Sender<Tail>, error: &KafkaError) {
         tracing::warn!(partition = partition.0, %error, "Kafka does not say where the dispatch journal ends; asking again.");
-        self.later.push((crate::clock::now().plus(AGAIN), partition, committed, to));
+        self.later.push_back((partition, committed, to));
+        self.quiet_until = crate::clock::now().plus(AGAIN);
     }
 
     fn open(&mut self, partition: Partition, committed: Option<i64>, to: mpsc::Sender<Tail>) -> anyhow::Result<()> {
@@ -232,7 +236,7 @@ impl Follower {
     }
 
     fn close(&mut self, partition: Partition) -> anyhow::Result<()> {
-        self.later.retain(|(_, later, ..)| *later != partition);
+        self.later.retain(|(later, ..)| *later != partition);
         match self.open.remove(&partition) {
             Some(Open { stage: Stage::Following { .. }, .. }) => self.incremental_unassign(partition),
             Some(Open { stage: Stage::Probing { low, end, .. }, .. }) if low < end => self.incremental_unassign(partition),
@@ -259,5 +263,34 @@ fn heard(open: &mut BTreeMap<Partition, Open>, message: &BorrowedMessage<'_>, re
             None
         }
         Stage::Following { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rdkafka::mocking::MockCluster;
+    use tokio_util::sync::CancellationToken;
+
+    #[tokio::test]
+    async fn a_partition_whose_leader_stands_still_holds_up_no_other() {
+        let kafka = MockCluster::new(2).unwrap();
+        kafka.create_topic("recado.dispatch-journal", 2, 1).unwrap();
+        for (partition, broker) in [(0, 1), (1, 2)] {
+            kafka.partition_leader("recado.dispatch-journal", partition, Some(broker)).unwrap();
+        }
+        kafka.broker_round_trip_time(1, Duration::from_secs(60)).unwrap();
+        let settings = Settings::new("d-0", ClientConfig::new().set("bootstrap.servers", kafka.bootstrap_servers()).clone());
+        let (orders, thread) = tail(&settings, Stop::new(CancellationToken::new())).unwrap();
+        let open = |partition| {
+            let (to, tail) = mpsc::channel(TAIL_QUEUE);
+            orders.send(Order::Open { partition: Partition(partition), committed: None, to }).unwrap();
+            tail
+        };
+        let (_ill, mut well) = (open(0), open(1));
+        let started = tokio::time::timeout(Duration::from_secs(4), well.recv()).await.expect("it waited for the other");
+        assert!(matches!(started, Some(Tail::Start { start: 0, end: 0, coverage: Coverage::Whole })), "{started:?}");
+        drop(orders);
+        thread.join().unwrap();
     }
 }
