@@ -233,6 +233,29 @@ fn no_release_has_a_seeded_bug() {
     }
 }
 
+/// The guard's own lines, compiled as for a release and as for a test: what looks like a guard need not be one.
+#[test]
+fn a_release_with_seeded_bugs_does_not_compile() {
+    assert!(fs::read_to_string(root().join("src/lib.rs")).expect("sources are text").contains("#[cfg(feature = \"mutants\")]\nmod seeded_bug;"));
+    let bugs = fs::read_to_string(root().join("src/seeded_bug.rs")).expect("the bugs have a file");
+    let (start, guard) = (bugs.find("#[cfg(not(debug_assertions))]").expect("the guard"), |start: usize| bugs[start..].split_inclusive(';').next());
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("guard.rs");
+    fs::write(&file, guard(start).expect("it ends")).expect("it can be written");
+    let compile = |assertions: &str| {
+        let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        let mut rustc = std::process::Command::new(rustc);
+        rustc.args(["--crate-type=lib", "--emit=metadata", "--edition=2024", "-C", assertions, "--out-dir"]).arg(folder.path()).arg(&file);
+        rustc.output().expect("there is a compiler")
+    };
+    let (release, test) = (compile("debug-assertions=no"), compile("debug-assertions=yes"));
+    assert!(test.status.success(), "{}", String::from_utf8_lossy(&test.stderr));
+    assert!(
+        !release.status.success() && String::from_utf8_lossy(&release.stderr).contains("must not be part of a release"),
+        "a release with bugs must not compile"
+    );
+}
+
 /// The names in a list of a source file, one a line, sorted.
 fn listed(file: &str, beginning: &str) -> Vec<String> {
     let text = fs::read_to_string(root().join(file)).expect("sources are text");
