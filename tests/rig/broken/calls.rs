@@ -173,7 +173,7 @@ pub const BREAKINGS: &[(&str, Breaking)] = &[
         let Some(call) = call else { return false };
         let own = |row: &&Row<Dispatch>| Some(row.what.attempt_id.to_string()) == call.attempt_id;
         let Some(row) = evidence.dispatches.iter().find(own) else { return false };
-        call.time_ms = row.what.not_after.timestamp().millis() + judge::PROVIDER_MS + 1;
+        call.time_ms = row.what.not_after.timestamp().millis() + judge::PROVIDER_MS + evidence.clocks_apart_ms + 1;
         true
     }),
     ("I5 called too late", |evidence| {

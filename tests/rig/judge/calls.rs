@@ -98,7 +98,7 @@ impl Court<'_> {
         if late <= TAKEN_UP_MS + self.evidence.clocks_apart_ms {
             return;
         }
-        if late > PROVIDER_MS || (self.evidence.prompt && self.calm(not_after, at)) {
+        if late > PROVIDER_MS + self.evidence.clocks_apart_ms || (self.evidence.prompt && self.calm(not_after, at)) {
             self.fault("I5 called too late", Some(id), format!("{attempt} was called {late} ms after its not_after."));
             return;
         }
