@@ -1,0 +1,54 @@
+//! What a notification's way costs on this machine: the real binary as processes, a real broker (`BROKERS=3`: three), providers played in this process.
+//!
+//! It prints numbers and judges none of them. `make bench`, or with names of parts: see ../README.md.
+#![expect(clippy::print_stdout, reason = "printing is what it is for")]
+#![expect(clippy::print_stderr, reason = "the log of a process that went wrong")]
+#![expect(clippy::type_complexity, reason = "topics with their settings are listed in place")]
+#![expect(clippy::unwrap_used, reason = "it may stop at the first thing that is not as it should be")]
+#![expect(clippy::disallowed_methods, reason = "it measures with the machine's clock, not with Recado's")]
+
+#[path = "../../tests/kafka/bank.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
+mod bank;
+#[path = "../../tests/kafka/deployment.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
+mod deployment;
+#[path = "../../tests/kafka/process.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
+mod process;
+#[path = "../../tests/kafka/support.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
+mod support;
+
+mod shared;
+
+mod latency;
+mod timers;
+mod engine;
+mod dispatcher;
+
+use std::sync::atomic::Ordering;
+
+/// Of every topic.
+const PARTITIONS: u16 = 8;
+/// In the order in which they run where none is named.
+const PARTS: [&str; 4] = ["latency", "timers", "engine", "dispatcher"];
+
+#[tokio::main]
+async fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    for word in &wanted {
+        assert!(PARTS.contains(&word.as_str()), "no part is called {word}; there are {}", PARTS.join(", "));
+    }
+    support::NODES.store(shared::asked("BROKERS", 1), Ordering::Relaxed);
+    shared::machine();
+    for part in PARTS.into_iter().filter(|part| wanted.is_empty() || wanted.iter().any(|word| word == part)) {
+        match part {
+            "latency" => latency::run().await,
+            "timers" => timers::run().await,
+            "engine" => engine::run().await,
+            "dispatcher" => dispatcher::run().await,
+            _ => unreachable!("it is of the list"),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What the parts share: what was asked for, the load, reading what came of it, and how figures are told.
+
+use crate::process::{Instance, Stage};
+use crate::support::{self, Writer};
+use crate::{PARTITIONS, bank};
+use apache_avro::types::Value;
+use apache_avro::writer::datum::GenericDatumWriter;
+use apache_avro::{Decimal, Schema};
+use recado::simulator::{self, Line};
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// A process that is killed has not written anything later than this after it. A guess.
+pub const GONE_MS: i64 = 50;
+
+/// A number of the environment.
+pub fn asked(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).map_or(otherwise, |number| number.parse().unwrap())
+}
+
+/// What everything runs on.
+pub fn machine() {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).map_or("unknown", |rest| rest.trim_start_matches(['\t', ' ', ':']));
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let brokers = support::NODES.load(Ordering::Relaxed);
+    println!("recado{}; {cores} cores, {model}: all processes, the providers and {brokers} broker(s) share them.", support::commit());
+}
+
+/// What others do here meanwhile.
+pub fn heading(part: &str) {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("\n{part} (load of the machine before: {})", load.split(' ').next().unwrap_or("unknown"));
+}
+
+/// Records at a steady rate, each of another customer with another phone.
+pub struct Flow {
+    thread: std::thread::JoinHandle<()>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Flow {
+    pub fn start(stage: &Stage, rate: u64, count: u64) -> Self {
+        Self::of(stage.input("pix.transactions"), rate, count, |at, customer| {
+            bank::pix_received(&format!("e-{at}"), customer, &format!("+55119{:08}", 10_000_000 + at))
+        })
+    }
+
+    /// Bills, each of another customer, without an end; none where the rate is 0.
+    pub fn of_bills(stage: &Stage, rate: u64) -> Self {
+        let bills = Bills::new();
+        Self::of(stage.input("billing.invoices"), rate.max(1), if rate == 0 { 0 } else { u64::MAX }, move |at, customer| {
+            bills.record(&format!("f-{at}"), customer)
+        })
+    }
+
+    pub fn of(topic: String, rate: u64, count: u64, record: impl Fn(u64, &str) -> Vec<u8> + Send + 'static) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let there = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let writer = Writer::new();
+            let began = Instant::now();
+            for at in 0..count {
+                if there.load(Ordering::Relaxed) {
+                    break;
+                }
+                let due = began + Duration::from_secs(at / rate) + Duration::from_nanos(at % rate * 1_000_000_000 / rate);
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                let customer = format!("customer-{at}");
+                writer.send(&topic, i32::try_from(at % u64::from(PARTITIONS)).unwrap(), customer.as_bytes(), &record(at, &customer));
+            }
+            writer.flush();
+        });
+        Self { thread, stop }
+    }
+
+    pub fn wait(self) {
+        self.thread.join().unwrap();
+    }
+
+    pub fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.wait();
+    }
+}
+
+/// Bills by the thousand: the schema is read once.
+pub struct Bills(Schema);
+
+impl Bills {
+    /// With the reference schema.
+    pub fn new() -> Self {
+        Self(Schema::parse_str(&support::file("schemas/billing_invoice.avsc")).unwrap())
+    }
+
+    /// A bill of R$ 89,90 of an invented customer.
+    pub fn record(&self, id: &str, customer: &str) -> Vec<u8> {
+        let value = Value::Record(vec![
+            ("invoice_id".into(), Value::String(id.into())),
+            ("customer_id".into(), Value::String(customer.into())),
+            ("customer_name".into(), bank::some("Maria Aparecida da Silva")),
+            ("phone".into(), bank::some("+5511987654321")),
+            ("amount".into(), Value::Decimal(Decimal::from(8_990_i64.to_be_bytes()))),
+            ("due_date".into(), Value::Date(20_800)),
+            ("card_last_digits".into(), bank::null()),
+            ("payment_line".into(), bank::null()),
+        ]);
+        bank::framed(1, &GenericDatumWriter::builder(&self.0).build().unwrap().write_value_to_vec(value).unwrap())
+    }
+}
+
+/// All metrics of a process, as text.
+pub async fn scrape(instance: &Instance) -> String {
+    reqwest::get(format!("http://{}/metrics", instance.management)).await.unwrap().text().await.unwrap()
+}
+
+/// Milliseconds, in order.
+pub struct Spread(Vec<i64>);
+
+impl Spread {
+    pub fn of(mut millis: Vec<i64>) -> Self {
+        millis.sort_unstable();
+        Self(millis)
+    }
+
+    pub fn at(&self, percent: usize) -> i64 {
+        self.0[(self.0.len() * percent / 100).min(self.0.len() - 1)]
+    }
+}
+
+impl std::fmt::Display for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (least, most) = (self.0[0], self.0[self.0.len() - 1]);
+        write!(f, "{} measured: least {least} ms, p50 {} ms, p90 {} ms, p99 {} ms, most {most} ms", self.0.len(), self.at(50), self.at(90), self.at(99))
+    }
+}
+
+/// A message id begins with its record's time: 48 bits of milliseconds.
+pub fn record_ms(call: &simulator::CallLine) -> i64 {
+    i64::from_str_radix(&call.attempt_id.as_ref().unwrap()[..12], 16).unwrap()
+}
+
+/// Waits until the providers have had so many calls.
+pub async fn until_calls(stage: &Stage, count: u64) -> Vec<simulator::CallLine> {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        let calls = calls(stage);
+        if u64::try_from(calls.len()).unwrap() >= count {
+            return calls;
+        }
+        assert!(Instant::now() < deadline, "{} of {count} calls", calls.len());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Every call that the providers have had.
+pub fn calls(stage: &Stage) -> Vec<simulator::CallLine> {
+    stage.send_log().into_iter().filter_map(|line| if let Line::Call(call) = line { Some(call) } else { None }).collect()
+}
