@@ -21,18 +21,24 @@ mod process;
 mod support;
 
 mod shared;
+mod load;
+mod answers;
+mod armed;
+mod topics;
+mod cost;
 
 mod latency;
 mod timers;
 mod engine;
 mod dispatcher;
+mod growth;
 
 use std::sync::atomic::Ordering;
 
 /// Of every topic.
 const PARTITIONS: u16 = 8;
 /// In the order in which they run where none is named.
-const PARTS: [&str; 4] = ["latency", "timers", "engine", "dispatcher"];
+const PARTS: [&str; 5] = ["latency", "timers", "engine", "dispatcher", "growth"];
 
 #[tokio::main]
 async fn main() {
@@ -48,6 +54,7 @@ async fn main() {
             "timers" => timers::run().await,
             "engine" => engine::run().await,
             "dispatcher" => dispatcher::run().await,
+            "growth" => growth::run().await,
             _ => unreachable!("it is of the list"),
         }
     }

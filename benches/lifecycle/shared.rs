@@ -1,5 +1,6 @@
 //! What the parts share: what was asked for, the load, reading what came of it, and how figures are told.
 
+use crate::load::Mould;
 use crate::process::{Instance, Stage};
 use crate::support::{self, Writer};
 use crate::{PARTITIONS, bank};
@@ -7,7 +8,10 @@ use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use apache_avro::{Decimal, Schema};
 use recado::simulator::{self, Line};
+use std::fmt::Debug;
 use std::fs;
+use std::ops::Range;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -16,7 +20,7 @@ use std::time::{Duration, Instant};
 pub const GONE_MS: i64 = 50;
 
 /// A number of the environment.
-pub fn asked(name: &str, otherwise: usize) -> usize {
+pub fn asked<N: FromStr<Err: Debug>>(name: &str, otherwise: N) -> N {
     std::env::var(name).map_or(otherwise, |number| number.parse().unwrap())
 }
 
@@ -35,54 +39,83 @@ pub fn heading(part: &str) {
     println!("\n{part} (load of the machine before: {})", load.split(' ').next().unwrap_or("unknown"));
 }
 
-/// Records at a steady rate, each of another customer with another phone.
-pub struct Flow {
+/// Of which partition a record of this number is.
+pub fn partition(number: u64) -> i32 {
+    i32::try_from(number % u64::from(PARTITIONS)).unwrap()
+}
+
+/// A thread that works until it is told to end.
+pub struct Worker {
     thread: std::thread::JoinHandle<()>,
     stop: Arc<AtomicBool>,
 }
 
-impl Flow {
-    pub fn start(stage: &Stage, rate: u64, count: u64) -> Self {
-        Self::of(stage.input("pix.transactions"), rate, count, |at, customer| {
-            bank::pix_received(&format!("e-{at}"), customer, &format!("+55119{:08}", 10_000_000 + at))
-        })
-    }
-
-    /// Bills, each of another customer, without an end; none where the rate is 0.
-    pub fn of_bills(stage: &Stage, rate: u64) -> Self {
-        let bills = Bills::new();
-        Self::of(stage.input("billing.invoices"), rate.max(1), if rate == 0 { 0 } else { u64::MAX }, move |at, customer| {
-            bills.record(&format!("f-{at}"), customer)
-        })
-    }
-
-    pub fn of(topic: String, rate: u64, count: u64, record: impl Fn(u64, &str) -> Vec<u8> + Send + 'static) -> Self {
+impl Worker {
+    /// Starts it; it looks now and then whether it is to stop.
+    pub fn start(work: impl FnOnce(&AtomicBool) + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let there = stop.clone();
-        let thread = std::thread::spawn(move || {
-            let writer = Writer::new();
-            let began = Instant::now();
-            for at in 0..count {
-                if there.load(Ordering::Relaxed) {
-                    break;
-                }
-                let due = began + Duration::from_secs(at / rate) + Duration::from_nanos(at % rate * 1_000_000_000 / rate);
-                std::thread::sleep(due.saturating_duration_since(Instant::now()));
-                let customer = format!("customer-{at}");
-                writer.send(&topic, i32::try_from(at % u64::from(PARTITIONS)).unwrap(), customer.as_bytes(), &record(at, &customer));
-            }
-            writer.flush();
-        });
-        Self { thread, stop }
+        let told = stop.clone();
+        Self { thread: std::thread::spawn(move || work(&told)), stop }
     }
 
+    /// Waits until it ends by itself.
     pub fn wait(self) {
         self.thread.join().unwrap();
     }
 
+    /// Ends it.
     pub fn end(self) {
         self.stop.store(true, Ordering::Relaxed);
         self.wait();
+    }
+}
+
+/// So many customers that nobody comes twice.
+const EVERYBODY: u64 = 80_000_000;
+/// Events of a flow beside others are numbered from here on: the same event twice is one message.
+pub const BESIDE: u64 = 500_000_000;
+
+/// Records at a steady rate.
+pub struct Flow(Worker);
+
+impl Flow {
+    /// Pix that were received, each by another customer with another phone.
+    pub fn start(stage: &Stage, rate: u64, count: u64) -> Self {
+        Self::of(stage.input("pix.transactions"), rate, 0..count, Mould::pix(false, EVERYBODY))
+    }
+
+    /// Bills, each of another customer, without an end; none where the rate is 0.
+    pub fn of_bills(stage: &Stage, rate: u64) -> Self {
+        let numbers = BESIDE..if rate == 0 { BESIDE } else { u64::MAX };
+        Self::of(stage.input("billing.invoices"), rate.max(1), numbers, Mould::bills(EVERYBODY))
+    }
+
+    /// The records of these numbers.
+    pub fn of(topic: String, rate: u64, numbers: Range<u64>, mould: Mould) -> Self {
+        Self(Worker::start(move |stop| {
+            let writer = Writer::new();
+            let began = Instant::now();
+            for (at, number) in (0..).zip(numbers) {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                let due = began + Duration::from_secs(at / rate) + Duration::from_nanos(at % rate * 1_000_000_000 / rate);
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                let (record, key) = mould.cast(number);
+                writer.send(&topic, partition(number), key.as_bytes(), &record);
+            }
+            writer.flush();
+        }))
+    }
+
+    /// Waits until all are written.
+    pub fn wait(self) {
+        self.0.wait();
+    }
+
+    /// Ends it.
+    pub fn end(self) {
+        self.0.end();
     }
 }
 
@@ -114,6 +147,17 @@ impl Bills {
 /// All metrics of a process, as text.
 pub async fn scrape(instance: &Instance) -> String {
     reqwest::get(format!("http://{}/metrics", instance.management)).await.unwrap().text().await.unwrap()
+}
+
+/// The sum of a metric over all labels, or over those that have this among them.
+pub fn counted(metrics: &str, name: &str, label: &str) -> u64 {
+    let lines = metrics.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']) && rest.contains(label)));
+    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+}
+
+/// How many deliveries have ended on a phone.
+pub async fn delivered(instance: &Instance) -> u64 {
+    counted(&scrape(instance).await, "recado_statuses_total", "status=\"delivered\"")
 }
 
 /// Milliseconds, in order.

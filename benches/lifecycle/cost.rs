@@ -1,0 +1,117 @@
+//! What processes cost, from `/proc`: time on the processor of the one under test, of the brokers and of this program, beside what the clock on the wall says.
+
+use crate::process::Instance;
+use crate::support;
+use std::fmt;
+use std::fs;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// One reading.
+pub struct Reading {
+    at: Instant,
+    process: Duration,
+    brokers: Duration,
+    bench: Duration,
+    stolen: Duration,
+}
+
+/// What lies between two readings.
+pub struct Cost {
+    pub wall: Duration,
+    /// User and system time of the process under test.
+    pub process: Duration,
+    brokers: Duration,
+    bench: Duration,
+    /// Which share of all cores the machine's host kept for others.
+    stolen: f64,
+}
+
+impl Reading {
+    /// Now.
+    pub fn of(instance: &Instance) -> Self {
+        let brokers = (1..=support::NODES.load(Ordering::Relaxed)).map(|node| cpu(broker(node))).sum();
+        Self { at: Instant::now(), process: cpu(instance.pid()), brokers, bench: cpu(std::process::id()), stolen: stolen() }
+    }
+
+    /// From then until now.
+    pub fn cost(&self, instance: &Instance) -> Cost {
+        let now = Self::of(instance);
+        let wall = now.at - self.at;
+        Cost {
+            wall,
+            process: now.process - self.process,
+            brokers: now.brokers - self.brokers,
+            bench: now.bench - self.bench,
+            stolen: (now.stolen - self.stolen).as_secs_f64() / (wall.as_secs_f64() * f64::from(cores())),
+        }
+    }
+}
+
+impl Cost {
+    /// Microseconds that the process under test spent on each of so many.
+    pub fn each(&self, count: u64) -> f64 {
+        micros(self.process, count)
+    }
+
+    /// What the others spent on each of so many.
+    pub fn others(&self, count: u64) -> String {
+        format!("broker {:.1} µs, bench {:.1} µs", micros(self.brokers, count), micros(self.bench, count))
+    }
+}
+
+fn micros(span: Duration, count: u64) -> f64 {
+    span.as_secs_f64() * 1e6 / count as f64
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [wall, process, brokers, bench] = [self.wall, self.process, self.brokers, self.bench].map(|span| span.as_secs_f64());
+        write!(f, "{wall:.2} s; on the processor {process:.2} s, broker {brokers:.2} s, bench {bench:.2} s; {:.1} % stolen", 100.0 * self.stolen)
+    }
+}
+
+/// User and system time of all its threads since its start. The kernel counts hundredths of a second.
+pub fn cpu(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // Behind the name in brackets: the state, ten numbers, then both times.
+    let fields = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2);
+    Duration::from_millis(fields.map(|ticks| ticks.parse::<u64>().unwrap() * 10).sum())
+}
+
+/// Memory of a process in bytes, by the name of its line (`VmRSS`).
+pub fn memory(pid: u32, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
+}
+
+/// Waits until a process has done what was left to do: for five seconds it needs less than a tenth of a core.
+pub async fn settled(instance: &Instance) {
+    let began = Instant::now();
+    loop {
+        let before = cpu(instance.pid());
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        if cpu(instance.pid()) - before < Duration::from_millis(500) {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(600), "it is still busy after ten minutes");
+    }
+}
+
+fn broker(node: usize) -> u32 {
+    fs::read_to_string(support::broker().folder.join(format!("node{node}.pid"))).unwrap().trim().parse().unwrap()
+}
+
+fn stolen() -> Duration {
+    let stat = fs::read_to_string("/proc/stat").unwrap();
+    let ticks = stat.lines().next().and_then(|all| all.split_whitespace().nth(8)?.parse::<u64>().ok());
+    Duration::from_millis(10 * ticks.unwrap_or(0))
+}
+
+/// How many the machine has; this program may be kept on some of them.
+fn cores() -> u32 {
+    let stat = fs::read_to_string("/proc/stat").unwrap();
+    let is_one = |line: &&str| line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
+    u32::try_from(stat.lines().filter(is_one).count()).unwrap()
+}

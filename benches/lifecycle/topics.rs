@@ -1,0 +1,98 @@
+//! Our topics as the bench reads and writes them: committed records from a position on, ends, what comes back to a message.
+
+use crate::process::Stage;
+use crate::{PARTITIONS, support};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use recado::delivery::{Attempt, AttemptId, MessageId, Outcome, Reason, Receipt, Timestamp};
+use recado::event::records::{self, Returned};
+use std::time::{Duration, Instant};
+
+/// For one question to a broker.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Where each partition of a topic ends now.
+pub fn ends(topic: &str) -> Vec<i64> {
+    let consumer: BaseConsumer = support::client().create().unwrap();
+    let deadline = Instant::now() + ANSWER;
+    let end = |partition| loop {
+        // A client that has just met the topic may ask the wrong broker first.
+        match consumer.fetch_watermarks(topic, partition, ANSWER) {
+            Ok((_, end)) => return end,
+            Err(error) => assert!(Instant::now() < deadline, "{topic}: {error}"),
+        }
+    };
+    (0..i32::from(PARTITIONS)).map(end).collect()
+}
+
+/// Reads all partitions from these offsets on.
+pub fn consumer(topic: &str, from: &[i64]) -> BaseConsumer {
+    let consumer: BaseConsumer = support::client()
+        .set("group.id", "bench")
+        .set("enable.auto.commit", "false")
+        .set("isolation.level", "read_committed")
+        .set("auto.offset.reset", "earliest")
+        .set("fetch.wait.max.ms", "10")
+        .set("fetch.min.bytes", "65536")
+        .create()
+        .unwrap();
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in (0..).zip(from) {
+        list.add_partition_offset(topic, partition, Offset::Offset(*offset)).unwrap();
+    }
+    consumer.assign(&list).unwrap();
+    consumer
+}
+
+/// Whose record it is; `None` where its key is no message id.
+pub fn id(message: &impl Message) -> Option<MessageId> {
+    Some(MessageId::from_bytes(message.key()?.try_into().ok()?))
+}
+
+/// Deletes the stage's topics: the next part needs the disk, and the broker's cleaner would go on for this one.
+pub async fn remove(stage: &Stage) {
+    let admin: AdminClient<DefaultClientContext> = support::client().create().unwrap();
+    let metadata = admin.inner().fetch_metadata(None, ANSWER).unwrap();
+    let own: Vec<&str> = metadata.topics().iter().map(|topic| topic.name()).filter(|name| name.starts_with(&stage.prefix)).collect();
+    admin.delete_topics(&own, &AdminOptions::new()).await.unwrap();
+}
+
+/// What comes back to an attempt.
+#[derive(Clone, Copy)]
+pub enum Back {
+    /// The dispatcher: the provider took it.
+    Accepted,
+    /// The provider: it left.
+    Sent,
+    /// It arrived.
+    Delivered,
+    /// The customer saw it.
+    Read,
+}
+
+impl Back {
+    /// The record that says so of the first attempt.
+    pub fn record(self, message_id: MessageId) -> Vec<u8> {
+        let attempt_id = AttemptId { message_id, attempt: Attempt::FIRST };
+        let receipt =
+            |receipt| Returned::Receipt { attempt_id, receipt, reason: Reason::None, code: 0, provider_time: Some(Timestamp::from_millis(1_764_900_000_000)) };
+        encoded(&match self {
+            Self::Accepted => {
+                Returned::Outcome { attempt_id, outcome: Outcome::Accepted, reason: Reason::None, code: 0, provider_id: Some(*message_id.bytes()) }
+            }
+            Self::Sent => receipt(Receipt::Sent),
+            Self::Delivered => receipt(Receipt::Delivered),
+            Self::Read => receipt(Receipt::Read),
+        })
+    }
+}
+
+/// The bytes of a record of the receipts topic.
+pub fn encoded(returned: &Returned) -> Vec<u8> {
+    let mut value = Vec::new();
+    records::encode_returned(returned, &mut value);
+    value
+}
