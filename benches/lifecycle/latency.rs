@@ -1,32 +1,49 @@
 //! Record → provider call: a steady load through one process with all roles, and what share of the way each stretch has.
 
 use crate::PARTITIONS;
+use crate::cost::Reading;
 use crate::process::Stage;
-use crate::shared::{Flow, Spread, heading, record_ms, scrape, until_calls};
+use crate::shared::{Flow, Spread, asked, heading, record_ms, scrape, until_calls};
 use crate::support::{self, Reader};
 use rdkafka::Message;
 use recado::event::records;
 use recado::simulator;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-const RATE: u64 = 500;
+/// Records a second, one after the other, unless `RATE` says otherwise.
+const RATES: [u64; 2] = [500, 1_000];
 /// A broker's Java compiles for half a minute under this load; one that has run for days does not.
-const WARM: u64 = 40 * RATE;
-const MEASURED: u64 = 30 * RATE;
+const WARM_SECS: u64 = 40;
+const MEASURED_SECS: u64 = 30;
 
 /// The part.
 pub async fn run() {
-    heading("Record → provider call, 500 a second for 30 s, one process with all roles");
+    match asked("RATE", 0) {
+        0 => {
+            for rate in RATES {
+                at(rate).await;
+            }
+        }
+        rate => at(rate).await,
+    }
+}
+
+async fn at(rate: u64) {
+    heading(&format!("Record → provider call, {rate} a second for {MEASURED_SECS} s, one process with all roles"));
     let stage = Stage::new("latency", PARTITIONS, simulator::Settings::default()).await;
     let mut instance = stage.start(&stage.config("a", stage.gateway_port, ""), "engine,dispatcher,gateway");
     instance.ready().await;
-    let count = WARM + MEASURED;
-    let flow = Flow::start(&stage, RATE, count);
+    let (warm, count) = (usize::try_from(WARM_SECS * rate).unwrap(), (WARM_SECS + MEASURED_SECS) * rate);
+    let flow = Flow::start(&stage, rate, count);
+    tokio::time::sleep(Duration::from_secs(WARM_SECS)).await;
+    let before = Reading::of(&instance);
     tokio::task::spawn_blocking(move || flow.wait()).await.unwrap();
     let calls = until_calls(&stage, count).await;
-    let all: Vec<i64> = sorted(&calls).into_iter().skip(usize::try_from(WARM).unwrap()).collect();
+    let cost = before.cost(&instance);
+    let all: Vec<i64> = sorted(&calls).into_iter().skip(warm).collect();
     println!("{}", Spread::of(all));
-    let (decided, called) = stages(&stage, &calls);
+    let (decided, called) = stages(&stage, &calls, warm);
     println!("  of it, until the dispatch is appended in the engine's transaction: {decided}");
     println!("  of it, from there through commit, journal and back to the call: {called}");
     let metrics = scrape(&instance).await;
@@ -37,11 +54,12 @@ pub async fn run() {
         };
         println!("  {name}: {} measured, {:.1} ms each", of("count"), 1_000.0 * of("sum") / of("count"));
     }
+    println!("  {cost}");
     instance.stop();
 }
 
 /// Before and after the broker took the dispatch (its own time, of the same machine).
-fn stages(stage: &Stage, calls: &[simulator::CallLine]) -> (Spread, Spread) {
+fn stages(stage: &Stage, calls: &[simulator::CallLine], warm: usize) -> (Spread, Spread) {
     let mut dispatches = Reader::new(&[(&format!("{}dispatch.whatsapp", stage.prefix), i32::from(PARTITIONS))]);
     let mut appended = BTreeMap::new();
     dispatches.until("all dispatches", |read| read.len() >= calls.len());
@@ -51,7 +69,7 @@ fn stages(stage: &Stage, calls: &[simulator::CallLine]) -> (Spread, Spread) {
     }
     let mut pairs: Vec<(i64, i64, i64)> = calls.iter().map(|call| (record_ms(call), appended[call.attempt_id.as_ref().unwrap()], call.time_ms)).collect();
     pairs.sort_unstable();
-    let measured = || pairs.iter().skip(usize::try_from(WARM).unwrap());
+    let measured = || pairs.iter().skip(warm);
     (Spread::of(measured().map(|(record, at, _)| at - record).collect()), Spread::of(measured().map(|(_, at, call)| call - at).collect()))
 }
 
