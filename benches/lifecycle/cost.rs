@@ -54,6 +54,11 @@ impl Cost {
         micros(self.process, count)
     }
 
+    /// How many of so many were done in a second, and how many in a second of the process's time: what one core of its own does.
+    pub fn rates(&self, count: u64) -> (f64, f64) {
+        (count as f64 / self.wall.as_secs_f64(), 1e6 / self.each(count))
+    }
+
     /// What the others spent on each of so many.
     pub fn others(&self, count: u64) -> String {
         format!("broker {:.1} µs, bench {:.1} µs", micros(self.brokers, count), micros(self.bench, count))

@@ -31,6 +31,7 @@ mod latency;
 mod timers;
 mod engine;
 mod dispatcher;
+mod webhooks;
 mod growth;
 
 use std::sync::atomic::Ordering;
@@ -38,7 +39,7 @@ use std::sync::atomic::Ordering;
 /// Of every topic.
 const PARTITIONS: u16 = 8;
 /// In the order in which they run where none is named.
-const PARTS: [&str; 5] = ["latency", "timers", "engine", "dispatcher", "growth"];
+const PARTS: [&str; 6] = ["latency", "timers", "engine", "dispatcher", "webhooks", "growth"];
 
 #[tokio::main]
 async fn main() {
@@ -54,6 +55,7 @@ async fn main() {
             "timers" => timers::run().await,
             "engine" => engine::run().await,
             "dispatcher" => dispatcher::run().await,
+            "webhooks" => webhooks::run().await,
             "growth" => growth::run().await,
             _ => unreachable!("it is of the list"),
         }

@@ -5,12 +5,16 @@ use crate::{PARTITIONS, support};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::Message;
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use recado::delivery::{Attempt, AttemptId, MessageId, Outcome, Reason, Receipt, Timestamp};
 use recado::event::records::{self, Returned};
 use std::time::{Duration, Instant};
 
+/// The beginning of each partition.
+pub const START: [i64; PARTITIONS as usize] = [0; PARTITIONS as usize];
+/// A topic is read to its end, too, when nothing came for so long.
+const QUIET: Duration = Duration::from_secs(3);
 /// For one question to a broker.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -45,6 +49,21 @@ pub fn consumer(topic: &str, from: &[i64]) -> BaseConsumer {
     }
     consumer.assign(&list).unwrap();
     consumer
+}
+
+/// Shows each record from these offsets to where the topic ends now; returns how many there were.
+pub fn each(topic: &str, from: &[i64], mut show: impl FnMut(&BorrowedMessage<'_>)) -> u64 {
+    let (ends, mut next) = (ends(topic), from.to_vec());
+    let (consumer, mut count) = (consumer(topic, from), 0);
+    while next.iter().zip(&ends).any(|(next, end)| next < end) {
+        // The last of a partition may be the end of a transaction, which nobody is shown.
+        let Some(message) = consumer.poll(QUIET) else { break };
+        let message = message.unwrap();
+        next[usize::try_from(message.partition()).unwrap()] = message.offset() + 1;
+        show(&message);
+        count += 1;
+    }
+    count
 }
 
 /// Whose record it is; `None` where its key is no message id.
