@@ -8,6 +8,7 @@ use crate::{bank, support};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use recado::delivery::MessageId;
+use std::ops::Range;
 use std::time::Duration;
 
 /// In a specimen, where the digits of a number go.
@@ -84,6 +85,15 @@ impl Loader {
                 Err((error, _)) => panic!("{error}"),
             }
         }
+    }
+
+    /// Writes the records of these numbers, as fast as they are taken.
+    pub fn all(&self, topic: &str, mould: &Mould, numbers: Range<u64>) {
+        for number in numbers {
+            let (value, key) = mould.cast(number);
+            self.send(topic, partition(number), key.as_bytes(), &value, None);
+        }
+        self.flush();
     }
 
     /// Writes what comes back to the first attempt of a message.

@@ -32,6 +32,7 @@ mod timers;
 mod engine;
 mod dispatcher;
 mod webhooks;
+mod rate;
 mod growth;
 
 use std::sync::atomic::Ordering;
@@ -39,7 +40,7 @@ use std::sync::atomic::Ordering;
 /// Of every topic.
 const PARTITIONS: u16 = 8;
 /// In the order in which they run where none is named.
-const PARTS: [&str; 6] = ["latency", "timers", "engine", "dispatcher", "webhooks", "growth"];
+const PARTS: [&str; 7] = ["latency", "timers", "engine", "dispatcher", "webhooks", "rate", "growth"];
 
 #[tokio::main]
 async fn main() {
@@ -56,6 +57,7 @@ async fn main() {
             "engine" => engine::run().await,
             "dispatcher" => dispatcher::run().await,
             "webhooks" => webhooks::run().await,
+            "rate" => rate::run().await,
             "growth" => growth::run().await,
             _ => unreachable!("it is of the list"),
         }
