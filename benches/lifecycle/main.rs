@@ -33,6 +33,7 @@ mod engine;
 mod dispatcher;
 mod webhooks;
 mod rate;
+mod rate_http;
 mod growth;
 
 use std::sync::atomic::Ordering;
@@ -40,7 +41,7 @@ use std::sync::atomic::Ordering;
 /// Of every topic.
 const PARTITIONS: u16 = 8;
 /// In the order in which they run where none is named.
-const PARTS: [&str; 7] = ["latency", "timers", "engine", "dispatcher", "webhooks", "rate", "growth"];
+const PARTS: [&str; 8] = ["latency", "timers", "engine", "dispatcher", "webhooks", "rate", "rate_http", "growth"];
 
 #[tokio::main]
 async fn main() {
@@ -58,6 +59,7 @@ async fn main() {
             "dispatcher" => dispatcher::run().await,
             "webhooks" => webhooks::run().await,
             "rate" => rate::run().await,
+            "rate_http" => rate_http::run().await,
             "growth" => growth::run().await,
             _ => unreachable!("it is of the list"),
         }

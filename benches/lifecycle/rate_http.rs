@@ -1,0 +1,42 @@
+//! Lifecycles a second when the bank writes faster than anybody can, with everything: one process with all roles, providers over HTTP, one receipt in a POST.
+
+use crate::PARTITIONS;
+use crate::load::pix_route;
+use crate::process::{More, Stage};
+use crate::rate::{saturated, told};
+use crate::shared::{asked, counted, heading, scrape};
+use crate::topics;
+use recado::simulator::{self, Behaviour, Phone, Report, Weighted, Word};
+use std::time::Duration;
+
+/// Lifecycles that are measured, unless `LIVES` says otherwise.
+const LIVES: u64 = 60_000;
+const CUSTOMERS: u64 = 20_000;
+/// So many of a partition's attempts may be open before requests wait, or they would wait for the dispatcher until their leases end.
+const OPEN: &str = "attempts_open_max = 500\n";
+
+/// The part.
+pub async fn run() {
+    let lives = asked("LIVES", LIVES);
+    heading(&format!("Saturated with HTTP: {lives} lifecycles, one process with all roles, one receipt in a POST"));
+    let mut settings = simulator::Settings::default();
+    settings.script.mix = vec![phone(3, true), phone(2, false)];
+    let more = More { files: vec![pix_route(600, 600)], engine: OPEN, ..More::default() };
+    let stage = Stage::with("rate-http", PARTITIONS, settings, more).await;
+    let mut instance = stage.start(&stage.config("a", stage.gateway_port, ""), "engine,dispatcher,gateway");
+    instance.ready().await;
+    let cost = saturated(&stage, &instance, CUSTOMERS, lives).await;
+    told(&cost, lives);
+    let metrics = scrape(&instance).await;
+    let (posts, refused) = (counted(&metrics, "recado_webhooks_total", "\"accepted\""), counted(&metrics, "recado_gateway_connections_refused_total", ""));
+    println!("  {posts} webhooks taken of {} lifecycles so far, {refused} connections refused; the bench's time is that of the providers", CUSTOMERS + lives);
+    instance.stop();
+    topics::remove(&stage).await;
+}
+
+/// A phone on which a message arrives within a second, and is seen or not; so many of five.
+fn phone(weight: u32, reads: bool) -> Weighted {
+    let words = [(Word::Sent, 100), (Word::Delivered, 400), (Word::Read, 800)];
+    let receipts = words.into_iter().filter(|(word, _)| reads || *word != Word::Read).map(|(word, ms)| Report::new(word, Duration::from_millis(ms)));
+    Weighted { weight, phone: Phone { whatsapp: Behaviour { receipts: receipts.collect(), ..Behaviour::default() }, ..Phone::default() } }
+}
