@@ -34,6 +34,7 @@ mod dispatcher;
 mod webhooks;
 mod rate;
 mod rate_http;
+mod due;
 mod growth;
 
 use std::sync::atomic::Ordering;
@@ -41,7 +42,7 @@ use std::sync::atomic::Ordering;
 /// Of every topic.
 const PARTITIONS: u16 = 8;
 /// In the order in which they run where none is named.
-const PARTS: [&str; 8] = ["latency", "timers", "engine", "dispatcher", "webhooks", "rate", "rate_http", "growth"];
+const PARTS: [&str; 9] = ["latency", "timers", "engine", "dispatcher", "webhooks", "rate", "rate_http", "due", "growth"];
 
 #[tokio::main]
 async fn main() {
@@ -60,6 +61,7 @@ async fn main() {
             "webhooks" => webhooks::run().await,
             "rate" => rate::run().await,
             "rate_http" => rate_http::run().await,
+            "due" => due::run().await,
             "growth" => growth::run().await,
             _ => unreachable!("it is of the list"),
         }

@@ -160,6 +160,12 @@ pub async fn delivered(instance: &Instance) -> u64 {
     counted(&scrape(instance).await, "recado_statuses_total", "status=\"delivered\"")
 }
 
+/// Waits until the wall clock says so.
+pub async fn until(time_ms: i64) {
+    let left = time_ms - recado::clock::wall().millis();
+    tokio::time::sleep(Duration::from_millis(u64::try_from(left).unwrap_or(0))).await;
+}
+
 /// Milliseconds, in order.
 pub struct Spread(Vec<i64>);
 

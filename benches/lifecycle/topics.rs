@@ -71,6 +71,20 @@ pub fn id(message: &impl Message) -> Option<MessageId> {
     Some(MessageId::from_bytes(message.key()?.try_into().ok()?))
 }
 
+/// The time of the record that it began with.
+pub fn record_ms(id: &MessageId) -> i64 {
+    let mut millis = [0; 8];
+    millis[2..].copy_from_slice(&id.bytes()[..6]);
+    i64::from_be_bytes(millis)
+}
+
+/// All records of a topic of dispatches: whose, and when the broker appended it.
+pub fn appended(topic: &str) -> Vec<(MessageId, i64)> {
+    let mut all = Vec::new();
+    each(topic, &START, |message| all.extend(id(message).zip(message.timestamp().to_millis())));
+    all
+}
+
 /// Deletes the stage's topics: the next part needs the disk, and the broker's cleaner would go on for this one.
 pub async fn remove(stage: &Stage) {
     let admin: AdminClient<DefaultClientContext> = support::client().create().unwrap();
