@@ -35,6 +35,7 @@ mod webhooks;
 mod rate;
 mod rate_http;
 mod due;
+mod restore;
 mod growth;
 
 use std::sync::atomic::Ordering;
@@ -42,7 +43,7 @@ use std::sync::atomic::Ordering;
 /// Of every topic.
 const PARTITIONS: u16 = 8;
 /// In the order in which they run where none is named.
-const PARTS: [&str; 9] = ["latency", "timers", "engine", "dispatcher", "webhooks", "rate", "rate_http", "due", "growth"];
+const PARTS: [&str; 10] = ["latency", "timers", "engine", "dispatcher", "webhooks", "rate", "rate_http", "due", "restore", "growth"];
 
 #[tokio::main]
 async fn main() {
@@ -62,6 +63,7 @@ async fn main() {
             "rate" => rate::run().await,
             "rate_http" => rate_http::run().await,
             "due" => due::run().await,
+            "restore" => restore::run().await,
             "growth" => growth::run().await,
             _ => unreachable!("it is of the list"),
         }
