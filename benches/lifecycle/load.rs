@@ -132,3 +132,6 @@ pub fn bill_route() -> (&'static str, String) {
     let route = "[[route]]\nname = \"bill\"\nexpiry = \"2h\"\n[[route.steps]]\nchannel = \"whatsapp\"\ntemplate = \"fatura\"\nlease = \"2m\"\nwait = \"24h\"\n";
     ("routes/bills.toml", format!("{input}{route}"))
 }
+
+/// How long after a bill's own time its timer is due: its life, and the 3 s more in which the delivery machine still takes a receipt.
+pub const BILL_DUE_MS: i64 = 7_203_000;

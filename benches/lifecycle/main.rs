@@ -36,6 +36,7 @@ mod rate;
 mod rate_http;
 mod due;
 mod restore;
+mod memory;
 mod growth;
 
 use std::sync::atomic::Ordering;
@@ -43,7 +44,7 @@ use std::sync::atomic::Ordering;
 /// Of every topic.
 const PARTITIONS: u16 = 8;
 /// In the order in which they run where none is named.
-const PARTS: [&str; 10] = ["latency", "timers", "engine", "dispatcher", "webhooks", "rate", "rate_http", "due", "restore", "growth"];
+const PARTS: [&str; 11] = ["latency", "timers", "engine", "dispatcher", "webhooks", "rate", "rate_http", "due", "restore", "memory", "growth"];
 
 #[tokio::main]
 async fn main() {
@@ -64,6 +65,7 @@ async fn main() {
             "rate_http" => rate_http::run().await,
             "due" => due::run().await,
             "restore" => restore::run().await,
+            "memory" => memory::run().await,
             "growth" => growth::run().await,
             _ => unreachable!("it is of the list"),
         }
