@@ -91,7 +91,7 @@ rig-controls: deps ## Recado without a bug under the faults that some bugs need,
 	  echo "$$line"; [ -z "$(REPORT)" ] || echo "$$line" >> "$(REPORT)"; \
 	done; rm "$$page"; [ -z "$$red" ] || { echo "Red without a bug$$red"; exit 1; }
 
-bench: ## what the way of a notification costs on this machine, in numbers; PARTS=latency for one part (benches/README.md)
+bench: ## what the way of a notification costs on this machine, in numbers: about an hour; PARTS=latency for one part (benches/README.md)
 	@docker/deps.sh test
 	@export $(WARM_KAFKA); $(CARGO) bench --locked --profile ci --features demo --bench lifecycle -- $(PARTS)
 

@@ -33,6 +33,13 @@ pub const LIFECYCLE: &[Word] = &[
     Word { what: Back::Delivered, after: Duration::from_millis(800), of: all },
     Word { what: Back::Read, after: Duration::from_millis(1_200), of: three_of_five },
 ];
+/// Each second message is taken and never heard of again.
+pub const HALF: &[Word] = &[
+    Word { what: Back::Accepted, after: Duration::ZERO, of: all },
+    Word { what: Back::Sent, after: Duration::from_millis(400), of: half },
+    Word { what: Back::Delivered, after: Duration::from_millis(800), of: half },
+];
+
 fn all(_: &MessageId) -> bool {
     true
 }
@@ -41,6 +48,11 @@ fn all(_: &MessageId) -> bool {
 
 fn three_of_five(id: &MessageId) -> bool {
     id.bytes()[15] % 5 < 3
+}
+
+/// Whether [`HALF`] confirms it.
+pub fn half(id: &MessageId) -> bool {
+    id.bytes()[15].is_multiple_of(2)
 }
 
 /// Somebody who answers.

@@ -37,6 +37,7 @@ mod rate_http;
 mod due;
 mod restore;
 mod memory;
+mod lateness;
 mod growth;
 
 use std::sync::atomic::Ordering;
@@ -44,7 +45,7 @@ use std::sync::atomic::Ordering;
 /// Of every topic.
 const PARTITIONS: u16 = 8;
 /// In the order in which they run where none is named.
-const PARTS: [&str; 11] = ["latency", "timers", "engine", "dispatcher", "webhooks", "rate", "rate_http", "due", "restore", "memory", "growth"];
+const PARTS: [&str; 12] = ["latency", "timers", "engine", "dispatcher", "webhooks", "rate", "rate_http", "due", "restore", "memory", "lateness", "growth"];
 
 #[tokio::main]
 async fn main() {
@@ -66,6 +67,7 @@ async fn main() {
             "due" => due::run().await,
             "restore" => restore::run().await,
             "memory" => memory::run().await,
+            "lateness" => lateness::run().await,
             "growth" => growth::run().await,
             _ => unreachable!("it is of the list"),
         }

@@ -176,7 +176,12 @@ impl Spread {
     }
 
     pub fn at(&self, percent: usize) -> i64 {
-        self.0[(self.0.len() * percent / 100).min(self.0.len() - 1)]
+        self.at_mille(10 * percent)
+    }
+
+    /// The same in thousandths.
+    pub fn at_mille(&self, mille: usize) -> i64 {
+        self.0[(self.0.len() * mille / 1_000).min(self.0.len() - 1)]
     }
 }
 
