@@ -5,18 +5,23 @@ use crate::armed::Armed;
 use crate::cost::memory;
 use crate::process::{Instance, More, Stage};
 use crate::shared::{Bills, Flow, GONE_MS, asked, heading};
-use crate::support::{Reader, Writer};
-use rdkafka::Message;
+use crate::support::Writer;
+use crate::topics;
+use rdkafka::message::Message;
+use recado::clock::wall;
 use recado::simulator;
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// Waits that are armed when the engine is killed, unless `ARMED` says otherwise.
-const ARMED: u64 = 100_000;
+/// Waits that are armed when the engine is killed, and records a second meanwhile, unless `ARMED` and `LOAD` say otherwise.
+const ARMED: u64 = 1_000_000;
+const LOAD: u64 = 1_000;
+/// For so long it flows before the engine is killed.
+const LOAD_MS: i64 = 5_000;
 
 /// The part.
 pub async fn run() {
-    let (armed, load) = (asked("ARMED", ARMED), asked("LOAD", 0_u64));
+    let (armed, load) = (asked("ARMED", ARMED), asked("LOAD", LOAD));
     heading(&format!("kill -9 of the engine → first commit, with {armed} armed timers, {load} records a second"));
     let more = More { engine: "attempts_open_max = 4000000\n", ..More::default() };
     let stage = Stage::with("killed", PARTITIONS, simulator::Settings::default(), more).await;
@@ -27,12 +32,14 @@ pub async fn run() {
     let took = arming.arm(&instance, armed, |_| None).await;
     println!("Armed after {took:.0?}; {}.", most(&instance));
     let flow = Flow::of_bills(&stage, load);
-    let told = Reader::new(&[(&format!("{}status", stage.prefix), i32::from(PARTITIONS))]);
+    let status = format!("{}status", stage.prefix);
+    let told = topics::consumer(&status, &topics::ends(&status));
+    let next_ms = || told.poll(Duration::from_millis(20)).and_then(|message| message.unwrap().timestamp().to_millis());
     for (round, lose_disk) in [false, false, false, true].into_iter().enumerate() {
-        // Everything that was said so far, and some seconds of the load.
-        let began = Instant::now();
-        while told.next().is_some() || began.elapsed() < Duration::from_secs(if load > 0 { 5 } else { 0 }) {}
-        let (killed, killed_ms) = (Instant::now(), recado::clock::wall().millis());
+        // Everything that was said so far, and some seconds of the load, under which there is always something to be read.
+        let until_ms = wall().millis() + if load > 0 { LOAD_MS } else { 0 };
+        while next_ms().is_some_and(|at| at < until_ms) || wall().millis() < until_ms {}
+        let (killed, killed_ms) = (Instant::now(), wall().millis());
         instance.kill();
         if lose_disk {
             fs::remove_dir_all(stage.folder.path().join("state-a")).unwrap();
@@ -42,8 +49,7 @@ pub async fn run() {
         writer.send(&stage.input("billing.invoices"), 3, b"customer-1", &bank.record(&format!("probe-{round}"), "customer-1"));
         writer.flush();
         // Nobody but the new process decides anything from now on, and it decides of records only when it can.
-        let is_new = |message: &rdkafka::message::OwnedMessage| message.timestamp().to_millis().is_some_and(|at| at > killed_ms + GONE_MS);
-        while told.next().as_ref().is_none_or(|message| !is_new(message)) {
+        while next_ms().is_none_or(|at| at <= killed_ms + GONE_MS) {
             assert!(killed.elapsed() < Duration::from_secs(180), "no commit in 180 s");
         }
         println!("{}: {:.2?}", if lose_disk { "the same with the disk lost" } else { "killed" }, killed.elapsed());
@@ -53,6 +59,7 @@ pub async fn run() {
     flow.end();
     arming.end();
     instance.stop();
+    topics::remove(&stage).await;
 }
 
 /// The most memory that a process has had.
