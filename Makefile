@@ -42,7 +42,7 @@ test-registry: ## schemas in a real registry, Apicurio; needs a JDK of version 2
 	@$(CARGO) test --locked --features demo --test registry
 
 ##@ While working
-.PHONY: test-fast check rig rig-mutants rig-controls bench bench-peers numbers kafka-up kafka-down build-from-source
+.PHONY: test-fast check rig rig-mutants rig-controls bench bench-gate bench-peers numbers kafka-up kafka-down build-from-source
 test-fast: ## the tests that need no Java
 	@docker/deps.sh build
 	@$(CARGO) test --locked --features demo --lib --test tidy
@@ -50,8 +50,8 @@ test-fast: ## the tests that need no Java
 check: ## formatting, lints, fences, licences
 	@docker/deps.sh check
 	cargo fmt --check
-	@$(CARGO) clippy --locked --features rig --all-targets -- -D warnings
-	@$(CARGO) clippy --locked --features rig --test conformance --test registry --test numbers -- -D warnings
+	@$(CARGO) clippy --locked --features rig,gate --all-targets -- -D warnings
+	@$(CARGO) clippy --locked --features rig,gate --test conformance --test registry --test numbers -- -D warnings
 	@$(CARGO) test --locked --features demo --test tidy
 	cargo deny --locked check licenses bans sources
 
@@ -94,6 +94,13 @@ rig-controls: deps ## Recado without a bug under the faults that some bugs need,
 bench: ## what the way of a notification costs on this machine, in numbers: about an hour; PARTS=latency for one part (benches/README.md)
 	@docker/deps.sh test
 	@export $(WARM_KAFKA); $(CARGO) bench --locked --profile ci --features demo --bench lifecycle -- $(PARTS)
+
+# What callgrind did not count would pass any limit: a count of 0 is red too.
+bench-gate: ## how many instructions the pure parts take: red above a limit; LIMITS=off counts without judging, TWICE=1 does twice the work, so that all are red, ONLY='*seal*' some of them
+	@docker/deps.sh gate
+	@{ export GUNGRAUN_COLOR=never; $(CARGO) bench --locked --profile ci --features gate --bench gate -- $(if $(ONLY),'$(ONLY)'); echo "ended $$?"; } | awk \
+	  '/^ended / { code = $$2; next } { print } /Instructions:/ { counted++; if ($$2 + 0 == 0) nothing++ } \
+	  END { if (code == 0 && (!counted || nothing)) { print "Nothing was counted in " nothing + 0 " of " counted + 0 "."; code = 1 } exit code }'
 
 bench-peers: ## Recado, its floors and the same work on Kafka Streams, in turn: makes benches/RESULTS.md anew, about an hour; PROGRAMS="recado streams-b" RUNS=1 for less (benches/peers/README.md)
 	@docker/deps.sh test

