@@ -11,13 +11,17 @@ use rdkafka::message::Message;
 use recado::delivery::{Attempt, AttemptId, MessageId};
 use recado::simulator;
 use std::ops::Range;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 /// Receipts of each kind of POST, unless `RECEIPTS` says otherwise.
 const RECEIPTS: u64 = 200_000;
 /// So many POSTs are under way at once: one on each connection, which waits for Kafka most of the time.
 const CONNECTIONS: u64 = 128;
+/// The gateway says 503 when Kafka has not acknowledged in 4 s: after so long no answer comes any more.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// The part.
 pub async fn run() {
@@ -79,7 +83,7 @@ async fn connect(port: u16, first: u64, of_a_post: u64, posts: Range<u64>) {
         let mut length = 0;
         // No answer of the gateway's to Meta has a body.
         while !answer[..length].ends_with(b"\r\n\r\n") {
-            let more = stream.read(&mut answer[length..]).await.unwrap();
+            let more = timeout(ANSWER, stream.read(&mut answer[length..])).await.expect("the gateway answers in time").unwrap();
             assert!(more > 0, "the gateway closed the connection");
             length += more;
         }
