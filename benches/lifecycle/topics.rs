@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 /// The beginning of each partition.
 pub const START: [i64; PARTITIONS as usize] = [0; PARTITIONS as usize];
-/// A topic is read to its end, too, when nothing came for so long.
-const QUIET: Duration = Duration::from_secs(3);
+/// A topic is read to its end, too, when nothing came for so long. A busy machine may stand still for seconds, and what is not read is missed without a word.
+const QUIET: Duration = Duration::from_secs(10);
 /// For one question to a broker.
 const ANSWER: Duration = Duration::from_secs(10);
 
