@@ -72,6 +72,7 @@ impl Growing {
         tokio::time::sleep(MEASURED).await;
         let (cost, lives) = (before.cost(&self.instance), delivered(&self.instance).await - from);
         flow.end();
+        assert!(lives >= rate * MEASURED.as_secs() * 95 / 100, "{what}: {lives} in a minute are fewer than were written, and larger transactions cost less");
         println!("{what}: {:.1} µs of CPU for each of {lives} lifecycles, {}", cost.each(lives), cost.others(lives));
         println!("  {cost}");
         cost.each(lives)

@@ -46,7 +46,9 @@ pub async fn run() {
         let records = lost.records.saturating_sub(kept.records);
         let (of_wall, of_cpu) = (records as f64 / wall.as_secs_f64(), records as f64 / cpu.as_secs_f64());
         let whole = lost.records as f64 / lost.cpu.as_secs_f64();
-        println!("{records} records folded and stored: {of_cpu:.0} records a CPU second ({whole:.0} of the whole start), {of_wall:.0} a second");
+        println!(
+            "{records} records folded, and written so far as that is done before it is ready: {of_cpu:.0} records a CPU second ({whole:.0} of the whole start), {of_wall:.0} a second"
+        );
         println!("  ready after {:.2?} ({:.2?} of CPU), with the store kept after {:.2?} ({:.2?})", lost.wall, lost.cpu, kept.wall, kept.cpu);
     }
     instance.stop();
