@@ -13,6 +13,7 @@ use super::{Rendered, Spoken, WhatsAppTemplate, gsm7};
 use crate::delivery::{Channel, Reason};
 use crate::privacy::{Class, Content, Payload, Secret, Value};
 use jiff::tz::TimeZone;
+use std::borrow::Cow;
 use zeroize::Zeroizing;
 
 /// Why a message was not made. All are final for the attempt; none carries anything of a text or value.
@@ -109,8 +110,8 @@ struct Writer<'a> {
 type Parameters = Vec<(Option<String>, Secret<String>)>;
 
 /// A piece of a finished text.
-enum Piece {
-    Words(String),
+enum Piece<'a> {
+    Words(Cow<'a, str>),
     Value(Zeroizing<String>, Kind),
 }
 
@@ -196,36 +197,39 @@ impl Writer<'_> {
     }
 
     /// The words and masked values of one text.
-    fn pieces(&mut self, text: &Text) -> Result<Vec<Piece>, RenderError> {
+    fn pieces<'t>(&mut self, text: &'t Text) -> Result<Vec<Piece<'t>>, RenderError> {
         if text.fields.contains(CODE) {
             self.code()?;
         }
         let parts = text.parts(&self.catalogue.engine, |field| self.value(field).is_some()).map_err(|_| RenderError::Missing)?;
-        let pieces = parts.into_iter().map(|part| self.piece(part)).collect::<Result<Vec<_>, _>>()?;
+        let pieces: Vec<_> = match parts {
+            Cow::Borrowed(parts) => parts.iter().map(|part| self.piece(part)).collect::<Result<_, _>>()?,
+            Cow::Owned(parts) => parts.iter().map(|part| self.piece(part).map(Piece::into_owned)).collect::<Result<_, _>>()?,
+        };
         if text.fields.contains(CODE) && pieces.iter().any(|piece| signs::has_link(piece.parts().0)) {
             return Err(RenderError::Link);
         }
         Ok(pieces)
     }
 
-    fn piece(&mut self, part: Part) -> Result<Piece, RenderError> {
+    fn piece<'t>(&mut self, part: &'t Part) -> Result<Piece<'t>, RenderError> {
         let (field, format) = match part {
-            Part::Words(words) => return Ok(Piece::Words(words)),
-            Part::Place { field, format } => (field, format),
+            Part::Words(words) => return Ok(Piece::Words(Cow::Borrowed(words))),
+            Part::Place { field, format } => (field, *format),
         };
-        let class = self.value(&field).ok_or(RenderError::Missing)?.class;
+        let class = self.value(field).ok_or(RenderError::Missing)?.class;
         let show = self.catalogue.masking.show(class, self.channel);
         if matches!(show, Show::Never | Show::AfterKeypress | Show::Authentication) {
             return Err(RenderError::Forbidden(class));
         }
         let zone = self.zone();
         let mask_char = self.catalogue.masking.mask_char(self.channel);
-        let value = self.value(&field).ok_or(RenderError::Missing)?;
+        let value = self.value(field).ok_or(RenderError::Missing)?;
         let shown = masking::show(value, Manner { show, channel: self.channel, mask_char, format, zone: &zone });
         if !shown.fits {
             self.unfit.push(class);
         }
-        Ok(Piece::Value(shown.text, Kind { class, shaped: self.payload.shaped.contains(&field) }))
+        Ok(Piece::Value(shown.text, Kind { class, shaped: self.payload.shaped.contains(field) }))
     }
 
     /// The value of a field; an empty one counts as missing.
@@ -246,7 +250,14 @@ impl Writer<'_> {
     }
 }
 
-impl Piece {
+impl Piece<'_> {
+    fn into_owned(self) -> Piece<'static> {
+        match self {
+            Self::Words(words) => Piece::Words(Cow::Owned(words.into_owned())),
+            Self::Value(text, kind) => Piece::Value(text, kind),
+        }
+    }
+
     fn parts(&self) -> (&str, Option<Kind>) {
         match self {
             Self::Words(words) => (words, None),

@@ -6,6 +6,7 @@
 use super::masking::Format;
 use minijinja::value::{Object, ObjectRepr, Value};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -136,14 +137,31 @@ impl Text {
         let fields: BTreeSet<String> = template.undeclared_variables(false).into_iter().filter(|name| name != BANK && name != CONTACT).collect();
         let optional = optional(source, &fields);
         let mut text = Self { name, source: source.to_owned(), fields, optional, parts: Vec::new(), least: Vec::new() };
-        text.parts = text.parts(engine, |_| true).map_err(|error| sentence(&error))?;
-        let least = text.parts(engine, |field| !text.optional.contains(field));
+        text.parts = text.arrange(engine, |_| true).map_err(|error| sentence(&error))?;
+        let least = text.arrange(engine, |field| !text.optional.contains(field));
         text.least = least.map_err(|_| "The text cannot be rendered where the record lacks a field that has a `default`.".to_owned())?;
         Ok(text)
     }
 
     /// Words and places where `is_there` tells which fields the record has. A field that is not there and has no `default` is an error.
-    pub fn parts(&self, engine: &Environment<'static>, is_there: impl Fn(&str) -> bool) -> Result<Vec<Part>, Error> {
+    ///
+    /// What the engine says depends on that alone, so it is asked only where some of the optional fields are there and others not: the two other answers are known
+    /// since the text was compiled.
+    pub fn parts(&self, engine: &Environment<'static>, is_there: impl Fn(&str) -> bool) -> Result<Cow<'_, [Part]>, Error> {
+        let (mut all, mut least) = (true, true);
+        for field in &self.fields {
+            let there = is_there(field);
+            all &= there;
+            least &= there != self.optional.contains(field);
+        }
+        match (all, least) {
+            (true, _) => Ok(Cow::Borrowed(&self.parts)),
+            (false, true) => Ok(Cow::Borrowed(&self.least)),
+            (false, false) => self.arrange(engine, is_there).map(Cow::Owned),
+        }
+    }
+
+    fn arrange(&self, engine: &Environment<'static>, is_there: impl Fn(&str) -> bool) -> Result<Vec<Part>, Error> {
         let places: Vec<(&str, Value)> = self
             .fields
             .iter()
@@ -278,6 +296,20 @@ mod tests {
     }
 
     #[test]
+    fn what_was_arranged_before_is_what_the_engine_says_of_every_record() {
+        let mut engine = engine("Banco Exemplo", "0800 000 0000");
+        let source = "{{ bank }}: {{ a }}, {{ b | default('x') }} e {{ c | date | default(a) }}{{ d | hidden | default(contact) }}";
+        let text = Text::compile(&mut engine, "t".into(), source).unwrap();
+        assert_eq!(text.optional.len(), 3);
+        for record in 0_u8..16 {
+            let there = |field: &str| record & (1 << (field.as_bytes()[0] - b'a')) != 0;
+            let (known, asked) = (text.parts(&engine, there), text.arrange(&engine, there));
+            assert_eq!(known.is_err(), !there("a"), "{record}");
+            assert_eq!(known.ok().as_deref(), asked.ok().as_deref(), "{record}");
+        }
+    }
+
+    #[test]
     fn a_text_is_words_and_places_in_order() {
         let text = compile("{{ bank }}: {{ amount }} em {{ occurred_at | date }}.").unwrap();
         assert_eq!(
@@ -301,8 +333,8 @@ mod tests {
         let mild = Text::compile(&mut engine, "mild".into(), "{{ a | default('x') }}").unwrap();
         assert!(strict.parts(&engine, |_| false).is_err());
         assert!(formatted.parts(&engine, |_| false).is_err());
-        assert_eq!(mild.parts(&engine, |_| false).unwrap(), [Part::Words("x".into())]);
-        assert_eq!(mild.parts(&engine, |_| true).unwrap(), [place("a", Format::Usual)]);
+        assert_eq!(*mild.parts(&engine, |_| false).unwrap(), [Part::Words("x".into())]);
+        assert_eq!(*mild.parts(&engine, |_| true).unwrap(), [place("a", Format::Usual)]);
     }
 
     #[test]
@@ -314,7 +346,7 @@ mod tests {
                 let text = Text::compile(&mut engine, "t".into(), &source).unwrap();
                 assert_eq!(text.parts, [place("a", format)], "{source}");
                 assert_eq!(text.least, [Part::Words("x".into())], "{source}");
-                assert_eq!(text.parts(&engine, |_| false).unwrap(), text.least, "{source}");
+                assert_eq!(*text.parts(&engine, |_| false).unwrap(), text.least, "{source}");
             }
         }
         assert_eq!(compile("{{ a | default(bank) | date }}").unwrap().least, [Part::Words("Banco Exemplo".into())]);
