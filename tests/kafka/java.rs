@@ -24,7 +24,7 @@ async fn the_readmes_first_own_route_says_what_the_java_client_writes() {
     let chapter = readme.split("## Your first own route").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
     let block =
         |language: &str, which: usize| chapter.split(&format!("```{language}\n")).nth(which + 1).and_then(|rest| rest.split("```").next()).unwrap().to_owned();
-    let event = chapter.lines().map(str::trim).find(|line| line.starts_with("{\"id\"")).unwrap();
+    let event = chapter.lines().find_map(|line| line.trim().strip_prefix("echo '")?.strip_suffix("' |")).unwrap();
     let mut settings = simulator::Settings::default();
     settings.script.phones.insert("5511987654321".into(), Phone::named("undeliverable", "quick", "quick").unwrap());
     let more = More {
