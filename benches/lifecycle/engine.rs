@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 /// Waits that are armed when the engine is killed, and records a second meanwhile, unless `ARMED` and `LOAD` say otherwise.
 const ARMED: u64 = 1_000_000;
 const LOAD: u64 = 1_000;
-/// For so long it flows before the engine is killed.
-const LOAD_MS: i64 = 5_000;
+/// For so long it flows before the engine is killed: longer than the 30 s between two flushes of the store, so that a kill finds what it would find after hours. Waits
+/// are armed at many times that load; a kill soon behind that would have all of it replayed.
+const LOAD_MS: i64 = 40_000;
 
 /// The part.
 pub async fn run() {
