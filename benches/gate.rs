@@ -46,8 +46,8 @@ mod most {
     pub const ENCODE_STATUS: u64 = 25_000; // counted: 21,679
     pub const STATE: u64 = 104_800; // counted: 91,072
     pub const SEAL: u64 = 152_200; // counted: 132,302
-    pub const RENDER_WHATSAPP: u64 = 1_851_300; // counted: 1,609,786
-    pub const RENDER_SMS: u64 = 1_313_400; // counted: 1,142,068
+    pub const RENDER_WHATSAPP: u64 = 1_302_700; // counted: 1,132,799
+    pub const RENDER_SMS: u64 = 933_300; // counted: 811,597
     pub const WHEEL_CANCEL: u64 = 23_600; // counted: 20,496
     pub const WHEEL_FIRE: u64 = 28_100; // counted: 24,414
     pub const OVERLAY_WRITE: u64 = 235_500; // counted: 204,716

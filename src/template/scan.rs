@@ -167,7 +167,7 @@ fn allowed(flat: &Flat, spans: &[Span], contacts: &Contacts) -> Vec<Range<usize>
     for contact in &contacts.0 {
         for (start, part) in flat.chars.windows(contact.len()).enumerate() {
             // A longer number or address around it is a longer hit, which does not lie in it: no need to look beside it.
-            if part == contact.as_slice() {
+            if part.first() == contact.first() && part == contact.as_slice() {
                 allowed.push(start..start + contact.len());
             }
         }
@@ -199,17 +199,19 @@ impl Look<'_> {
     /// Cards, CPFs, CNPJs and phones: runs of words, from each word on as far as one number can reach. A CNPJ may begin with letters alone.
     fn numbers(&self) -> Option<Rule> {
         let begins = |word: &Word| word.digits > 0 || matches!(word.range.len(), 2 | 8 | 12);
-        (0..self.words.len()).filter(|first| begins(&self.words[*first])).find_map(|first| self.number_from(first))
+        let mut run = Run::new();
+        (0..self.words.len()).filter(|first| begins(&self.words[*first])).find_map(|first| self.number_from(first, &mut run))
     }
 
-    fn number_from(&self, first: usize) -> Option<Rule> {
-        let mut run = Run::new();
+    fn number_from(&self, first: usize, run: &mut Run) -> Option<Rule> {
+        run.begin();
         for index in first..self.words.len() {
             let word = &self.words[index];
             if index > first {
                 run.pass(self.gap(index - 1));
                 run.thousands &= word.range.len() == 3;
             }
+            run.numeric &= word.digits == word.range.len();
             run.lengths.push(word.range.len());
             run.joined.extend(self.text(word.range.clone()).iter().map(char::to_ascii_uppercase));
             if !run.is_open() {
@@ -269,9 +271,9 @@ impl Look<'_> {
             [&["senha"], &["senhas"], &["password"], &["pin"], &["cvv"], &["cvc"], &["token"], &["codigo", "de", "seguranca"], &["codigos", "de", "seguranca"]];
         WORDS.iter().find_map(|words| {
             let last = index + words.len() - 1;
-            let found =
-                self.words.get(index..=last)?.iter().zip(*words).all(|(word, letters)| self.text(word.range.clone()).iter().copied().eq(letters.chars()));
-            found.then_some(last)
+            // Most differ in length already.
+            let is = |(word, letters): (&Word, &&str)| word.range.len() == letters.len() && self.text(word.range.clone()).iter().copied().eq(letters.chars());
+            self.words.get(index..=last)?.iter().zip(*words).all(is).then_some(last)
         })
     }
 
@@ -292,6 +294,8 @@ impl Look<'_> {
 struct Run {
     joined: Zeroizing<String>,
     lengths: Vec<usize>,
+    /// Digits alone.
+    numeric: bool,
     /// Nothing but one sign of a document between each two.
     document: bool,
     /// Nothing but one sign of a card number between each two.
@@ -307,7 +311,14 @@ struct Run {
 impl Run {
     fn new() -> Self {
         let joined = Zeroizing::new(String::with_capacity(64)); // 19 characters of at most three bytes before the run ends
-        Self { joined, lengths: Vec::with_capacity(8), document: true, card: true, phone: true, unspaced: true, thousands: true }
+        Self { joined, lengths: Vec::with_capacity(8), numeric: true, document: true, card: true, phone: true, unspaced: true, thousands: true }
+    }
+
+    /// Nothing was read yet. What was is written over, and wiped at the end.
+    fn begin(&mut self) {
+        self.joined.clear();
+        self.lengths.clear();
+        (self.numeric, self.document, self.card, self.phone, self.unspaced, self.thousands) = (true, true, true, true, true, true);
     }
 
     fn pass(&mut self, gap: &[char]) {
@@ -318,17 +329,17 @@ impl Run {
         self.thousands &= matches!(gap, ['.']);
     }
 
+    /// Whether a rule may still be met. With a letter and a space in it none is.
     fn is_open(&self) -> bool {
-        self.joined.len() <= 19 && (self.document || self.phone)
+        self.joined.len() <= 19 && (self.document || self.phone) && (self.numeric || self.unspaced)
     }
 
     fn rule(&self) -> Option<Rule> {
         let (joined, lengths) = (self.joined.as_str(), self.lengths.as_slice());
-        let numeric = joined.bytes().all(|byte| byte.is_ascii_digit());
-        let cnpj = self.document && (numeric || self.unspaced) && matches!(lengths, [14] | [12, 2] | [8, 4, 2] | [2, 3, 3, 4, 2]);
+        let cnpj = self.document && (self.numeric || self.unspaced) && matches!(lengths, [14] | [12, 2] | [8, 4, 2] | [2, 3, 3, 4, 2]);
         if cnpj && pix::is_cnpj(joined) {
             Some(Rule::Cnpj)
-        } else if !numeric {
+        } else if !self.numeric {
             None
         } else if self.document && matches!(lengths, [11] | [9, 2] | [3, 3, 3, 2]) && pix::is_cpf(joined) {
             Some(Rule::Cpf)
