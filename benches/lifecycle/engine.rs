@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 /// Waits that are armed when the engine is killed, and records a second meanwhile, unless `ARMED` and `LOAD` say otherwise.
 const ARMED: u64 = 1_000_000;
 const LOAD: u64 = 1_000;
-/// For so long it flows before the engine is killed: longer than the 30 s between two flushes of the store, so that a kill finds what it would find after hours. Waits
-/// are armed at many times that load; a kill soon behind that would have all of it replayed.
-const LOAD_MS: i64 = 40_000;
+/// The kills: with the disk lost or kept, and for how long the load flows before. The first comes soon behind the arming, which is a burst of many times that load; the next
+/// two behind more than the 30 s between two flushes of the store.
+const KILLS: [(bool, i64); 4] = [(false, 5_000), (false, 40_000), (false, 40_000), (true, 5_000)];
 
 /// The part.
 pub async fn run() {
@@ -36,9 +36,9 @@ pub async fn run() {
     let status = format!("{}status", stage.prefix);
     let told = topics::consumer(&status, &topics::ends(&status));
     let next_ms = || told.poll(Duration::from_millis(20)).and_then(|message| message.unwrap().timestamp().to_millis());
-    for (round, lose_disk) in [false, false, false, true].into_iter().enumerate() {
+    for (round, (lose_disk, load_ms)) in KILLS.into_iter().enumerate() {
         // Everything that was said so far, and some seconds of the load, under which there is always something to be read.
-        let until_ms = wall().millis() + if load > 0 { LOAD_MS } else { 0 };
+        let until_ms = wall().millis() + if load > 0 { load_ms } else { 0 };
         while next_ms().is_some_and(|at| at < until_ms) || wall().millis() < until_ms {}
         let (killed, killed_ms) = (Instant::now(), wall().millis());
         instance.kill();

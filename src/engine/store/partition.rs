@@ -95,7 +95,7 @@ impl PartitionStore {
     }
 
     /// Asks for what was applied to be written to the disk, changes and position together, and does not wait: 64 MB take about a second, as writes are limited
-    /// to that. To be called every 30 s or 64 MB, by the engine's thread.
+    /// to that. By the engine's thread, which knows when (`FlushPace`).
     pub fn begin_flush(&self) -> Result<(), StoreError> {
         self.flush_with(false)
     }

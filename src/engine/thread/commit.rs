@@ -165,6 +165,7 @@ impl Engine {
         if crate::seeded_bug::planted("apply_before_commit") {
             self.tasks.values_mut().try_for_each(Task::write_all)?;
         }
+        self.paces.flush.committed(written.values().sum());
         self.outputs.clear();
         (self.decided, self.inputs_decided) = (0, 0);
         if self.alone.take().is_some() {
