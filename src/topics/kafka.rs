@@ -239,6 +239,23 @@ pub async fn verify(config: &Config, inputs: &[String], cancels: &[(String, Stri
     Ok((partitions, faults))
 }
 
+/// As [`verify`] for all roles, just after `changed` were created or grew: the broker that answers may not know of them yet, although another one showed them. So faults
+/// that name one of them are believed after 15 s alone.
+pub async fn verify_changed(config: &Config, inputs: &[String], cancels: &[(String, String)], changed: &BTreeSet<String>) -> anyhow::Result<(u16, Vec<Fault>)> {
+    let deadline = crate::clock::monotonic() + ANSWER_MAX;
+    loop {
+        let found = verify(config, inputs, cancels, &Role::ALL.into()).await;
+        let may_be_old = match &found {
+            Ok((_, faults)) => faults.iter().any(|fault| changed.contains(&fault.key)),
+            Err(_) => !changed.is_empty(),
+        };
+        if !may_be_old || crate::clock::monotonic() >= deadline {
+            return found;
+        }
+        tokio::time::sleep(SHOWN_PACE).await;
+    }
+}
+
 fn input_faults<'i>(inputs: impl Iterator<Item = &'i String>, counts: &BTreeMap<String, u16>, partitions: u16) -> Vec<Fault> {
     let fault = |input: &String| match counts.get(input) {
         None => Some(Fault::refuse(PLACE, input, "The input does not exist: its owner has to create it.")),

@@ -6,7 +6,7 @@ mod acl;
 mod kafka;
 
 pub use acl::acls;
-pub use kafka::{Grown, create, grow, partitions, partitions_of, verify};
+pub use kafka::{Grown, create, grow, partitions, partitions_of, verify, verify_changed};
 
 use crate::delivery::{Channel, Lane};
 

@@ -57,6 +57,19 @@ async fn topics_are_created_once_and_are_then_as_they_must_be() {
     assert_eq!(partitions(&config, &inputs).await.unwrap(), 3);
 }
 
+/// Looked at before they are there, as by a broker that learns of them later than the one that was asked to make them.
+#[tokio::test]
+async fn topics_that_were_just_made_are_waited_for_and_others_are_not() {
+    let kafka = noida::kafka::spawn("127.0.0.1:0").unwrap();
+    let mut config = config(&kafka.to_string(), Mode::Development);
+    config.topics.partitions = 2;
+    let names: BTreeSet<String> = all("recado.").into_iter().map(|topic| topic.name).collect();
+    assert_eq!(verify_changed(&config, &[], &[], &BTreeSet::new()).await.unwrap().1.len(), names.len(), "told at once");
+    let (found, made) = tokio::join!(verify_changed(&config, &[], &[], &names), create(&config, &[]));
+    assert_eq!(made.unwrap().len(), names.len());
+    assert_eq!(found.unwrap(), (2, vec![]));
+}
+
 #[tokio::test]
 async fn a_role_is_judged_by_the_topics_that_it_touches_alone() {
     let kafka = noida::kafka::spawn("127.0.0.1:0").unwrap();
