@@ -3,11 +3,14 @@
 //! Easily got wrong: it must never wait for a queue, or a bill would stand before a code. Instead the topics of a channel and lane are paused, each for itself, while
 //! too many of theirs are in hand.
 
-use super::journal::{Order, TAIL_QUEUE, client};
+mod group;
+
+use self::group::Membership;
+use super::journal::{Order, client};
 use super::limits::{InHand, Limits, Part};
 use super::slot::{Slot, traffics};
 use super::stop::Stop;
-use super::tenure::{Handle, Heard, Marks, Place, Shared, Tenure};
+use super::tenure::{Handle, Heard, Marks, Place, Shared};
 use crate::delivery::{Partition, Timestamp};
 use crate::engine::end_offsets::EndOffsets;
 use crate::engine::membership::Outside;
@@ -17,17 +20,14 @@ use crate::lifeline::Lifeline;
 use crate::observe::dispatch as observe;
 use crate::observe::health::Cause;
 use anyhow::Context;
-use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::producer::Producer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rdkafka::types::RDKafkaRespErr;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, mpsc};
 use std::time::Duration;
 
 /// How long one look for a record waits.
@@ -40,48 +40,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 const ENDS_EVERY: Duration = Duration::from_millis(500);
 /// The longest that one turn of the loop may take: giving partitions back awaits calls, and taking them asks Kafka until it answers.
 const PULSE: Duration = Duration::from_secs(120);
-/// How long taking partitions asks an absent Kafka again: below `max.poll.interval.ms`.
-const TAKE_MAX: Duration = Duration::from_secs(45);
-/// Between two questions that got no answer: a client without a connection refuses them at once.
-const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a question may take that can do without an answer.
 const LEARN_MAX: Duration = Duration::from_secs(1);
 /// One question to a broker.
 const QUESTION: Duration = Duration::from_secs(10);
-
-/// What the group wants, noted in librdkafka's callback and carried out by the loop.
-#[derive(Default)]
-pub struct Membership {
-    wishes: Mutex<VecDeque<Wish>>,
-    /// The loop has ended, and everything was given back: closing the consumer revokes once more and waits for an answer.
-    closing: AtomicBool,
-}
-
-enum Wish {
-    Assign(TopicPartitionList),
-    Revoke,
-}
-
-impl ClientContext for Membership {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(level = ?level, facility, "librdkafka: {message}");
-    }
-}
-
-impl ConsumerContext for Membership {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        if self.closing.load(Ordering::Acquire) {
-            // Nothing can be done about a refusal on the way out.
-            let _ = consumer.unassign();
-            return;
-        }
-        let wish = match error {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Wish::Assign(list.clone()),
-            _ => Wish::Revoke,
-        };
-        self.wishes.lock().unwrap_or_else(PoisonError::into_inner).push_back(wish);
-    }
-}
 
 /// The reading thread's own.
 pub struct Intake {
@@ -170,7 +132,7 @@ impl Intake {
             self.stop.fail(error);
         }
         self.revoke();
-        self.consumer.context().closing.store(true, Ordering::Release);
+        self.consumer.context().close();
     }
 
     fn read(&mut self) -> anyhow::Result<()> {
@@ -189,15 +151,7 @@ impl Intake {
                 }
                 Some(Err(error)) => tracing::debug!(%error, "The consumer of dispatches waits for Kafka."),
             }
-            while let Some(wish) = self.wish() {
-                match wish {
-                    Wish::Assign(list) => self.assign(&list)?,
-                    Wish::Revoke => {
-                        standstill::end_where_lost(self.consumer.assignment_lost());
-                        self.revoke();
-                    }
-                }
-            }
+            self.follow_group()?;
             let now = crate::clock::now();
             if now >= look_due || taken > many {
                 (look_due, taken) = (now.plus(LOOK_EVERY), 0);
@@ -258,10 +212,6 @@ impl Intake {
         self.shared.health.set(Cause::Replaying, cause);
     }
 
-    fn wish(&self) -> Option<Wish> {
-        self.consumer.context().wishes.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
-    }
-
     fn take(&self, message: &BorrowedMessage<'_>) {
         let Some(partition) = Partition::from_kafka(message.partition()) else { return };
         let (Some(&slot), Some(tenure)) = (self.slots.get(message.topic()), self.tenures.get(&partition)) else { return };
@@ -282,176 +232,6 @@ impl Intake {
             }
         };
         let _ = tenure.heard.send(heard);
-    }
-
-    /// Partitions are ours: positions, replay, then reading. The eager protocol names all of them each time, after a revoke.
-    fn assign(&mut self, list: &TopicPartitionList) -> anyhow::Result<()> {
-        if !self.tenures.is_empty() {
-            self.revoke();
-        }
-        let mut partitions = BTreeSet::new();
-        for element in list.elements() {
-            if let (Some(&slot), Some(partition)) = (self.slots.get(element.topic()), Partition::from_kafka(element.partition())) {
-                self.assigned.insert((slot, partition));
-                self.counts.entry((slot.traffic(), partition)).or_default();
-                partitions.insert(partition);
-            }
-        }
-        let all = self.learn_partitions();
-        let asked = crate::clock::now();
-        let positions = loop {
-            match self.positions(&partitions) {
-                Ok(positions) => break positions,
-                Err(_) if self.stop.stopped() => return Ok(()),
-                Err(error) if crate::clock::now().since(asked) >= TAKE_MAX => return Err(error),
-                Err(error) => {
-                    tracing::warn!(%error, "Kafka does not say where reading begins; asking again.");
-                    std::thread::sleep(ASK_AGAIN);
-                }
-            }
-        };
-        // Where Kafka was away before it has answered by now.
-        if let Some(all) = all.or_else(|| self.learn_partitions()) {
-            self.shared.caller.share(partitions.len(), all);
-        }
-        let mut start = TopicPartitionList::new();
-        for &(slot, partition) in &self.assigned {
-            let topic = slot.topic(&self.shared.settings.prefix);
-            let offset = positions.starts.get(&(slot, partition)).copied().unwrap_or(0);
-            start.add_partition_offset(&topic, partition.kafka(), Offset::Offset(offset))?;
-        }
-        for &partition in &partitions {
-            let (to, tail) = tokio::sync::mpsc::channel(TAIL_QUEUE);
-            let handle = Tenure::start(self.shared.clone(), partition, epoch(), tail, &self.runtime);
-            let committed = positions.journal.get(&partition).copied();
-            self.orders.send(Order::Open { partition, committed, to }).context("the journal's thread has ended")?;
-            let read = self.assigned.iter().filter(|(_, of)| *of == partition).map(|key| (key.0, positions.starts.get(key).copied().unwrap_or(0)));
-            let _ = handle.heard.send(Heard::Read(read.collect()));
-            self.tenures.insert(partition, handle);
-        }
-        self.consumer.assign(&start).context("taking the assigned partitions")?;
-        self.joined = true;
-        observe::partitions(partitions.len());
-        tracing::info!(partitions = partitions.len(), "The dispatcher holds partitions.");
-        Ok(())
-    }
-
-    /// The producer learns how many partitions there are: knowing of fewer it refuses what goes to the new ones. What it misses now it repeats. Returns how many
-    /// the receipts have.
-    fn learn_partitions(&self) -> Option<usize> {
-        let settings = &self.shared.settings;
-        let mut count = None;
-        for topic in [settings.journal(), settings.receipts()] {
-            match self.shared.producer.client().fetch_metadata(Some(&topic), LEARN_MAX) {
-                Ok(told) => count = told.topics().iter().find(|found| found.name() == topic).map(|found| found.partitions().len()),
-                Err(error) => tracing::debug!(%error, topic, "A topic's partitions cannot be asked for now."),
-            }
-        }
-        count.filter(|count| *count > 0)
-    }
-
-    /// The group's positions, put right where the log does not hold them: then reading begins at the log's start, and the journal says what is done.
-    fn positions(&self, partitions: &BTreeSet<Partition>) -> anyhow::Result<Positions> {
-        if partitions.is_empty() {
-            return Ok(Positions::default());
-        }
-        let journal = self.shared.settings.journal();
-        let mut asked = TopicPartitionList::new();
-        let mut lows = TopicPartitionList::new();
-        for &(slot, partition) in &self.assigned {
-            let topic = slot.topic(&self.shared.settings.prefix);
-            asked.add_partition(&topic, partition.kafka());
-            lows.add_partition_offset(&topic, partition.kafka(), Offset::Beginning)?;
-        }
-        let mut highs = lows.clone();
-        highs.set_all_offsets(Offset::End)?;
-        for &partition in partitions {
-            asked.add_partition(&journal, partition.kafka());
-        }
-        let committed = self.consumer.committed_offsets(asked, QUESTION).context("asking for the group's positions")?;
-        let lows = self.consumer.offsets_for_times(lows, QUESTION).context("asking for the starts of the topics of dispatches")?;
-        let highs = self.consumer.offsets_for_times(highs, QUESTION).context("asking for the ends of the topics of dispatches")?;
-        let offset = |list: &TopicPartitionList, topic: &str, partition: Partition| match list.find_partition(topic, partition.kafka())?.offset() {
-            Offset::Offset(offset) => Some(offset),
-            _ => None,
-        };
-        let mut positions = Positions::default();
-        for &(slot, partition) in &self.assigned {
-            let topic = slot.topic(&self.shared.settings.prefix);
-            let low = offset(&lows, &topic, partition).unwrap_or(0);
-            let high = offset(&highs, &topic, partition);
-            let start = match offset(&committed, &topic, partition) {
-                Some(position) if position >= low && high.is_none_or(|high| position <= high) => position,
-                Some(position) => {
-                    tracing::error!(
-                        topic,
-                        partition = partition.0,
-                        position,
-                        low,
-                        ?high,
-                        "A position lies outside its log; reading begins at the log's start."
-                    );
-                    low
-                }
-                None => low,
-            };
-            positions.starts.insert((slot, partition), start);
-        }
-        for &partition in partitions {
-            if let Some(position) = offset(&committed, &journal, partition) {
-                positions.journal.insert(partition, position);
-            }
-        }
-        Ok(positions)
-    }
-
-    /// Every tenure leaves, and the partitions are given back.
-    fn revoke(&mut self) {
-        self.leave();
-        // Also where none were: an assignment that was refused while it was taken must be given back all the same.
-        if let Err(error) = self.consumer.unassign() {
-            tracing::error!(%error, "The partitions could not be given back.");
-        }
-    }
-
-    /// Every tenure leaves: what is proven not to have gone out ends, calls in flight are awaited, what is allowed is committed.
-    fn leave(&mut self) {
-        self.joined = false;
-        if self.tenures.is_empty() {
-            return;
-        }
-        let tenures = std::mem::take(&mut self.tenures);
-        for tenure in tenures.values() {
-            let _ = tenure.heard.send(Heard::Leave);
-        }
-        let mut marks = BTreeMap::new();
-        for (partition, tenure) in tenures {
-            // Bounded: a tenure leaves after `call_timeout + leave_margin` whatever happens.
-            if let Err(error) = self.runtime.block_on(tenure.ended) {
-                tracing::error!(partition = partition.0, %error, "A tenure did not leave in order.");
-            }
-            marks.insert(partition, tenure.marks.lock().unwrap_or_else(PoisonError::into_inner).clone());
-            let _ = self.orders.send(Order::Close(partition));
-        }
-        // Lost, these partitions are a successor's; and a broker that stood still takes a late commit for that of a second process, and fences this one.
-        if !self.consumer.assignment_lost() {
-            self.commit_marks(&marks);
-        }
-        // librdkafka keeps a pause over a new assignment, and nobody would know of it.
-        let paused = std::mem::take(&mut self.paused);
-        if !paused.is_empty()
-            && let Err(error) = self.topics_of(&paused).and_then(|topics| Ok(self.consumer.resume(&topics)?))
-        {
-            tracing::warn!(%error, "Paused topics could not be resumed.");
-        }
-        for (channel, lane) in traffics() {
-            observe::paused(channel, lane, false);
-        }
-        self.assigned.clear();
-        self.counts.clear();
-        self.committed.clear();
-        observe::partitions(0);
-        tracing::info!("The dispatcher leaves its partitions.");
     }
 
     fn commit(&mut self) {
@@ -575,24 +355,6 @@ impl Intake {
         }
         Ok(list)
     }
-}
-
-#[derive(Default)]
-struct Positions {
-    starts: BTreeMap<(Slot, Partition), i64>,
-    journal: BTreeMap<Partition, i64>,
-}
-
-/// Drawn anew for each assignment of each partition.
-fn epoch() -> u64 {
-    let mut bytes = [0; 8];
-    aws_lc_rs::rand::fill(&mut bytes).expect("the system's generator works, or no key could be made either");
-    #[cfg(feature = "mutants")]
-    if crate::seeded_bug::planted("epoch_per_process") {
-        static ONCE: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
-        return *ONCE.get_or_init(|| u64::from_be_bytes(bytes));
-    }
-    u64::from_be_bytes(bytes)
 }
 
 #[cfg(test)]
