@@ -18,7 +18,7 @@ use std::time::Duration;
 const KAFKA_SILENT: Duration = Duration::from_secs(15);
 
 /// With so many records in the changelogs since the last flush, all threads of a process flush before their time. A kill has up to twice as many replayed, which takes half
-/// a second: 1.8 µs each. With 250,000 a kill soon behind a burst took a second more; with far fewer, what ends within seconds would reach the store on a busy day.
+/// a second: 1.8 µs each (`benches/README.md`, "What made recovery quick"). With far fewer, what ends within seconds would reach the store on a busy day.
 const UNFLUSHED_MAX: i64 = 150_000;
 
 /// When each of these is due again.
