@@ -31,6 +31,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -47,6 +48,8 @@ impl Providers {
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
         anyhow::ensure!(settings.listen.ip().is_loopback(), "the simulator listens on loopback only, not on {}", settings.listen);
         anyhow::ensure!(settings.time_factor > 0.0 && settings.time_factor.is_finite(), "time_factor must be above 0");
+        let turns = settings.webhooks_under_way_max;
+        anyhow::ensure!((1..=Semaphore::MAX_PERMITS).contains(&turns), "webhooks_under_way_max must be at least 1");
         let log = log::Writer::open(settings.log.as_deref(), settings.keep_texts).context("opening the send log")?;
         let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().context("making the webhook client")?;
         let listener = tokio::net::TcpListener::bind(settings.listen).await.with_context(|| format!("listening on {}", settings.listen))?;
@@ -56,6 +59,7 @@ impl Providers {
             settings,
             log,
             client,
+            turns: Semaphore::new(turns),
             mail,
             started: crate::clock::monotonic(),
             calls: Mutex::default(),
@@ -110,6 +114,8 @@ struct World {
     settings: Settings,
     log: log::Writer,
     client: reqwest::Client,
+    /// Of webhooks under way.
+    turns: Semaphore,
     mail: tokio::sync::mpsc::Sender<webhooks::Mail>,
     started: Duration,
     calls: Mutex<BTreeMap<(Channel, String), u32>>,
@@ -151,6 +157,11 @@ impl World {
 
     async fn pause(&self, span: Duration) -> bool {
         tokio::select! { biased; () = self.shutdown.cancelled() => false, () = tokio::time::sleep(span) => true }
+    }
+
+    /// A webhook's turn to be under way; `None` when everything ends.
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        tokio::select! { biased; () = self.shutdown.cancelled() => None, turn = self.turns.acquire() => turn.ok() }
     }
 
     /// 32 hex digits that no other message of this process has.

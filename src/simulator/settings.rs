@@ -21,6 +21,8 @@ pub struct Settings {
     pub keep_texts: bool,
     /// Multiplies the simulator's own delays and the templates' TTLs: 0.1 is ten times faster. Time-outs of webhook calls are not scaled.
     pub time_factor: f64,
+    /// How many webhooks may be under way at once, a connection each; the others wait. Without a bound each one that waits would open a connection of its own.
+    pub webhooks_under_way_max: usize,
     /// Meta's side.
     pub meta: Meta,
     /// Twilio's side.
@@ -36,6 +38,7 @@ impl Default for Settings {
             log: None,
             keep_texts: false,
             time_factor: 1.0,
+            webhooks_under_way_max: 256,
             meta: Meta::default(),
             twilio: Twilio::default(),
             script: Script::default(),

@@ -444,6 +444,31 @@ async fn meta_packs_statuses_into_one_post_when_told_to() {
 }
 
 #[tokio::test]
+async fn no_more_webhooks_are_under_way_than_are_allowed() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let webhook = format!("http://{}/", listener.local_addr().unwrap());
+    let (sender, mut hits) = mpsc::unbounded_channel();
+    let answer = async move || {
+        let (answer, told) = tokio::sync::oneshot::channel::<()>();
+        sender.send(answer).unwrap();
+        drop(told.await);
+    };
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+    let stage = stage(|settings| (settings.meta.webhook, settings.webhooks_under_way_max) = (webhook, 2)).await;
+    for number in 1..=4 {
+        stage.whatsapp(&template(&format!("551198765000{number}"))).await.unwrap();
+    }
+    let mut under_way = VecDeque::from([hits.recv().await.unwrap(), hits.recv().await.unwrap()]);
+    for _ in 3..=4 {
+        assert!(tokio::time::timeout(Duration::from_millis(200), hits.recv()).await.is_err(), "a third one while two are not answered");
+        drop(under_way.pop_front());
+        under_way.push_back(hits.recv().await.unwrap());
+    }
+    drop(under_way);
+    stage.lines_until(|lines| lines.len() == 8).await;
+}
+
+#[tokio::test]
 async fn the_handshake_demands_the_challenge_back() {
     let stage = stage(|_| {}).await;
     stage.providers.subscribe("the token").await.unwrap();

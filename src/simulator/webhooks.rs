@@ -69,10 +69,12 @@ async fn post_meta(world: Arc<World>, mut batch: Vec<Mail>) {
     let first = world.elapsed();
     let mut pause = meta.repeat_first;
     loop {
+        let Some(turn) = world.turn().await else { return };
         let request = world.client.post(&meta.webhook).timeout(ANSWER_MAX).header("content-type", "application/json");
         let request = request.header("user-agent", "facebookexternalua").header("x-hub-signature-256", &signature).body(body.clone());
         let answered = tokio::select! { () = world.shutdown.cancelled() => return, answer = request.send() => answer };
         let acknowledged = answered.is_ok_and(|answer| answer.status() == 200);
+        drop(turn);
         for (attempt_id, word, code, done) in &mut heard {
             if acknowledged {
                 let line = acknowledged_line(Channel::Whatsapp, attempt_id.as_deref(), word, *code);
@@ -192,6 +194,7 @@ pub(super) async fn twilio(world: &World, callback: Callback<'_>) -> Option<Vec<
     let twilio = &world.settings.twilio;
     let signature = sign_twilio(&twilio.auth_token, twilio.signed_url, callback.url, &callback.parameters);
     let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(&callback.parameters).finish();
+    let mut turn = world.turn().await?;
     let first = world.elapsed();
     for repeat in 0..=overrides.repeats {
         let left = overrides.total.saturating_sub(world.elapsed().saturating_sub(first));
@@ -211,9 +214,11 @@ pub(super) async fn twilio(world: &World, callback: Callback<'_>) -> Option<Vec<
         };
         // Twilio documents that it backs off, not how: 250 ms, doubling, is a guess that leaves room for five within 15 s.
         let pause = Duration::from_millis(250) * 2_u32.pow(repeat);
+        drop(turn);
         if !again || world.elapsed().saturating_sub(first) + pause >= overrides.total || !world.pause(pause).await {
             break;
         }
+        turn = world.turn().await?;
     }
     lost(world, callback.channel, std::iter::once((callback.attempt_id, callback.receipt))).await;
     None
