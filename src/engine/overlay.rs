@@ -56,7 +56,7 @@ impl Overlay {
     }
 
     /// All changes in key order. A delivery that began and ended in here is left out.
-    pub fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    pub fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> + Clone {
         self.changes.iter().filter(|(_, change)| change.value.is_some() || change.logged).map(|(key, change)| (key.as_slice(), change.value.as_deref()))
     }
 

@@ -3,6 +3,7 @@
 //! Easily got wrong: the order. The end of the changelog is asked for after the group's *stable* offsets were read, else writes whose commit marker is still
 //! on its way are missed.
 
+mod fold;
 mod replay;
 
 use super::end_offsets::EndOffsets;

@@ -2,6 +2,7 @@
 //!
 //! Easily got wrong: the end lies behind ends of transactions that no record shows. It is reached by position; and to ask for positions costs more than a record.
 
+use super::fold::Folds;
 use super::{RestoreError, bounds, emptied, kafka, retriable};
 use crate::crash_point::crash_point;
 use crate::delivery::Partition;
@@ -14,7 +15,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,61 +24,8 @@ const REPLAY_TIMEOUT: Duration = Duration::from_secs(600);
 /// So near to the end of a changelog its position is looked at after each batch; before that only where nothing comes. A guess: ends of transactions alone may
 /// lie behind the last record.
 const NEAR_END: i64 = 100;
-/// So much of all changelogs of this process together (each thread takes its part) is folded in memory before the largest part of it is written: three million
-/// tombstones, or half a million deliveries. A guess.
-const FOLDED_BYTES_MAX: usize = 256 << 20;
-/// What a key costs in the fold beside its own bytes and those of its value. A guess.
-const ENTRY_BYTES: usize = 96;
-/// So many keys are worth a flush at once. A guess.
-const FLUSHED_FROM: usize = 20_000;
-
-/// The last value of each key.
-type Fold = HashMap<Vec<u8>, Option<Vec<u8>>, foldhash::fast::RandomState>;
-
-/// What is read of the changelogs and not written yet.
-struct Folds {
-    /// By partition, with about how many bytes it takes.
-    of: BTreeMap<Partition, (Fold, usize)>,
-    bytes: usize,
-    most: usize,
-}
-
-impl Folds {
-    fn new(threads: usize) -> Self {
-        Self { of: BTreeMap::new(), bytes: 0, most: FOLDED_BYTES_MAX / threads.max(1) }
-    }
-
-    /// The last value of a key counts.
-    fn put(&mut self, partition: Partition, key: &[u8], value: Option<&[u8]>) {
-        let (fold, bytes) = self.of.entry(partition).or_default();
-        let length = value.map_or(0, <[u8]>::len);
-        let (more, less) = match fold.get_mut(key) {
-            Some(before) => (length, std::mem::replace(before, value.map(<[u8]>::to_vec)).map_or(0, |before| before.len())),
-            None => {
-                fold.insert(key.to_vec(), value.map(<[u8]>::to_vec));
-                (ENTRY_BYTES + key.len() + length, 0)
-            }
-        };
-        *bytes = (*bytes + more).saturating_sub(less);
-        self.bytes = (self.bytes + more).saturating_sub(less);
-    }
-
-    /// The largest one, when all together are too much.
-    fn too_much(&mut self) -> Option<(Partition, Fold)> {
-        if self.bytes < self.most {
-            return None;
-        }
-        let largest = self.of.iter().max_by_key(|(_, (_, bytes))| *bytes).map(|(partition, _)| *partition)?;
-        Some((largest, self.take(largest)))
-    }
-
-    /// All of one partition.
-    fn take(&mut self, partition: Partition) -> Fold {
-        let (fold, bytes) = self.of.remove(&partition).unwrap_or_default();
-        self.bytes = self.bytes.saturating_sub(bytes);
-        fold
-    }
-}
+/// So many records are worth a flush at once. A guess.
+const FLUSHED_FROM: u64 = 20_000;
 
 /// Reads each changelog from the stored position to its end and folds it into the store.
 pub(super) fn replay(
@@ -126,7 +74,10 @@ impl Reader {
             .set("isolation.level", "read_committed")
             .set("auto.offset.reset", "error")
             .set("check.crcs", "true")
-            .set("fetch.wait.max.ms", "20");
+            .set("fetch.wait.max.ms", "20")
+            // The client stops fetching where so much waits for us, and looks again after a second unless told otherwise: most of a replay was that wait.
+            .set("queued.max.messages.kbytes", "16384")
+            .set("fetch.queue.backoff.ms", "5");
         let consumer = config.create().map_err(kafka("making the changelog's reader"))?;
         Ok(Self { consumer, topic: shared.settings.topics.state.clone(), threads: shared.settings.threads })
     }
@@ -210,7 +161,11 @@ impl Reader {
                     let (_, meta) = stores.get_mut(&partition).expect("as above");
                     meta.changelog_position = meta.changelog_position.max(position);
                     meta.wall = crate::clock::wall();
-                    write(stores, partition, folds.take(partition))?;
+                    write(stores, partition, &mut folds)?;
+                    // Else a process that dies soon once more replays it once more.
+                    if read >= FLUSHED_FROM {
+                        stores[&partition].0.begin_flush()?;
+                    }
                 }
             }
         }
@@ -233,24 +188,20 @@ fn take(
     let Some(key) = key else { return Ok(()) };
     folds.put(partition, key, value);
     match folds.too_much() {
-        Some((largest, fold)) => write(stores, largest, fold),
+        Some(largest) => write(stores, largest, folds),
         None => Ok(()),
     }
 }
 
 /// Writes folded changes and the position that they reach, in one batch.
-fn write(stores: &mut BTreeMap<Partition, (PartitionStore, Meta)>, partition: Partition, mut fold: Fold) -> Result<(), RestoreError> {
+fn write(stores: &mut BTreeMap<Partition, (PartitionStore, Meta)>, partition: Partition, folds: &mut Folds) -> Result<(), RestoreError> {
     let (store, meta) = stores.get_mut(&partition).expect("only stores that are being opened are written");
-    if let Some(Some(positions)) = fold.remove(POSITION_KEY) {
-        meta.next_offsets = Positions::read(&positions).map_err(TaskError::from)?.0;
+    let Some(fold) = folds.of(partition) else { return Ok(()) };
+    if let Some(positions) = fold.get(POSITION_KEY) {
+        meta.next_offsets = Positions::read(positions).map_err(TaskError::from)?.0;
     }
-    let mut changes: Vec<_> = fold.into_iter().collect();
-    changes.sort_unstable();
-    store.apply(changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())), meta)?;
-    // Else a process that dies soon once more replays it once more.
-    if changes.len() >= FLUSHED_FROM {
-        store.begin_flush()?;
-    }
+    store.apply(fold.changes().into_iter().filter(|(key, _)| *key != POSITION_KEY), meta)?;
+    folds.clear(partition);
     Ok(())
 }
 
@@ -258,30 +209,4 @@ fn write(stores: &mut BTreeMap<Partition, (PartitionStore, Meta)>, partition: Pa
 #[cfg(feature = "mutants")]
 fn unread(stores: &BTreeMap<Partition, (PartitionStore, Meta)>, ends: &BTreeMap<Partition, i64>) -> i64 {
     stores.iter().map(|(partition, (_, meta))| (ends.get(partition).copied().unwrap_or(0) - meta.changelog_position).max(0)).sum()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_all_partitions_together_no_more_is_folded_than_there_is_room_for() {
-        let (mut folds, value) = (Folds::new(1), vec![0; 1 << 20]);
-        for number in 0..250_u16 {
-            folds.put(Partition(number % 3), &number.to_be_bytes(), Some(&value));
-            assert!(folds.too_much().is_none(), "{number}");
-        }
-        folds.put(Partition(0), &0_u16.to_be_bytes(), None);
-        folds.put(Partition(0), &0_u16.to_be_bytes(), Some(&value));
-        let mut written = None;
-        for number in 250..260_u16 {
-            folds.put(Partition(1), &number.to_be_bytes(), Some(&value));
-            written = written.or_else(|| folds.too_much());
-        }
-        let (partition, fold) = written.expect("more than 256 MiB");
-        assert_eq!(partition, Partition(1), "the largest");
-        assert!(fold.len() > 83 && folds.bytes < 180 << 20, "{} keys, {} bytes are left", fold.len(), folds.bytes);
-        (0..3).for_each(|partition| drop(folds.take(Partition(partition))));
-        assert_eq!(folds.bytes, 0);
-    }
 }

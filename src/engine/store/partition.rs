@@ -17,6 +17,9 @@ pub struct PartitionStore {
 /// A scan reads this far ahead. A guess.
 const SCAN_AHEAD_BYTES: usize = 1 << 20;
 
+/// What a change takes in a batch beside key and value: its kind, its column family and two lengths, each of a few bytes.
+const CHANGE_BYTES: usize = 16;
+
 impl PartitionStore {
     pub(super) fn new(open: Arc<Open>, name: String, newest: Arc<Mutex<u64>>) -> Self {
         let mine = {
@@ -40,14 +43,21 @@ impl PartitionStore {
     /// [`PartitionStore::flush`], or a flush of RocksDB's own; after a crash the store is as it was after some `apply`, never between two.
     ///
     /// [`StoreError::Taken`] for whoever has it no longer. The key of the position is not among the changes: it is a bug.
-    pub fn apply<K: AsRef<[u8]>, V: AsRef<[u8]>>(&self, changes: impl IntoIterator<Item = (K, Option<V>)>, meta: &Meta) -> Result<(), StoreError> {
+    pub fn apply<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &self,
+        changes: impl IntoIterator<Item = (K, Option<V>), IntoIter: Clone>,
+        meta: &Meta,
+    ) -> Result<(), StoreError> {
         // Held until it is written: nobody opens the partition meanwhile.
         let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         if *newest != self.mine {
             return Err(StoreError::Taken);
         }
         let family = self.family()?;
-        let mut batch = WriteBatch::default();
+        let changes = changes.into_iter();
+        // Room at once: a batch of megabytes that grows as it is filled touches as much memory again.
+        let bytes = changes.clone().map(|(key, value)| CHANGE_BYTES + key.as_ref().len() + value.map_or(0, |value| value.as_ref().len())).sum();
+        let mut batch = WriteBatch::with_capacity_bytes(bytes);
         for (key, value) in changes {
             assert!(key.as_ref() != POSITION_KEY, "the position is written with every change");
             match value {

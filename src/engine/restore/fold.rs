@@ -1,0 +1,176 @@
+//! PURE: what a changelog comes to: the last value of each key, as far as there is room for it in memory.
+//!
+//! Easily got wrong: nothing is allocated for a key or a value of its own, and what was written leaves its room to what comes next; else the pages of memory
+//! that the system hands out cost more than the records.
+
+use crate::delivery::Partition;
+use smallvec::SmallVec;
+use std::collections::{BTreeMap, HashMap};
+
+/// So much of all changelogs of this process together (each thread takes its part) is folded in memory before the largest part of it is written: a million
+/// tombstones, or 150,000 deliveries. A guess.
+const FOLDED_BYTES_MAX: usize = 64 << 20;
+/// What a key costs in the fold beside its value. A guess.
+const ENTRY_BYTES: usize = 64;
+/// Values lie in blocks of so many bytes, or of one value that is longer.
+const BLOCK_BYTES: usize = 1 << 20;
+
+/// Ours have 21 bytes at most.
+type Key = SmallVec<[u8; 24]>;
+
+/// What is read of the changelogs and not written yet.
+pub(super) struct Folds {
+    of: BTreeMap<Partition, Fold>,
+    bytes: usize,
+    most: usize,
+}
+
+impl Folds {
+    /// For one of so many threads that replay at once.
+    pub fn new(threads: usize) -> Self {
+        Self { of: BTreeMap::new(), bytes: 0, most: FOLDED_BYTES_MAX / threads.max(1) }
+    }
+
+    /// The last value of a key counts.
+    pub fn put(&mut self, partition: Partition, key: &[u8], value: Option<&[u8]>) {
+        self.bytes += self.of.entry(partition).or_default().put(key, value);
+    }
+
+    /// The largest one, when all together are too much.
+    pub fn too_much(&self) -> Option<Partition> {
+        if self.bytes < self.most {
+            return None;
+        }
+        self.of.iter().max_by_key(|(_, fold)| fold.bytes).map(|(partition, _)| *partition)
+    }
+
+    /// That of one partition.
+    pub fn of(&self, partition: Partition) -> Option<&Fold> {
+        self.of.get(&partition)
+    }
+
+    /// It is written.
+    pub fn clear(&mut self, partition: Partition) {
+        if let Some(fold) = self.of.get_mut(&partition) {
+            self.bytes -= fold.bytes;
+            fold.clear();
+        }
+    }
+}
+
+/// The last value of each key of one partition.
+#[derive(Default)]
+pub(super) struct Fold {
+    last: HashMap<Key, Option<Place>, foldhash::fast::RandomState>,
+    blocks: Vec<Vec<u8>>,
+    /// The block that is being filled.
+    filling: usize,
+    bytes: usize,
+}
+
+/// Where a value lies.
+#[derive(Clone, Copy)]
+struct Place {
+    block: usize,
+    start: usize,
+    length: usize,
+}
+
+impl Fold {
+    /// Returns about how many bytes more it takes.
+    fn put(&mut self, key: &[u8], value: Option<&[u8]>) -> usize {
+        let before = self.bytes;
+        let place = value.map(|value| self.place(value));
+        match self.last.get_mut(key) {
+            Some(last) => *last = place,
+            None => {
+                self.last.insert(Key::from_slice(key), place);
+                self.bytes += ENTRY_BYTES;
+            }
+        }
+        self.bytes - before
+    }
+
+    fn place(&mut self, value: &[u8]) -> Place {
+        while self.blocks.get(self.filling).is_some_and(|block| block.capacity() - block.len() < value.len()) {
+            self.filling += 1;
+        }
+        if self.filling == self.blocks.len() {
+            self.blocks.push(Vec::with_capacity(BLOCK_BYTES.max(value.len())));
+        }
+        let block = &mut self.blocks[self.filling];
+        let place = Place { block: self.filling, start: block.len(), length: value.len() };
+        block.extend_from_slice(value);
+        self.bytes += value.len();
+        place
+    }
+
+    fn at(&self, place: Place) -> &[u8] {
+        &self.blocks[place.block][place.start..place.start + place.length]
+    }
+
+    /// The last value of a key, unless that is a tombstone.
+    pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        self.last.get(key).copied().flatten().map(|place| self.at(place))
+    }
+
+    /// Each key with its last value, by key: so the store takes them most easily.
+    pub fn changes(&self) -> Vec<(&[u8], Option<&[u8]>)> {
+        let mut changes: Vec<_> = self.last.iter().map(|(key, place)| (key.as_slice(), place.map(|place| self.at(place)))).collect();
+        changes.sort_unstable_by_key(|(key, _)| *key);
+        changes
+    }
+
+    fn clear(&mut self) {
+        self.last.clear();
+        self.blocks.iter_mut().for_each(Vec::clear);
+        (self.filling, self.bytes) = (0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_value_of_a_key_counts_and_a_tombstone_is_one() {
+        let mut folds = Folds::new(1);
+        let one = Partition(1);
+        let long = vec![7; 2 * BLOCK_BYTES];
+        for (key, value) in [("b", Some("early")), ("c", Some("gone")), ("a", Some("only")), ("b", Some("later and longer")), ("c", None)] {
+            folds.put(one, key.as_bytes(), value.map(str::as_bytes));
+        }
+        folds.put(one, b"a key that is longer than those of ours are", Some(&long));
+        folds.put(Partition(2), b"a", Some(b"another's"));
+        let changes: Vec<(&[u8], Option<&[u8]>)> =
+            vec![(b"a", Some(b"only")), (b"a key that is longer than those of ours are", Some(&long)), (b"b", Some(b"later and longer")), (b"c", None)];
+        assert_eq!(folds.of(one).unwrap().changes(), changes);
+        assert_eq!((folds.of(one).unwrap().get(b"b"), folds.of(one).unwrap().get(b"c")), (Some(&b"later and longer"[..]), None));
+        folds.clear(one);
+        assert!(folds.of(one).unwrap().changes().is_empty() && folds.of(one).unwrap().get(b"b").is_none());
+        folds.put(one, b"b", Some(b"anew"));
+        assert_eq!(folds.of(one).unwrap().changes(), [(&b"b"[..], Some(&b"anew"[..]))]);
+        assert_eq!(folds.of(Partition(2)).unwrap().get(b"a"), Some(&b"another's"[..]));
+    }
+
+    #[test]
+    fn of_all_partitions_together_no_more_is_folded_than_there_is_room_for() {
+        let (mut folds, value) = (Folds::new(1), vec![0; 1 << 20]);
+        for number in 0..60_u16 {
+            folds.put(Partition(number % 3), &number.to_be_bytes(), Some(&value));
+            assert!(folds.too_much().is_none(), "{number}");
+        }
+        let full = (60..70_u16).find_map(|number| {
+            folds.put(Partition(1), &number.to_be_bytes(), Some(&value));
+            folds.too_much()
+        });
+        assert_eq!(full, Some(Partition(1)), "the largest, when they are more than 64 MiB");
+        let (blocks, bytes) = (folds.of[&Partition(1)].blocks.len(), folds.bytes);
+        folds.clear(Partition(1));
+        assert!(folds.bytes < bytes && folds.too_much().is_none());
+        (0..20_u16).for_each(|number| folds.put(Partition(1), &number.to_be_bytes(), Some(&value)));
+        assert_eq!(folds.of[&Partition(1)].blocks.len(), blocks, "the room of what was written is used again");
+        (0..3).for_each(|partition| folds.clear(Partition(partition)));
+        assert_eq!(folds.bytes, 0);
+    }
+}
