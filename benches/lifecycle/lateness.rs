@@ -83,7 +83,11 @@ fn lateness(stage: &Stage, receipts: &str, from: &[i64], counted: Range<i64>) ->
     });
     taken.values_mut().for_each(|at| *at += i64::from(WAIT_SECS) * 1_000);
     let fallbacks = topics::appended(&format!("{}retry.sms", stage.prefix)).into_iter();
-    let late: Vec<i64> = fallbacks.map(|(id, at)| (taken[&id], at)).filter(|(due, _)| counted.contains(due)).map(|(due, at)| at - due).collect();
+    let late: Vec<i64> = fallbacks
+        .map(|(id, at)| (*taken.get(&id).expect("what falls back was accepted"), at))
+        .filter(|(due, _)| counted.contains(due))
+        .map(|(due, at)| at - due)
+        .collect();
     let wanted = taken.iter().filter(|(id, due)| !half(id) && counted.contains(*due)).count();
     assert_eq!(late.len(), wanted, "each that nobody confirmed fell back once");
     Spread::of(late)

@@ -42,6 +42,10 @@ mod growth;
 
 use std::sync::atomic::Ordering;
 
+/// As Recado's own: providers and generator share the cores with what is measured.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Of every topic.
 const PARTITIONS: u16 = 8;
 /// What the broker's cleaner has for keys (24 bytes each): of five million deliveries a partition's at once. With the tests' 2 MiB it would copy the changelog

@@ -10,10 +10,11 @@ use recado::simulator::{self, Behaviour, Phone, Report, Weighted, Word};
 use std::time::Duration;
 
 /// Lifecycles that are measured, unless `LIVES` says otherwise.
-const LIVES: u64 = 60_000;
-const CUSTOMERS: u64 = 20_000;
+const LIVES: u64 = 100_000;
+/// A broker's Java compiles at first: one life of each warms it up.
+const CUSTOMERS: u64 = 80_000;
 /// So many of a partition's attempts may be open before requests wait, or they would wait for the dispatcher until their leases end.
-const OPEN: &str = "attempts_open_max = 500\n";
+const OPEN: &str = "attempts_open_max = 500\ncommit_on_drain = false\n";
 
 /// The part.
 pub async fn run() {
@@ -21,7 +22,7 @@ pub async fn run() {
     heading(&format!("Saturated with HTTP: {lives} lifecycles, one process with all roles, one receipt in a POST"));
     let mut settings = simulator::Settings::default();
     settings.script.mix = vec![phone(3, true), phone(2, false)];
-    let more = More { files: vec![pix_route(600, 600)], engine: OPEN, ..More::default() };
+    let more = More { files: vec![pix_route(600, 600)], engine: OPEN, config: "[dispatcher]\nin_flight_max = 400\n".into(), unlogged: true, ..More::default() };
     let stage = Stage::with("rate-http", PARTITIONS, settings, more).await;
     let mut instance = stage.start(&stage.config("a", stage.gateway_port, ""), "engine,dispatcher,gateway");
     instance.ready().await;

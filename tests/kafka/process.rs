@@ -73,6 +73,8 @@ pub struct More<'a> {
     pub counted: bool,
     /// Another broker than the common one; the inputs are then made by `recado topics --create`, too.
     pub bootstrap: Option<String>,
+    /// The simulator keeps no send log: each of its lines is on the disk before an answer leaves, which takes time where time is measured.
+    pub unlogged: bool,
     /// Whether other tests' stages may stand meanwhile.
     pub company: Company,
 }
@@ -89,7 +91,9 @@ impl Stage {
         let prefix = support::prefix(test);
         let folder = tempfile::tempdir().unwrap();
         let gateway_port = support::free_port();
-        let simulator = Providers::start(deployment::providers(settings, folder.path(), gateway_port)).await.unwrap();
+        let mut settings = deployment::providers(settings, folder.path(), gateway_port);
+        settings.log = settings.log.filter(|_| !more.unlogged);
+        let simulator = Providers::start(settings).await.unwrap();
         let stage = Self {
             prefix,
             partitions,
