@@ -50,7 +50,8 @@ pub fn text(runs: &[Run], sizes: Sizes) -> String {
     let of = |program: Program| runs.iter().filter(move |run| run.program == program);
     let mut text = format!(
         "# Results\n\nMade by `make bench-peers`; [`peers/README.md`](peers/README.md) has the rules. recado {}{}, Apache Kafka and Kafka Streams 4.3.1, librdkafka {}.\n{}. Load after the last \
-         run: {}. Mean value lengths: dispatch {}, status {}, state {} bytes.\n\n",
+         run: {}. Mean value lengths: dispatch {}, status {}, state {} bytes. \
+         {} rounds of {} lives were measured in each run.\n\n",
         env!("CARGO_PKG_VERSION"),
         crate::support::commit(),
         rdkafka::util::get_rdkafka_version().1,
@@ -59,6 +60,8 @@ pub fn text(runs: &[Run], sizes: Sizes) -> String {
         sizes.dispatch,
         sizes.status,
         sizes.state,
+        runs.iter().map(|run| run.rounds.len()).max().unwrap_or(0),
+        runs.first().map_or(0, |run| run.lives),
     );
     text += "| program | runs | CPU µs per lifecycle | broker | lifecycles/s | memory MiB | auditor |\n|---|---|---|---|---|---|---|\n";
     for program in &programs {
