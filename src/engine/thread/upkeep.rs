@@ -17,9 +17,9 @@ use std::time::Duration;
 /// Kafka is asked for ends every 5 s; without an answer for so long it counts as away.
 const KAFKA_SILENT: Duration = Duration::from_secs(15);
 
-/// With so many records in the changelogs since the last flush, all threads of a process flush before their time. A kill has up to twice as many replayed, which takes half
-/// a second: 1.8 µs each (`benches/README.md`, "What made recovery quick"). With far fewer, what ends within seconds would reach the store on a busy day.
-const UNFLUSHED_MAX: i64 = 150_000;
+/// With so many records in the changelogs since the last flush, all threads of a process flush before their time. A kill has up to twice as many replayed, which takes two
+/// seconds (`benches/README.md`, "What made recovery quick"). With far fewer, what ends within seconds reaches the store on a busy day: a quarter of a lifecycle's cost.
+const UNFLUSHED_MAX: i64 = 600_000;
 
 /// When each of these is due again.
 pub(super) struct Paces {
