@@ -18,7 +18,8 @@ pub trait Weighs {
 /// In the order in which they were read.
 #[derive(Debug)]
 pub struct Waiting<T> {
-    all: VecDeque<T>,
+    /// Each with its bytes: to weigh a record reads its headers.
+    all: VecDeque<(T, usize)>,
     bytes: usize,
 }
 
@@ -31,30 +32,31 @@ impl<T> Default for Waiting<T> {
 impl<T: Weighs> Waiting<T> {
     /// One more was read.
     pub fn push_back(&mut self, one: T) {
-        self.bytes += one.bytes();
-        self.all.push_back(one);
+        let bytes = one.bytes();
+        self.bytes += bytes;
+        self.all.push_back((one, bytes));
     }
 
     /// The first is decided.
     pub fn pop_front(&mut self) -> Option<T> {
-        let first = self.all.pop_front()?;
-        self.bytes -= first.bytes();
+        let (first, bytes) = self.all.pop_front()?;
+        self.bytes -= bytes;
         Some(first)
     }
 
     /// The next to be decided.
     pub fn front(&self) -> Option<&T> {
-        self.all.front()
+        self.all.front().map(|(one, _)| one)
     }
 
     /// The last that was read.
     pub fn back(&self) -> Option<&T> {
-        self.all.back()
+        self.all.back().map(|(one, _)| one)
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.all.iter()
+        self.all.iter().map(|(one, _)| one)
     }
 
     /// Whether none waits.
