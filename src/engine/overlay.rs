@@ -1,13 +1,13 @@
-//! PURE: what one transaction changes, on top of what is logged. Enters: each decision's new state; leaves: one change for each key, in key order.
+//! PURE: what one transaction changes, on top of what is logged. Enters: each decision's new state; leaves: one change for each key, in the order in which the keys came.
 //!
 //! Easily got wrong: `Some(None)` (deleted in here) is not `None` (not touched in here).
 
-use std::collections::BTreeMap;
+use indexmap::IndexMap;
 
 /// Changes of one task that are decided but not yet committed. Whole values: replaying a put or a delete twice changes nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Overlay {
-    changes: BTreeMap<Vec<u8>, Change>,
+    changes: IndexMap<Vec<u8>, Change, foldhash::fast::RandomState>,
     bytes: usize,
 }
 
@@ -55,7 +55,7 @@ impl Overlay {
         self.changes.is_empty()
     }
 
-    /// All changes in key order. A delivery that began and ended in here is left out.
+    /// All changes, the key that came first first. A delivery that began and ended in here is left out.
     pub fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> + Clone {
         self.changes.iter().filter(|(_, change)| change.value.is_some() || change.logged).map(|(key, change)| (key.as_slice(), change.value.as_deref()))
     }
@@ -85,12 +85,12 @@ mod tests {
         overlay.delete(b"a".to_vec(), true);
         overlay.put(b"c".to_vec(), b"4".to_vec(), false);
         overlay.delete(b"c".to_vec(), false);
-        assert_eq!(list(&overlay), [(b"a".to_vec(), None), (b"b".to_vec(), Some(b"22".to_vec()))]);
+        assert_eq!(list(&overlay), [(b"b".to_vec(), Some(b"22".to_vec())), (b"a".to_vec(), None)]);
         assert_eq!(overlay.get(b"c"), Some(None), "deleted in here, though it leaves no trace");
         assert_eq!(overlay.get(b"d"), None);
         assert_eq!(overlay.bytes(), 1 + 2 + 1 + 1);
         let taken: Vec<_> = overlay.take().collect();
-        assert_eq!(taken, [(b"a".to_vec(), None, true), (b"b".to_vec(), Some(b"22".to_vec()), false)]);
+        assert_eq!(taken, [(b"b".to_vec(), Some(b"22".to_vec()), false), (b"a".to_vec(), None, true)]);
         assert!(overlay.is_empty());
         assert_eq!(overlay.bytes(), 0);
     }
