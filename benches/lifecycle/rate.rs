@@ -28,6 +28,7 @@ pub async fn run() {
     let (signs, answers) = (signs_of_life(&stage), Answers::start(&stage, "dispatch.whatsapp", LIFECYCLE));
     let cost = saturated(&stage, &instance, CUSTOMERS, lives).await;
     told(&cost, lives);
+    kept(&stage, CUSTOMERS + lives);
     let (read, begun) = (answers.end(), CUSTOMERS + lives);
     settled(&instance).await;
     signs.end();
@@ -53,6 +54,11 @@ pub fn told(cost: &Cost, lives: u64) {
     let (rate, of_a_core) = cost.rates(lives);
     println!("{rate:.0} lifecycles/s; {:.1} µs of CPU each ({of_a_core:.0} a CPU second), {}", cost.each(lives), cost.others(lives));
     println!("  {cost}");
+}
+
+/// Says what so many lives left at the broker.
+pub fn kept(stage: &Stage, lives: u64) {
+    println!("  {} bytes of each lie in the broker's segments, the cleaner's work taken off", topics::segments(stage) / lives);
 }
 
 /// Waits until so many have ended on a phone.

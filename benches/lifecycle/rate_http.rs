@@ -3,7 +3,7 @@
 use crate::PARTITIONS;
 use crate::load::pix_route;
 use crate::process::{More, Stage};
-use crate::rate::{saturated, told};
+use crate::rate::{kept, saturated, told};
 use crate::shared::{asked, counted, heading, scrape};
 use crate::topics;
 use recado::simulator::{self, Behaviour, Phone, Report, Weighted, Word};
@@ -13,8 +13,10 @@ use std::time::Duration;
 const LIVES: u64 = 100_000;
 /// A broker's Java compiles at first: one life of each warms it up.
 const CUSTOMERS: u64 = 80_000;
-/// So many of a partition's attempts may be open before requests wait, or they would wait for the dispatcher until their leases end.
+/// So many of a partition's attempts may be open before requests wait, or they would wait for the dispatcher until their leases end. And what an operator sets for
+/// throughput: commits each 100 ms, and no more in hand than is needed.
 const OPEN: &str = "attempts_open_max = 500\ncommit_on_drain = false\n";
+const IN_HAND: &str = "[dispatcher]\nin_flight_max = 400\n";
 
 /// The part.
 pub async fn run() {
@@ -22,7 +24,7 @@ pub async fn run() {
     heading(&format!("Saturated with HTTP: {lives} lifecycles, one process with all roles, one receipt in a POST"));
     let mut settings = simulator::Settings::default();
     settings.script.mix = vec![phone(3, true), phone(2, false)];
-    let more = More { files: vec![pix_route(600, 600)], engine: OPEN, config: "[dispatcher]\nin_flight_max = 400\n".into(), unlogged: true, ..More::default() };
+    let more = More { files: vec![pix_route(600, 600)], engine: OPEN, config: IN_HAND.into(), unlogged: true, ..More::default() };
     let stage = Stage::with("rate-http", PARTITIONS, settings, more).await;
     let mut instance = stage.start(&stage.config("a", stage.gateway_port, ""), "engine,dispatcher,gateway");
     instance.ready().await;
@@ -31,6 +33,7 @@ pub async fn run() {
     let metrics = scrape(&instance).await;
     let (posts, refused) = (counted(&metrics, "recado_webhooks_total", "\"accepted\""), counted(&metrics, "recado_gateway_connections_refused_total", ""));
     println!("  {posts} webhooks taken of {} lifecycles so far, {refused} connections refused; the bench's time is that of the providers", CUSTOMERS + lives);
+    kept(&stage, CUSTOMERS + lives);
     instance.stop();
     topics::remove(&stage).await;
 }

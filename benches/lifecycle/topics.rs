@@ -9,6 +9,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use recado::delivery::{Attempt, AttemptId, MessageId, Outcome, Reason, Receipt, Timestamp};
 use recado::event::records::{self, Returned};
+use std::fs;
 use std::time::{Duration, Instant};
 
 /// The beginning of each partition.
@@ -83,6 +84,15 @@ pub fn appended(topic: &str) -> Vec<(MessageId, i64)> {
     let mut all = Vec::new();
     each(topic, &START, |message| all.extend(id(message).zip(message.timestamp().to_millis())));
     all
+}
+
+/// Bytes of the stage's topics in the broker's segments: compressed, as they cross the network, and once for each replica.
+pub fn segments(stage: &Stage) -> u64 {
+    let folders = fs::read_dir(stage.broker_data()).unwrap().map(Result::unwrap);
+    let own = folders.filter(|folder| folder.file_name().to_string_lossy().starts_with(&stage.prefix));
+    let files = own.flat_map(|folder| fs::read_dir(folder.path()).unwrap().map(Result::unwrap));
+    // Indexes are made larger than they are.
+    files.filter(|file| file.path().extension().is_some_and(|kind| kind == "log")).map(|file| file.metadata().unwrap().len()).sum()
 }
 
 /// Deletes the stage's topics: the next part needs the disk, and the broker's cleaner would go on for this one.
