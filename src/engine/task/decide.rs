@@ -101,7 +101,7 @@ impl Task {
 
     /// What the cancel index says of this event: the cancel that came first, or an older delivery of the same name.
     fn cancel_entry(&self, hash: &Hash) -> Result<Option<CancelEntry>, TaskError> {
-        Ok(self.load(&stored::cancel_key(hash))?.map(|bytes| CancelEntry::read(&bytes)).transpose()?)
+        self.load(&stored::cancel_key(hash), CancelEntry::read)
     }
 
     /// The bank withdraws an event.
@@ -203,8 +203,7 @@ impl Task {
         guard: &mut storm::Guard,
         out: &mut Vec<Output>,
     ) -> Result<bool, TaskError> {
-        let Some(bytes) = self.load(&stored::delivery_key(&id))? else { return Ok(false) };
-        let mut delivery = Delivery::read(&bytes)?;
+        let Some(mut delivery) = self.load(&stored::delivery_key(&id), Delivery::read)? else { return Ok(false) };
         if let Some(offset) = offset {
             let applied = offset < delivery.receipts_applied;
             #[cfg(feature = "mutants")]

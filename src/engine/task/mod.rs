@@ -227,11 +227,11 @@ impl Task {
         !self.reread.is_empty()
     }
 
-    /// What is known of a key. Whoever then changes it says that it was committed: where it began in this transaction, the overlay's first word on it counts.
-    fn load(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TaskError> {
+    /// Reads what is known of a key. Whoever then changes it says that it was committed: where it began in this transaction, the overlay's first word on it counts.
+    fn load<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> Result<T, BadBytes>) -> Result<Option<T>, TaskError> {
         match self.overlay.get(key).or_else(|| self.behind.get(key)) {
-            Some(value) => Ok(value.map(<[u8]>::to_vec)),
-            None => Ok(self.store.get(key)?),
+            Some(value) => Ok(value.map(read).transpose()?),
+            None => Ok(self.store.get(key)?.as_deref().map(read).transpose()?),
         }
     }
 

@@ -108,7 +108,7 @@ struct State {
     log: Log,
     /// The version of each bucket's file that was found whole.
     checked: Vec<u64>,
-    cache: HashMap<Reference, Cached>,
+    cache: HashMap<Reference, Cached, foldhash::fast::RandomState>,
     swept: Duration,
     epochs: Epochs,
     epochs_read: Duration,
@@ -150,7 +150,7 @@ impl FileKeys {
         let epochs = disk.read(epochs::NAME)?.map_or(Ok(Epochs::default()), |bytes| Epochs::read(&bytes, &root))?;
         let now = clock();
         let state =
-            State { index, log: Log::default(), checked: vec![0; BUCKETS], cache: HashMap::new(), swept: now, epochs, epochs_read: now, failing: false };
+            State { index, log: Log::default(), checked: vec![0; BUCKETS], cache: HashMap::default(), swept: now, epochs, epochs_read: now, failing: false };
         let keys = Self { disk, root, ttl: ttl.min(CACHE_MAX), clock, pepper: Arc::new(pepper), state: Mutex::new(state) };
         {
             let mut state = keys.state();
