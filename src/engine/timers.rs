@@ -1,16 +1,23 @@
 //! PURE: the timers of one task. Enters: what each delivery's state says is set; leaves: what is due. All of it is derived and rebuilt when a partition opens.
 //!
-//! Easily got wrong: a cancelled timer stays in its slot until its time; only the generation tells that it is dead.
+//! Easily got wrong: a cancelled timer stays in its slot until its time, and its place in the slab may be another's by then. So whoever comes to a place in a list
+//! looks whether the timer there belongs into that list; and the same place may stand in a list twice.
+
+mod slab;
 
 use crate::delivery::{Attempt, Channel, Lane, MessageId, TimerKind, Timestamp};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use hashbrown::HashTable;
+use slab::{Lies, NONE, Slab};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::BuildHasher as _;
 
 /// Width of a slot, and how many there are: 65 s in all. Source: `engine.md` §5, measured 0.35–0.39 µs per arm and cancel.
 const SLOT_MS: i64 = 16;
 const SLOTS: i64 = 4096;
-/// Timers farther away than this rest in the ordered map.
-const NEAR_MS: i64 = 60_000;
-const NONE: u32 = u32::MAX;
+/// Timers farther away rest in buckets of so many slots, 16 s. A bucket is emptied into the wheel as soon as all of it fits: within 49 s.
+const BUCKET_SLOTS: i64 = 1024;
+/// With fewer a bucket is not looked through for the dead. A guess.
+const BUCKET_MIN: usize = 64;
 
 /// One timer that is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +28,7 @@ pub struct Timer {
     pub kind: TimerKind,
     /// For which try.
     pub attempt: Attempt,
-    /// When it is due (Kafka time).
+    /// When it is due (Kafka time), in the years 1970 to 4199: what lies outside counts as their end.
     pub at: Timestamp,
     /// The traffic of that try.
     pub traffic: (Channel, Lane),
@@ -30,29 +37,26 @@ pub struct Timer {
 /// Timers that are held or released together: of one group, the earliest decides for all.
 pub type Group = (Lane, Channel, TimerKind);
 
-/// A wheel for the next minute, an ordered map for later, and what is due but not fired.
+/// A wheel for the next minute, buckets for later, and what is due but not fired. All of them name places in a slab.
 #[derive(Debug)]
 pub struct Timers {
-    slots: Vec<Vec<Handle>>,
+    slots: Vec<Vec<u32>>,
     /// The slot number (time / slot width) up to which everything is in `due`.
     reached: i64,
-    far: BTreeSet<(Timestamp, Handle)>,
-    due: BTreeMap<Group, BTreeSet<(Timestamp, Handle)>>,
-    slab: Vec<Entry>,
-    free: Vec<u32>,
-    of_message: HashMap<MessageId, [u32; 4], foldhash::fast::RandomState>,
+    /// By their number: the first of their slots / how many each has.
+    far: BTreeMap<i64, Bucket>,
+    due: BTreeMap<Group, BTreeSet<(Timestamp, u32)>>,
+    slab: Slab,
+    /// The first timer of each delivery; the others of the same follow it in the slab.
+    first: HashTable<u32>,
+    hasher: foldhash::fast::RandomState,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Handle {
-    index: u32,
-    generation: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    generation: u32,
-    timer: Option<Timer>,
+#[derive(Debug, Default)]
+struct Bucket {
+    places: Vec<u32>,
+    /// How many of them were cancelled.
+    dead: usize,
 }
 
 impl Timers {
@@ -62,82 +66,126 @@ impl Timers {
         Self {
             slots: vec![Vec::new(); slots],
             reached: slot_of(now) - 1,
-            far: BTreeSet::new(),
+            far: BTreeMap::new(),
             due: BTreeMap::new(),
-            slab: Vec::new(),
-            free: Vec::new(),
-            of_message: HashMap::default(),
+            slab: Slab::default(),
+            first: HashTable::new(),
+            hasher: foldhash::fast::RandomState::default(),
         }
     }
 
     /// Makes the timers of one delivery exactly these; an empty list clears all of them.
     pub fn replace(&mut self, message_id: MessageId, timers: &[(TimerKind, Attempt, Timestamp)], traffic: impl Fn(Attempt) -> (Channel, Lane)) {
-        let before = self.of_message.get(&message_id).copied().unwrap_or([NONE; 4]);
+        let hash = self.hasher.hash_one(message_id);
+        let first = self.first_of(hash, &message_id);
+        let mut before = [NONE; KINDS];
+        let mut at = first;
+        while at != NONE {
+            before[kind_index(self.slab.timer(at).kind)] = at;
+            at = self.slab.next(at);
+        }
         let mut held = before;
-        for (position, index) in held.iter_mut().enumerate() {
+        for (position, at) in held.iter_mut().enumerate() {
             let wanted = timers.iter().find(|(kind, _, _)| kind_index(*kind) == position);
-            if let Some(timer) = self.slab.get(*index as usize).and_then(|entry| entry.timer)
-                && wanted.is_some_and(|&(kind, attempt, at)| timer.kind == kind && timer.attempt == attempt && timer.at == at)
-            {
-                continue;
+            let wanted = wanted.map(|&(kind, attempt, at)| Timer { message_id, kind, attempt, at: slab::bounded(at), traffic: traffic(attempt) });
+            if *at != NONE {
+                let timer = self.slab.timer(*at);
+                if wanted.is_some_and(|wanted| timer.attempt == wanted.attempt && timer.at == wanted.at) {
+                    continue;
+                }
+                self.release(*at);
             }
-            self.release(*index);
-            *index = match wanted {
-                Some(&(kind, attempt, at)) => self.arm(Timer { message_id, kind, attempt, at, traffic: traffic(attempt) }),
-                None => NONE,
-            };
+            *at = wanted.map_or(NONE, |timer| self.arm(timer));
         }
         if held == before {
             return;
         }
-        if held == [NONE; 4] {
-            self.of_message.remove(&message_id);
-        } else {
-            self.of_message.insert(message_id, held);
+        let mut next = NONE;
+        for at in held.into_iter().filter(|at| *at != NONE) {
+            self.slab.link(at, next);
+            next = at;
         }
+        self.begin_with(hash, first, next);
     }
 
     /// Whether this delivery has a timer: each that lives has one.
     pub fn knows(&self, message_id: &MessageId) -> bool {
-        self.of_message.contains_key(message_id)
+        self.first_of(self.hasher.hash_one(message_id), message_id) != NONE
+    }
+
+    /// By the hash of its id.
+    fn first_of(&self, hash: u64, message_id: &MessageId) -> u32 {
+        self.first.find(hash, |at| self.slab.message_id(*at) == message_id).copied().unwrap_or(NONE)
+    }
+
+    /// The timers of the delivery of this hash that began at `before` begin at `first` from now on.
+    fn begin_with(&mut self, hash: u64, before: u32, first: u32) {
+        let (slab, hasher) = (&self.slab, &self.hasher);
+        if before == NONE && first != NONE {
+            self.first.insert_unique(hash, first, |at| hasher.hash_one(slab.message_id(*at)));
+        } else if before != first
+            && let Ok(mut entry) = self.first.find_entry(hash, |at| *at == before)
+        {
+            if first == NONE {
+                entry.remove();
+            } else {
+                *entry.get_mut() = first;
+            }
+        }
     }
 
     fn arm(&mut self, timer: Timer) -> u32 {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.slab.push(Entry { generation: 0, timer: None });
-            u32::try_from(self.slab.len() - 1).expect("fewer than four thousand million timers")
-        });
-        let entry = &mut self.slab[index as usize];
-        entry.timer = Some(timer);
-        let handle = Handle { index, generation: entry.generation };
-        self.place(timer, handle);
-        index
+        let at = self.slab.insert(timer);
+        self.place(at, timer);
+        at
     }
 
-    fn place(&mut self, timer: Timer, handle: Handle) {
+    /// Into the list to which its time belongs.
+    fn place(&mut self, at: u32, timer: Timer) {
         let slot = slot_of(timer.at);
-        if slot <= self.reached {
-            self.due.entry(group(&timer)).or_default().insert((timer.at, handle));
-        } else if slot - self.reached <= NEAR_MS / SLOT_MS {
-            self.slots[wheel_index(slot)].push(handle);
+        let lies = if slot <= self.reached {
+            self.due.entry(group(&timer)).or_default().insert((timer.at, at));
+            Lies::Due
+        } else if slot - self.reached < SLOTS {
+            self.slots[wheel_index(slot)].push(at);
+            Lies::Near
         } else {
-            self.far.insert((timer.at, handle));
-        }
+            self.far.entry(bucket_of(slot)).or_default().places.push(at);
+            Lies::Far
+        };
+        self.slab.lay(at, lies);
     }
 
-    fn release(&mut self, index: u32) {
-        if let Some(entry) = self.slab.get_mut(index as usize)
-            && let Some(timer) = entry.timer.take()
-        {
-            let handle = Handle { index, generation: entry.generation };
-            entry.generation = entry.generation.wrapping_add(1);
-            self.free.push(index);
-            // The wheel is cleaned when its slot comes up; the two ordered collections at once, or they would grow.
-            if let Some(due) = self.due.get_mut(&group(&timer)) {
-                due.remove(&(timer.at, handle));
+    /// The wheel is cleaned when its slot comes up; the others at once or when half of them is dead, or they would grow.
+    fn release(&mut self, at: u32) {
+        let timer = self.slab.timer(at);
+        match self.slab.lies(at) {
+            Lies::Due => {
+                if let Some(due) = self.due.get_mut(&group(&timer)) {
+                    due.remove(&(timer.at, at));
+                }
             }
-            self.far.remove(&(timer.at, handle));
+            Lies::Far => {
+                let number = bucket_of(slot_of(timer.at));
+                if let Some(bucket) = self.far.get_mut(&number) {
+                    bucket.dead += 1;
+                    if 2 * bucket.dead > bucket.places.len().max(BUCKET_MIN) {
+                        self.slab.remove(at);
+                        bucket.places.sort_unstable();
+                        bucket.places.dedup();
+                        bucket.places.retain(|at| in_bucket(&self.slab, *at, number));
+                        bucket.places.shrink_to_fit();
+                        bucket.dead = 0;
+                        if bucket.places.is_empty() {
+                            self.far.remove(&number);
+                        }
+                        return;
+                    }
+                }
+            }
+            Lies::Near | Lies::Nowhere => {}
         }
+        self.slab.remove(at);
     }
 
     /// Time has reached `now`: whatever is set for it or earlier becomes due. Never goes back.
@@ -150,26 +198,26 @@ impl Timers {
             self.reached += 1;
             // Nothing in it is placed in it again: it is all due.
             let mut slot = std::mem::take(&mut self.slots[wheel_index(self.reached)]);
-            for handle in slot.drain(..) {
-                if let Some(timer) = self.timer(handle) {
-                    self.place(timer, handle);
+            for at in slot.drain(..) {
+                if self.slab.lies(at) == Lies::Near {
+                    let timer = self.slab.timer(at);
+                    if slot_of(timer.at) <= self.reached {
+                        self.place(at, timer);
+                    }
                 }
             }
             self.slots[wheel_index(self.reached)] = slot;
         }
-        let horizon = Timestamp::from_millis((self.reached + 1) * SLOT_MS + NEAR_MS - SLOT_MS);
-        while let Some(&(at, handle)) = self.far.first()
-            && at < horizon
+        while let Some(bucket) = self.far.first_entry()
+            && (bucket.key() + 1) * BUCKET_SLOTS - self.reached <= SLOTS
         {
-            self.far.pop_first();
-            if let Some(timer) = self.timer(handle) {
-                self.place(timer, handle);
+            let (number, bucket) = bucket.remove_entry();
+            for at in bucket.places {
+                if in_bucket(&self.slab, at, number) {
+                    self.place(at, self.slab.timer(at));
+                }
             }
         }
-    }
-
-    fn timer(&self, handle: Handle) -> Option<Timer> {
-        self.slab.get(handle.index as usize).filter(|entry| entry.generation == handle.generation).and_then(|entry| entry.timer)
     }
 
     /// Whether anything is due.
@@ -184,7 +232,7 @@ impl Timers {
 
     /// The earliest due timer of a group.
     pub fn first_due(&self, group: Group) -> Option<Timer> {
-        self.due.get(&group)?.first().and_then(|&(_, handle)| self.timer(handle))
+        self.due.get(&group)?.first().map(|&(_, at)| self.slab.timer(at))
     }
 
     /// How many timers of a group are due, not later than `until`; counts no further than `most`.
@@ -194,25 +242,35 @@ impl Timers {
 
     /// Takes the earliest due timer of a group out: it fires now.
     pub fn fire(&mut self, group: Group) -> Option<Timer> {
-        let timer = self.first_due(group)?;
-        let held = self.of_message.get_mut(&timer.message_id)?;
-        let index = std::mem::replace(&mut held[kind_index(timer.kind)], NONE);
-        if *held == [NONE; 4] {
-            self.of_message.remove(&timer.message_id);
+        let &(_, at) = self.due.get(&group)?.first()?;
+        let timer = self.slab.timer(at);
+        let hash = self.hasher.hash_one(timer.message_id);
+        let (first, next) = (self.first_of(hash, &timer.message_id), self.slab.next(at));
+        if first == at {
+            self.begin_with(hash, first, next);
+        } else {
+            let mut before = first;
+            while self.slab.next(before) != at {
+                before = self.slab.next(before);
+            }
+            self.slab.link(before, next);
         }
-        self.release(index);
+        self.release(at);
         Some(timer)
     }
 
     /// How many timers are set, due ones included.
     pub fn armed(&self) -> usize {
-        self.slab.len() - self.free.len()
+        self.slab.len()
     }
 }
 
 fn group(timer: &Timer) -> Group {
     (timer.traffic.1, timer.traffic.0, timer.kind)
 }
+
+/// How many kinds there are.
+const KINDS: usize = 4;
 
 fn kind_index(kind: TimerKind) -> usize {
     match kind {
@@ -225,6 +283,15 @@ fn kind_index(kind: TimerKind) -> usize {
 
 fn slot_of(at: Timestamp) -> i64 {
     at.millis().div_euclid(SLOT_MS)
+}
+
+fn bucket_of(slot: i64) -> i64 {
+    slot.div_euclid(BUCKET_SLOTS)
+}
+
+/// Whether the timer at this place of the slab lies in this bucket.
+fn in_bucket(slab: &Slab, at: u32, number: i64) -> bool {
+    slab.lies(at) == Lies::Far && bucket_of(slot_of(slab.timer(at).at)) == number
 }
 
 fn wheel_index(slot: i64) -> usize {
@@ -289,6 +356,45 @@ mod tests {
         let mut fired = fire_all(&mut timers);
         fired.sort_by_key(|fired| fired.0);
         assert_eq!(fired, [(1, TimerKind::Linger, 600_000), (2, TimerKind::Wait, 59_000)]);
+    }
+
+    #[test]
+    fn what_is_cancelled_in_a_bucket_leaves_it_and_its_place_may_be_anothers_there() {
+        let mut timers = Timers::new(at(0));
+        let wait = |ahead: i64| [(TimerKind::Wait, Attempt::FIRST, at(ahead))];
+        for round in 0..10_000 {
+            timers.replace(id(1), &wait(1_000_000 + round % 7), |_| TRAFFIC);
+            timers.replace(id(2), &wait(1_000_000 + round % 5), |_| TRAFFIC);
+        }
+        let places: usize = timers.far.values().map(|bucket| bucket.places.len()).sum();
+        assert!(places <= 2 * BUCKET_MIN, "{places} places for two timers");
+        timers.replace(id(2), &[], |_| TRAFFIC);
+        timers.replace(id(3), &wait(1_000_002), |_| TRAFFIC);
+        timers.advance(at(2_000_000));
+        let mut fired = fire_all(&mut timers);
+        fired.sort_by_key(|fired| fired.0);
+        assert_eq!(fired, [(1, TimerKind::Wait, 1_000_000 + 9_999 % 7), (3, TimerKind::Wait, 1_000_002)]);
+        assert_eq!((timers.armed(), timers.far.len()), (0, 0));
+    }
+
+    #[test]
+    fn of_several_timers_of_a_delivery_each_fires_by_itself() {
+        let mut timers = Timers::new(at(0));
+        let all = [(TimerKind::Lease, 10_000), (TimerKind::Wait, 20_000), (TimerKind::Linger, 30_000), (TimerKind::BackOff, 40_000)];
+        let all = all.map(|(kind, due)| (kind, Attempt { step: 2, n: 300 }, at(due)));
+        for first in 0..4 {
+            timers.replace(id(1), &all, |_| TRAFFIC);
+            timers.replace(id(2), &[(TimerKind::Lease, Attempt::FIRST, at(15_000))], |_| TRAFFIC);
+            let mut order = all;
+            order[..=first].reverse();
+            timers.advance(at(50_000));
+            for (left, (kind, attempt, due)) in (0..4).rev().zip(order) {
+                let timer = timers.fire((Lane::Express, Channel::Sms, kind)).unwrap();
+                assert_eq!((timer.kind, timer.attempt, timer.at, timers.knows(&id(1))), (kind, attempt, due, left > 0));
+            }
+            timers.replace(id(2), &[], |_| TRAFFIC);
+            assert_eq!((timers.armed(), timers.first.len()), (0, 0));
+        }
     }
 
     proptest! {
