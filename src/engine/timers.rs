@@ -84,7 +84,7 @@ impl Timers {
             before[kind_index(self.slab.timer(at).kind)] = at;
             at = self.slab.next(at);
         }
-        let mut held = before;
+        let (mut held, mut changed) = (before, false);
         for (position, at) in held.iter_mut().enumerate() {
             let wanted = timers.iter().find(|(kind, _, _)| kind_index(*kind) == position);
             let wanted = wanted.map(|&(kind, attempt, at)| Timer { message_id, kind, attempt, at: slab::bounded(at), traffic: traffic(attempt) });
@@ -95,9 +95,11 @@ impl Timers {
                 }
                 self.release(*at);
             }
+            changed |= *at != NONE || wanted.is_some();
             *at = wanted.map_or(NONE, |timer| self.arm(timer));
         }
-        if held == before {
+        // A place that was given back is taken again at once: equal places do not say that nothing changed.
+        if !changed {
             return;
         }
         let mut next = NONE;
@@ -385,6 +387,12 @@ mod tests {
         for first in 0..4 {
             timers.replace(id(1), &all, |_| TRAFFIC);
             timers.replace(id(2), &[(TimerKind::Lease, Attempt::FIRST, at(15_000))], |_| TRAFFIC);
+            for moved in 0..4 {
+                let mut other = all;
+                other[moved].2 = at(45_000);
+                timers.replace(id(1), &other, |_| TRAFFIC);
+                timers.replace(id(1), &all, |_| TRAFFIC);
+            }
             let mut order = all;
             order[..=first].reverse();
             timers.advance(at(50_000));

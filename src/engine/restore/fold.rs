@@ -56,6 +56,12 @@ impl Folds {
             fold.clear();
         }
     }
+
+    /// It is read to its end, and its room is given back.
+    pub fn forget(&mut self, partition: Partition) {
+        self.clear(partition);
+        self.of.remove(&partition);
+    }
 }
 
 /// The last value of each key of one partition.

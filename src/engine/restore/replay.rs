@@ -162,6 +162,7 @@ impl Reader {
                     meta.changelog_position = meta.changelog_position.max(position);
                     meta.wall = crate::clock::wall();
                     write(stores, partition, &mut folds)?;
+                    folds.forget(partition);
                     // Else a process that dies soon once more replays it once more.
                     if read >= FLUSHED_FROM {
                         stores[&partition].0.begin_flush()?;
@@ -196,7 +197,10 @@ fn take(
 /// Writes folded changes and the position that they reach, in one batch.
 fn write(stores: &mut BTreeMap<Partition, (PartitionStore, Meta)>, partition: Partition, folds: &mut Folds) -> Result<(), RestoreError> {
     let (store, meta) = stores.get_mut(&partition).expect("only stores that are being opened are written");
-    let Some(fold) = folds.of(partition) else { return Ok(()) };
+    let Some(fold) = folds.of(partition) else {
+        // Ends of transactions alone: the position moves all the same.
+        return Ok(store.apply(std::iter::empty::<(&[u8], Option<&[u8]>)>(), meta)?);
+    };
     if let Some(positions) = fold.get(POSITION_KEY) {
         meta.next_offsets = Positions::read(positions).map_err(TaskError::from)?.0;
     }
