@@ -48,8 +48,8 @@ mod most {
     pub const SEAL: u64 = 152_200; // counted: 132,302
     pub const RENDER_WHATSAPP: u64 = 1_302_700; // counted: 1,132,799
     pub const RENDER_SMS: u64 = 933_300; // counted: 811,597
-    pub const WHEEL_CANCEL: u64 = 33_200; // counted: 28,807
-    pub const WHEEL_FIRE: u64 = 31_600; // counted: 27,421
+    pub const WHEEL_CANCEL: u64 = 23_600; // counted: 21,105
+    pub const WHEEL_FIRE: u64 = 28_100; // counted: 25,494
     pub const OVERLAY_WRITE: u64 = 37_300; // counted: 32,405
     pub const OVERLAY_END: u64 = 150_900; // counted: 131,146
     pub const BEHIND_CHANGE: u64 = 54_000; // counted: 46,943

@@ -78,36 +78,26 @@ impl Timers {
     pub fn replace(&mut self, message_id: MessageId, timers: &[(TimerKind, Attempt, Timestamp)], traffic: impl Fn(Attempt) -> (Channel, Lane)) {
         let hash = self.hasher.hash_one(message_id);
         let first = self.first_of(hash, &message_id);
-        let mut before = [NONE; KINDS];
-        let mut at = first;
-        while at != NONE {
-            before[kind_index(self.slab.timer(at).kind)] = at;
-            at = self.slab.next(at);
-        }
-        let (mut held, mut changed) = (before, false);
-        for (position, at) in held.iter_mut().enumerate() {
-            let wanted = timers.iter().find(|(kind, _, _)| kind_index(*kind) == position);
-            let wanted = wanted.map(|&(kind, attempt, at)| Timer { message_id, kind, attempt, at: slab::bounded(at), traffic: traffic(attempt) });
-            if *at != NONE {
-                let timer = self.slab.timer(*at);
-                if wanted.is_some_and(|wanted| timer.attempt == wanted.attempt && timer.at == wanted.at) {
-                    continue;
-                }
-                self.release(*at);
+        // A place that is given back may be taken again at once: the chain is made anew, also where it begins where it began.
+        let (mut chain, mut kept, mut next) = (NONE, 0_u8, first);
+        while next != NONE {
+            let at = next;
+            next = self.slab.next(at);
+            let timer = self.slab.timer(at);
+            if timers.iter().any(|&(kind, attempt, at)| (kind, attempt, slab::bounded(at)) == (timer.kind, timer.attempt, timer.at)) {
+                kept |= bit(timer.kind);
+                self.slab.link(at, chain);
+                chain = at;
+            } else {
+                self.release(at);
             }
-            changed |= *at != NONE || wanted.is_some();
-            *at = wanted.map_or(NONE, |timer| self.arm(timer));
         }
-        // A place that was given back is taken again at once: equal places do not say that nothing changed.
-        if !changed {
-            return;
+        for &(kind, attempt, at) in timers.iter().filter(|(kind, ..)| kept & bit(*kind) == 0) {
+            let at = self.arm(Timer { message_id, kind, attempt, at: slab::bounded(at), traffic: traffic(attempt) });
+            self.slab.link(at, chain);
+            chain = at;
         }
-        let mut next = NONE;
-        for at in held.into_iter().filter(|at| *at != NONE) {
-            self.slab.link(at, next);
-            next = at;
-        }
-        self.begin_with(hash, first, next);
+        self.begin_with(hash, first, chain);
     }
 
     /// Whether this delivery has a timer: each that lives has one.
@@ -271,15 +261,13 @@ fn group(timer: &Timer) -> Group {
     (timer.traffic.1, timer.traffic.0, timer.kind)
 }
 
-/// How many kinds there are.
-const KINDS: usize = 4;
-
-fn kind_index(kind: TimerKind) -> usize {
+/// Of each kind its own.
+fn bit(kind: TimerKind) -> u8 {
     match kind {
-        TimerKind::Lease => 0,
-        TimerKind::Wait => 1,
-        TimerKind::Linger => 2,
-        TimerKind::BackOff => 3,
+        TimerKind::Lease => 1,
+        TimerKind::Wait => 2,
+        TimerKind::Linger => 4,
+        TimerKind::BackOff => 8,
     }
 }
 
@@ -367,6 +355,7 @@ mod tests {
         for round in 0..10_000 {
             timers.replace(id(1), &wait(1_000_000 + round % 7), |_| TRAFFIC);
             timers.replace(id(2), &wait(1_000_000 + round % 5), |_| TRAFFIC);
+            assert!(timers.far.values().all(|bucket| bucket.places.len() == 2 + bucket.dead), "a place stands there once for each time that it was taken");
         }
         let places: usize = timers.far.values().map(|bucket| bucket.places.len()).sum();
         assert!(places <= 2 * BUCKET_MIN, "{places} places for two timers");
@@ -405,7 +394,38 @@ mod tests {
         }
     }
 
+    const KINDS: [TimerKind; 4] = [TimerKind::Lease, TimerKind::Wait, TimerKind::Linger, TimerKind::BackOff];
+
     proptest! {
+        /// Of several kinds, near and far, moved, cleared and fired over jumps of any length: what is set is what a plain map says, and each fires for itself.
+        #[test]
+        fn deliveries_with_several_timers_are_what_a_plain_map_says(
+            steps in proptest::collection::vec((0u8..40, proptest::collection::vec(proptest::option::of(0i64..400_000), 4), 0i64..90_000), 1..120),
+        ) {
+            let mut timers = Timers::new(at(0));
+            let mut model: BTreeMap<(u8, TimerKind), i64> = BTreeMap::new();
+            let mut now = 0;
+            for (message, ahead, pass) in steps {
+                let wanted: Vec<_> = KINDS.into_iter().zip(&ahead).filter_map(|(kind, ahead)| Some((kind, Attempt::FIRST, at(now + (*ahead)?)))).collect();
+                timers.replace(id(message), &wanted, |_| TRAFFIC);
+                model.retain(|(of, _), _| *of != message);
+                model.extend(wanted.iter().map(|&(kind, _, due)| ((message, kind), due.millis())));
+                prop_assert_eq!(timers.armed(), model.len());
+                now += pass;
+                timers.advance(at(now));
+                for (message, kind, due) in fire_all(&mut timers) {
+                    prop_assert!(due <= now);
+                    prop_assert_eq!(model.remove(&(message, kind)), Some(due));
+                }
+                prop_assert!(model.values().all(|due| *due > now - 2 * SLOT_MS));
+                for message in 0..40 {
+                    prop_assert_eq!(timers.knows(&id(message)), model.keys().any(|(of, _)| *of == message));
+                }
+                let living = model.keys().map(|(of, _)| of).collect::<BTreeSet<_>>().len();
+                prop_assert_eq!((timers.armed(), timers.first.len()), (model.len(), living));
+            }
+        }
+
         /// Against a plain map: the same timers fire, each exactly once, none early, each by the second slot after its time.
         #[test]
         fn the_wheel_behaves_like_a_sorted_list(steps in proptest::collection::vec((0u8..6, 0i64..200_000, 0i64..4_000), 1..80)) {

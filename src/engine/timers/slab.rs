@@ -35,7 +35,9 @@ pub(super) fn bounded(at: Timestamp) -> Timestamp {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     message_id: MessageId,
-    when_lies: [u8; 6],
+    /// When it is due, and in the lowest bits where it lies.
+    low: u32,
+    high: u16,
     n: u16,
     step: u8,
     kind: TimerKind,
@@ -45,18 +47,6 @@ struct Entry {
 }
 
 const _: () = assert!(size_of::<Entry>() == 32);
-
-impl Entry {
-    fn packed(&self) -> u64 {
-        let [a, b, c, d, e, f] = self.when_lies;
-        u64::from_be_bytes([0, 0, a, b, c, d, e, f])
-    }
-
-    fn pack(&mut self, packed: u64) {
-        let [_, _, when_lies @ ..] = packed.to_be_bytes();
-        self.when_lies = when_lies;
-    }
-}
 
 /// All timers of a task.
 #[derive(Debug)]
@@ -82,8 +72,9 @@ impl Slab {
     /// A place for it, in no list yet and followed by none.
     pub fn insert(&mut self, timer: Timer) -> u32 {
         let Timer { message_id, kind, attempt: Attempt { step, n }, at, traffic } = timer;
-        let mut entry = Entry { message_id, when_lies: [0; 6], n, step, kind, traffic, next: NONE };
-        entry.pack(u64::try_from(bounded(at).millis()).unwrap_or(0) << LIES_BITS);
+        let [.., h1, h0, l3, l2, l1, l0] = (bounded(at).millis() << LIES_BITS).to_be_bytes();
+        let (low, high) = (u32::from_be_bytes([l3, l2, l1, l0]), u16::from_be_bytes([h1, h0]));
+        let entry = Entry { message_id, low, high, n, step, kind, traffic, next: NONE };
         self.len += 1;
         if self.free != NONE {
             let place = self.free;
@@ -111,8 +102,8 @@ impl Slab {
     /// The timer there; of a free place the one that was there last.
     pub fn timer(&self, place: u32) -> Timer {
         let entry = self.entry(place);
-        let &Entry { message_id, n, step, kind, traffic, .. } = entry;
-        let at = Timestamp::from_millis(i64::try_from(entry.packed() >> LIES_BITS).expect("46 bits"));
+        let &Entry { message_id, low, high, n, step, kind, traffic, .. } = entry;
+        let at = Timestamp::from_millis((i64::from(high) << u32::BITS | i64::from(low)) >> LIES_BITS);
         Timer { message_id, kind, attempt: Attempt { step, n }, at, traffic }
     }
 
@@ -123,7 +114,7 @@ impl Slab {
 
     /// In which list it is.
     pub fn lies(&self, place: u32) -> Lies {
-        match self.entry(place).packed() & 3 {
+        match self.entry(place).low & 3 {
             1 => Lies::Near,
             2 => Lies::Far,
             3 => Lies::Due,
@@ -140,7 +131,7 @@ impl Slab {
             Lies::Far => 2,
             Lies::Due => 3,
         };
-        entry.pack(entry.packed() & !3 | lies);
+        entry.low = entry.low & !3 | lies;
     }
 
     /// The next timer of the same delivery, or [`NONE`].
