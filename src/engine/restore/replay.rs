@@ -214,3 +214,22 @@ fn write(stores: &mut BTreeMap<Partition, (PartitionStore, Meta)>, partition: Pa
 fn unread(stores: &BTreeMap<Partition, (PartitionStore, Meta)>, ends: &BTreeMap<Partition, i64>) -> i64 {
     stores.iter().map(|(partition, (_, meta))| (ends.get(partition).copied().unwrap_or(0) - meta.changelog_position).max(0)).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::Timestamp;
+    use crate::engine::store::{Options, Store};
+
+    #[test]
+    fn a_tail_of_ends_of_transactions_alone_moves_the_position_in_the_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), "a", &Options::default()).unwrap();
+        let one = Partition(1);
+        let meta = Meta { changelog_position: 7, next_offsets: BTreeMap::new(), wall: Timestamp::from_millis(5), topic_id: [3; 16] };
+        let mut stores = BTreeMap::from([(one, (store.partition(one).unwrap(), meta.clone()))]);
+        assert_eq!(stores[&one].0.meta().unwrap(), None);
+        write(&mut stores, one, &mut Folds::new(1)).unwrap();
+        assert_eq!(stores[&one].0.meta().unwrap(), Some(meta));
+    }
+}
