@@ -8,6 +8,8 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Message, OwnedMessage};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -226,6 +228,9 @@ pub struct Reader {
     consumer: BaseConsumer,
     /// What has been read, in the order of arrival.
     pub read: Vec<OwnedMessage>,
+    /// Of each partition the offset after the last record that was given. The client may go back when a leader changes (librdkafka: it validates its position, and
+    /// fetches anew what it has given already): what is twice here must be twice in the log.
+    next: RefCell<BTreeMap<(String, i32), i64>>,
 }
 
 impl Reader {
@@ -251,12 +256,20 @@ impl Reader {
             }
         }
         consumer.assign(&list).expect("a legal assignment");
-        Self { consumer, read: Vec::new() }
+        Self { consumer, read: Vec::new(), next: RefCell::default() }
     }
 
     /// The next record, when one comes within 20 ms. It is not kept.
     pub fn next(&self) -> Option<OwnedMessage> {
-        self.consumer.poll(Duration::from_millis(20))?.ok().map(|message| message.detach())
+        let message = self.consumer.poll(Duration::from_millis(20))?.ok()?;
+        let mut next = self.next.borrow_mut();
+        let next = next.entry((message.topic().to_owned(), message.partition())).or_default();
+        if message.offset() < *next {
+            println!("The client has gone back to {}-{} offset {}.", message.topic(), message.partition(), message.offset());
+            return None;
+        }
+        *next = message.offset() + 1;
+        Some(message.detach())
     }
 
     /// Reads until `enough` says so; panics with `what` when that does not come about in 90 s: machines that build and test at once are slow.

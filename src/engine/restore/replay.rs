@@ -185,6 +185,9 @@ fn take(
     value: Option<&[u8]>,
 ) -> Result<(), RestoreError> {
     let (_, meta) = stores.get_mut(&partition).expect("only stores that are being opened are read");
+    if offset < meta.changelog_position {
+        return Ok(()); // a client that goes back, as it may when the leader changes, must not bring older values back
+    }
     meta.changelog_position = offset + 1;
     let Some(key) = key else { return Ok(()) };
     folds.put(partition, key, value);
@@ -231,5 +234,20 @@ mod tests {
         assert_eq!(stores[&one].0.meta().unwrap(), None);
         write(&mut stores, one, &mut Folds::new(1)).unwrap();
         assert_eq!(stores[&one].0.meta().unwrap(), Some(meta));
+    }
+
+    #[test]
+    fn a_record_that_a_client_gives_again_brings_no_older_value_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), "a", &Options::default()).unwrap();
+        let one = Partition(1);
+        let meta = Meta { changelog_position: 7, next_offsets: BTreeMap::new(), wall: Timestamp::from_millis(5), topic_id: [3; 16] };
+        let mut stores = BTreeMap::from([(one, (store.partition(one).unwrap(), meta))]);
+        let mut folds = Folds::new(1);
+        for (offset, value) in [(7, "older"), (8, "newer"), (7, "older")] {
+            take(&mut stores, &mut folds, one, offset, Some(b"key"), Some(value.as_bytes())).unwrap();
+        }
+        assert_eq!(stores[&one].1.changelog_position, 9);
+        assert_eq!(folds.of(one).unwrap().get(b"key"), Some(b"newer".as_slice()));
     }
 }
