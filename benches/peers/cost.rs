@@ -75,6 +75,13 @@ pub fn processor() -> String {
     format!("{} cores of {model}", cores())
 }
 
+/// Which Java runs broker and peers.
+pub fn java() -> String {
+    let said = Command::new("java").arg("-version").output().expect("java starts");
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    format!("Java {}", said.split('"').nth(1).unwrap_or("of an unknown version"))
+}
+
 /// Keeps a process, with all threads that it has and will have, on one core.
 pub fn pin(pid: u32, core: usize) {
     let pinned = Command::new("taskset").args(["-a", "-p", "-c", &core.to_string(), &pid.to_string()]).stdout(Stdio::null()).status();

@@ -49,14 +49,16 @@ pub fn text(runs: &[Run], sizes: Sizes) -> String {
     }
     let of = |program: Program| runs.iter().filter(move |run| run.program == program);
     let mut text = format!(
-        "# Results\n\nMade by `make bench-peers`; [`peers/README.md`](peers/README.md) has the rules. recado {}{}, Apache Kafka and Kafka Streams 4.3.1, librdkafka {}.\n{}. Load after the last \
-         run: {}. Mean value lengths: dispatch {}, status {}, state {} bytes. \
+        "# Results\n\nMade by `make bench-peers`; [`peers/README.md`](peers/README.md) has the rules. recado {}{}, Apache Kafka and Kafka Streams 4.3.1, librdkafka {}, {}.\n{}. Load after the last \
+         run: {}. {} Mean value lengths: dispatch {}, status {}, state {} bytes. \
          {} rounds of {} lives were measured in each run.\n\n",
         env!("CARGO_PKG_VERSION"),
         crate::support::commit(),
         rdkafka::util::get_rdkafka_version().1,
+        cost::java(),
         cost::processor(),
         std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim(),
+        stolen(runs),
         sizes.dispatch,
         sizes.status,
         sizes.state,
@@ -89,6 +91,19 @@ pub fn text(runs: &[Run], sizes: Sizes) -> String {
             .expect("a text takes all");
     }
     text
+}
+
+/// What the machine's host kept for others meanwhile.
+fn stolen(runs: &[Run]) -> String {
+    let all: Vec<f64> = runs.iter().flat_map(|run| &run.rounds).map(|round| round.steal).collect();
+    let left_out = all.iter().filter(|steal| **steal > STEAL_MAX).count();
+    let most = all.iter().copied().filter(|steal| *steal <= STEAL_MAX).fold(0.0, f64::max);
+    format!(
+        "Of {} rounds {left_out} are left out, since the machine's host kept over {:.0} % of the processors' time for others; of the rest it kept {:.1} % at most.",
+        all.len(),
+        STEAL_MAX * 1e2,
+        most * 1e2
+    )
 }
 
 fn spread_of_ratios(mut all: Vec<f64>) -> String {
