@@ -1,4 +1,5 @@
-//! The auditor: reads every committed status while a program runs, and says afterwards what was lost, said twice, said of nobody, or too early.
+//! The auditor: reads every committed status while a program runs, and says afterwards what was lost, said twice, said of nobody, or too early; then it reads every
+//! dispatch of a first step, of which each life has one, and those of second steps.
 
 use crate::load::Loader;
 use crate::records::{Back, Codec};
@@ -7,7 +8,7 @@ use crate::support;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use recado::delivery::{MessageId, StatusWord};
+use recado::delivery::{Attempt, MessageId, StatusWord};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -46,7 +47,12 @@ impl Auditor {
                 (stop.clone(), plain.clone(), fallen.clone(), codec.clone(), names.clone(), format!("{prefix}status"));
             move || {
                 let (consumer, mut heard) = (consumer(&topic), Heard::default());
-                while !stop.load(Ordering::Relaxed) {
+                let mut ends = None;
+                loop {
+                    // The program has ended: what it wrote last is read as well.
+                    if stop.load(Ordering::Relaxed) && ends.get_or_insert_with(|| Ends::of(&consumer, &topic)).reached(&consumer) {
+                        break;
+                    }
                     let Some(message) = consumer.poll(Duration::from_millis(50)) else { continue };
                     let message = message.expect("the broker answers");
                     let Some(told) = codec.told(message.payload().unwrap_or_default(), &names.lock().expect("nobody panics with it")) else {
@@ -76,6 +82,11 @@ impl Auditor {
         Self { stop, plain, fallen, reader, dispatcher }
     }
 
+    /// How many statuses there are of lives that fall back.
+    pub fn fallen(&self) -> u64 {
+        self.fallen.load(Ordering::Relaxed)
+    }
+
     /// Waits for so many statuses of lives that do not fall back, and of those that do. Errors: nothing came for two minutes.
     pub fn wait(&self, plain: u64, fallen: u64) -> Result<(), String> {
         let heard = || (self.plain.load(Ordering::Relaxed), self.fallen.load(Ordering::Relaxed));
@@ -95,7 +106,7 @@ impl Auditor {
         }
     }
 
-    /// Ends both.
+    /// Ends both, once all that was written is read.
     pub fn stop(self) -> Heard {
         self.stop.store(true, Ordering::Relaxed);
         self.dispatcher.join().expect("it does not panic");
@@ -114,6 +125,51 @@ impl Heard {
         let sentence = |what: &str, of: &[Told]| (!of.is_empty()).then(|| format!("{} {what}: {:?}", of.len(), &of[..of.len().min(3)]));
         let strangers = (self.strangers > 0).then(|| format!("{} statuses of nobody", self.strangers));
         [sentence("lost", &lost), sentence("too many", &more), strangers].into_iter().flatten().collect()
+    }
+}
+
+/// What is wrong with the dispatches, after the program has ended: each life has one of its first step, and one of its second where it falls back.
+pub fn faults_of_dispatches(codec: &Codec, prefix: &str, names: &Names, lives: u32, fallbacks: bool) -> Vec<String> {
+    let names = names.lock().expect("nobody panics with it");
+    let mut faults = Vec::new();
+    for (word, attempt, counts) in [("dispatch.whatsapp", Attempt::FIRST, false), ("retry.sms", Attempt { step: 2, n: 1 }, true)] {
+        let (topic, mut seen, mut strangers) = (format!("{prefix}{word}"), vec![0u8; lives as usize], 0);
+        let consumer = consumer(&topic);
+        let ends = Ends::of(&consumer, &topic);
+        while !ends.reached(&consumer) {
+            let Some(message) = consumer.poll(Duration::from_millis(50)) else { continue };
+            let id = codec.dispatched(message.expect("the broker answers").payload().unwrap_or_default());
+            match names.get(&id.message_id).and_then(|life| seen.get_mut(life.0 as usize)) {
+                Some(count) if id.attempt == attempt => *count = count.saturating_add(1),
+                _ => strangers += 1,
+            }
+        }
+        let wanted = |life: Life| u8::from(!counts || (fallbacks && life.falls_back()));
+        let wrong = (0..lives).map(Life).zip(&seen).filter(|(life, count)| wanted(*life) != **count).count();
+        if wrong + strangers > 0 {
+            faults.push(format!("{word}: {wrong} lives have more or fewer dispatches than one, and {strangers} dispatches are of nobody"));
+        }
+    }
+    faults
+}
+
+/// Where what is committed ends, for whoever reads all of it.
+struct Ends(Vec<i64>);
+
+impl Ends {
+    fn of(consumer: &BaseConsumer, topic: &str) -> Self {
+        let end = |partition| consumer.fetch_watermarks(topic, partition, Duration::from_secs(10)).expect("the broker answers").1;
+        Self((0..i32::from(PARTITIONS)).map(end).collect())
+    }
+
+    /// By position: it passes over the ends of transactions, which are no records.
+    fn reached(&self, consumer: &BaseConsumer) -> bool {
+        let positions = consumer.position().expect("it has partitions");
+        let place = |partition: i32| usize::try_from(partition).expect("counted from 0");
+        positions.elements().iter().all(|at| match at.offset() {
+            Offset::Offset(next) => next >= self.0[place(at.partition())],
+            _ => self.0[place(at.partition())] == 0,
+        })
     }
 }
 

@@ -27,10 +27,12 @@ use audit::{Auditor, Names};
 use cost::{Cost, Reading};
 use floor::{Kind, Sizes};
 use load::Loader;
-use program::{Place, Program};
+use program::{Place, Program, WAIT_SHORT_MS};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::Consumer;
 use rdkafka::message::Message;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use recado::delivery::Timestamp;
 use records::{Codec, Work};
 use script::{Life, PARTITIONS};
@@ -43,7 +45,8 @@ use std::time::{Duration, Instant};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// What is asked for.
-struct Plan {
+#[derive(Clone)]
+pub struct Plan {
     programs: Vec<Program>,
     /// How often each, in turn.
     runs: usize,
@@ -72,8 +75,16 @@ pub struct Run {
 
 /// The broker and this program here, the program under test there.
 const CORES: (usize, usize) = (0, 1);
-/// What compiles nothing is given so many rounds first: files, caches and the broker settle.
+/// The floors are given so many rounds first.
 const ROUNDS_FIRST: u32 = 2;
+/// So many records of each topic say how long one is: more than two rounds write.
+const MEASURED: i64 = 1_000_000;
+/// Before anything is measured.
+const BROKER_ROUNDS: u32 = 6;
+/// What falls back is given so long at least: the first waits that run out have done so by then, and from there on some do in each round.
+const FALLING: Duration = Duration::from_secs(WAIT_SHORT_MS as u64 / 1_000 + 12);
+/// What the broker's cleaner has for keys, as in the lifecycle bench: with the tests' 2 MiB it would copy a long changelog again for each 80,000 keys.
+const CLEANER: &str = "log.cleaner.dedupe.buffer.size=33554432";
 
 #[tokio::main]
 async fn main() {
@@ -86,31 +97,41 @@ async fn main() {
     if plan.programs.iter().any(|program| matches!(program, Program::Streams { .. })) {
         program::built();
     }
+    support::SETTINGS.set(&[CLEANER]).expect("nobody has asked for the broker");
     let broker = broker();
     if plan.pinned {
         cost::pin(broker, CORES.0);
         cost::pin(std::process::id(), CORES.0);
     }
     let (mut runs, mut sizes) = (Vec::new(), Sizes::default());
+    // The broker's Java is compiled by then; nothing of this is told.
+    one(Program::Floor(Kind::ExactlyOnce), &Plan { rounds: BROKER_ROUNDS, ..plan.clone() }, broker, &mut sizes).await;
     for round in 0..plan.runs {
-        for program in &plan.programs {
+        // Each has each of the others before it at some time. In the first turn Recado comes first: what it writes says how long the others' records are.
+        let (before, after) = plan.programs.split_at(round % plan.programs.len());
+        for program in after.iter().chain(before) {
             let run = one(*program, &plan, broker, &mut sizes).await;
             println!("{} of {}: {}", round + 1, plan.runs, results::line(&run));
             runs.push(run);
         }
     }
-    let text = results::text(&runs, sizes);
+    let text = results::text(&plan, &runs, sizes);
     println!("\n{text}");
     if let Ok(file) = std::env::var("RESULTS") {
+        if let Some(folder) = std::path::Path::new(&file).parent() {
+            std::fs::create_dir_all(folder).unwrap();
+        }
         std::fs::write(&file, text).unwrap_or_else(|error| panic!("{file}: {error}"));
     }
+    let void = runs.iter().filter(|run| !run.faults.is_empty()).count();
+    assert!(void == 0, "{void} of {} runs are void", runs.len());
 }
 
 impl Plan {
     fn read(names: &[String]) -> Self {
         let number =
             |name: &str, otherwise: u32| std::env::var(name).map_or(otherwise, |number| number.parse().unwrap_or_else(|_| panic!("{name} is a number")));
-        let usual = ["recado", "floor-exactly-once", "floor-at-least-once", "streams-b", "streams-b-plain", "streams-a"].map(str::to_owned);
+        let usual = ["recado", "floor-exactly-once", "floor-at-least-once", "streams-b", "streams-c", "streams-a"].map(str::to_owned);
         let names = if names.is_empty() { &usual[..] } else { names };
         let programs = names.iter().map(|name| Program::named(name).unwrap_or_else(|| panic!("no program is called {name}"))).collect();
         Self {
@@ -143,7 +164,7 @@ async fn one(program: Program, plan: &Plan, broker: u32, sizes: &mut Sizes) -> R
     });
     let mut run = Run { program, lives: plan.lives, rounds: Vec::new(), memory_mib: 0, faults: Vec::new() };
     let mut last = Reading::take(process.pid(), broker);
-    let (began, mut round, mut measured, mut plain) = (Instant::now(), 0, 0, 0);
+    let (began, mut round, mut measured, mut plain, mut fallen_before) = (Instant::now(), 0, 0, 0, 0);
     loop {
         // The last round brings back what is left and begins nothing.
         let ends = measured == plan.rounds;
@@ -160,27 +181,38 @@ async fn one(program: Program, plan: &Plan, broker: u32, sizes: &mut Sizes) -> R
         if ends {
             break;
         }
-        let now = Reading::take(process.pid(), broker);
-        let warm = round >= ROUNDS_FIRST && (!program.warms_up() || began.elapsed() >= plan.warm);
+        let (now, fallen) = (Reading::take(process.pid(), broker), auditor.fallen());
+        let first = if program.warms_up() { plan.warm.max(FALLING) } else { FALLING };
+        let warm = round >= ROUNDS_FIRST && (!program.falls_back() || began.elapsed() >= first);
         // A round counts when it and the one before it were warm.
         if warm {
             run.rounds.push(now.since(last));
             measured += 1;
+            if program.falls_back() && fallen == fallen_before {
+                run.faults.push("a measured round without a fallback".into());
+                break;
+            }
         }
-        last = now;
+        (last, fallen_before) = (now, fallen);
         round += 1;
     }
     run.memory_mib = cost::memory_max(process.pid());
     stop.store(true, Ordering::Relaxed);
     beating.join().unwrap();
     process.terminate();
-    if process.ended_by(Instant::now() + Duration::from_secs(30)).is_none() {
+    let ended = process.ended_by(Instant::now() + Duration::from_secs(30));
+    if ended.is_none() {
         process.kill();
     }
     let lives = round * plan.lives;
     let heard = auditor.stop();
     if run.faults.is_empty() {
         run.faults = heard.faults(lives, program.falls_back());
+        run.faults.extend(audit::faults_of_dispatches(&codec, &place.prefix, &names, lives, program.falls_back()));
+    }
+    // A floor knows no end but a signal's. Java says 143 of one that it was told to end by.
+    if program.falls_back() && !ended.is_some_and(|status| status.success() || status.code() == Some(143)) {
+        run.faults.push(format!("it did not end well: {ended:?}"));
     }
     if !run.faults.is_empty() {
         let said = process.said();
@@ -210,20 +242,29 @@ fn told(new: std::ops::Range<u32>, known: std::ops::Range<u32>) -> u64 {
     u64::try_from(requested + rest).unwrap()
 }
 
-/// How long Recado's records are on average, so that the others write as much.
+/// How long Recado's records are on average, so that the others write as much: of what it wrote last, in all the mixture of a round.
 fn measure(prefix: &str) -> Sizes {
-    let average = |word: &str| {
-        let consumer = audit::consumer(&format!("{prefix}{word}"));
+    let average = |word: &str, counts: fn(&[u8]) -> bool| {
+        let topic = format!("{prefix}{word}");
+        let consumer = audit::consumer(&topic);
+        let mut list = TopicPartitionList::new();
+        for partition in 0..i32::from(PARTITIONS) {
+            let (_, end) = consumer.fetch_watermarks(&topic, partition, Duration::from_secs(10)).expect("the broker answers");
+            list.add_partition_offset(&topic, partition, Offset::Offset((end - MEASURED / i64::from(PARTITIONS)).max(0))).expect("a legal position");
+        }
+        consumer.assign(&list).expect("a legal assignment");
         let (mut count, mut bytes) = (0, 0);
-        while count < 20_000 {
-            let Some(message) = consumer.poll(Duration::from_secs(5)) else { break };
-            let Some(length) = message.expect("the broker answers").payload().map(<[u8]>::len) else { continue };
-            // Of a changelog the deliveries alone: positions and blocks are few.
-            (count, bytes) = (count + 1, bytes + length);
+        while let Some(message) = consumer.poll(Duration::from_secs(2)) {
+            let message = message.expect("the broker answers");
+            if let (Some(value), true) = (message.payload(), counts(message.key().unwrap_or_default())) {
+                (count, bytes) = (count + 1, bytes + value.len());
+            }
         }
         bytes / count.max(1)
     };
-    Sizes { dispatch: average("dispatch.whatsapp"), status: average("status"), state: average("state") }
+    let all: fn(&[u8]) -> bool = |_| true;
+    // Of a changelog the deliveries alone, and of them those that live.
+    Sizes { dispatch: average("dispatch.whatsapp", all), status: average("status", all), state: average("state", |key| key.first() == Some(&b's')) }
 }
 
 /// The kinds of work and floors, for whoever reads the table.

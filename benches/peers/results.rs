@@ -2,7 +2,7 @@
 
 use crate::cost;
 use crate::floor::Sizes;
-use crate::{EXACTLY_ONCE, Program, Run, STREAMS};
+use crate::{EXACTLY_ONCE, Plan, Program, Run, STREAMS};
 use std::fmt::Write;
 
 /// A round in which the host took more than this away is left out.
@@ -40,7 +40,7 @@ fn spread(mut all: Vec<f64>) -> String {
 }
 
 /// All of it, in Markdown.
-pub fn text(runs: &[Run], sizes: Sizes) -> String {
+pub fn text(plan: &Plan, runs: &[Run], sizes: Sizes) -> String {
     let mut programs: Vec<Program> = Vec::new();
     for run in runs {
         if !programs.contains(&run.program) {
@@ -51,7 +51,7 @@ pub fn text(runs: &[Run], sizes: Sizes) -> String {
     let mut text = format!(
         "# Results\n\nMade by `make bench-peers`; [`peers/README.md`](peers/README.md) has the rules. recado {}{}, Apache Kafka and Kafka Streams 4.3.1, librdkafka {}, {}.\n{}. Load after the last \
          run: {}. {} Mean value lengths: dispatch {}, status {}, state {} bytes. \
-         {} rounds of {} lives were measured in each run.\n\n",
+         {} runs of {} rounds of {} lives each, a Java program warm for {} s before.\n\n",
         env!("CARGO_PKG_VERSION"),
         crate::support::commit(),
         rdkafka::util::get_rdkafka_version().1,
@@ -62,8 +62,10 @@ pub fn text(runs: &[Run], sizes: Sizes) -> String {
         sizes.dispatch,
         sizes.status,
         sizes.state,
-        runs.iter().map(|run| run.rounds.len()).max().unwrap_or(0),
-        runs.first().map_or(0, |run| run.lives),
+        plan.runs,
+        plan.rounds,
+        plan.lives,
+        plan.warm.as_secs(),
     );
     text += "| program | runs | CPU µs per lifecycle | broker | lifecycles/s | memory MiB | auditor |\n|---|---|---|---|---|---|---|\n";
     for program in &programs {
