@@ -88,11 +88,14 @@ pub fn appended(topic: &str) -> Vec<(MessageId, i64)> {
 
 /// Bytes of the stage's topics in the broker's segments: compressed, as they cross the network, and once for each replica.
 pub fn segments(stage: &Stage) -> u64 {
-    let folders = fs::read_dir(stage.broker_data()).unwrap().map(Result::unwrap);
+    let nodes = fs::read_dir(stage.broker_data()).unwrap().map(Result::unwrap);
+    let folders = nodes.flat_map(|node| fs::read_dir(node.path()).unwrap().map(Result::unwrap));
     let own = folders.filter(|folder| folder.file_name().to_string_lossy().starts_with(&stage.prefix));
     let files = own.flat_map(|folder| fs::read_dir(folder.path()).unwrap().map(Result::unwrap));
     // Indexes are made larger than they are.
-    files.filter(|file| file.path().extension().is_some_and(|kind| kind == "log")).map(|file| file.metadata().unwrap().len()).sum()
+    let all: u64 = files.filter(|file| file.path().extension().is_some_and(|kind| kind == "log")).map(|file| file.metadata().unwrap().len()).sum();
+    assert!(all > 0, "the stage's topics lie in {}", stage.broker_data().display());
+    all
 }
 
 /// Deletes the stage's topics: the next part needs the disk, and the broker's cleaner would go on for this one.

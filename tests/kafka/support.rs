@@ -265,7 +265,7 @@ impl Reader {
         let mut next = self.next.borrow_mut();
         let next = next.entry((message.topic().to_owned(), message.partition())).or_default();
         if message.offset() < *next {
-            println!("The client has gone back to {}-{} offset {}.", message.topic(), message.partition(), message.offset());
+            tracing::warn!(topic = message.topic(), partition = message.partition(), offset = message.offset(), "The client has gone back.");
             return None;
         }
         *next = message.offset() + 1;
