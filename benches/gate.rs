@@ -661,7 +661,7 @@ impl Transaction {
         let mut writes = Vec::with_capacity(4 * AT_ONCE);
         for number in 0..AT_ONCE {
             let [new, stored, over] = [10_000, 20_000, 30_000].map(|from| stored::delivery_key(&id(from + number)));
-            writes.push((new.clone(), Some(value.clone()), false)); // its request,
+            writes.push((new, Some(value.clone()), false)); // its request,
             writes.push((new, Some(value.clone()), true)); // and its outcome in the same transaction
             writes.push((stored, Some(value.clone()), true));
             writes.push((over, None, true));

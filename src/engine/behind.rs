@@ -2,6 +2,7 @@
 //!
 //! Easily got wrong: the changelog knows a key before the store does. It needs a tombstone for such a one, the store does not.
 
+use super::key::Key;
 use std::collections::HashMap;
 
 /// Committed changes of one task in two generations: the old one is written when the young one is old enough to take its place. What changes again meanwhile is young
@@ -16,7 +17,7 @@ pub struct Behind {
 
 #[derive(Debug, Default)]
 struct Generation {
-    changes: HashMap<Vec<u8>, Change, foldhash::fast::RandomState>,
+    changes: HashMap<Key, Change, foldhash::fast::RandomState>,
     bytes: usize,
 }
 
@@ -35,7 +36,7 @@ impl Behind {
     }
 
     /// A change was committed. `logged`: whether the changelog had the key before; what it has and is not in here, the store has.
-    pub fn change(&mut self, key: Vec<u8>, value: Option<Vec<u8>>, logged: bool) {
+    pub fn change(&mut self, key: Key, value: Option<Vec<u8>>, logged: bool) {
         let before = self.young.remove(&key).or_else(|| self.old.remove(&key));
         let stored = before.map_or(logged, |change| change.stored);
         if value.is_some() || stored {
@@ -58,7 +59,8 @@ impl Behind {
 
     /// What was due is written: the young generation is the old one from now on.
     pub fn written(&mut self) {
-        self.old = std::mem::take(&mut self.young);
+        std::mem::swap(&mut self.old, &mut self.young);
+        self.young.clear();
     }
 
     /// Whether anything is to be written now.
@@ -73,7 +75,7 @@ impl Behind {
 }
 
 impl Generation {
-    fn insert(&mut self, key: Vec<u8>, change: Change) {
+    fn insert(&mut self, key: Key, change: Change) {
         self.bytes += size(&key, &change);
         self.changes.insert(key, change);
     }
@@ -84,15 +86,23 @@ impl Generation {
         Some(change)
     }
 
+    /// Its table stays as large as it was a moment ago, unless it was made for many more.
+    fn clear(&mut self) {
+        let held = self.changes.len();
+        self.changes.clear();
+        self.changes.shrink_to(held * 4);
+        self.bytes = 0;
+    }
+
     fn in_order(&self) -> Vec<(&[u8], Option<&[u8]>)> {
-        let mut all: Vec<_> = self.changes.iter().map(|(key, change)| (key.as_slice(), change.value.as_deref())).collect();
+        let mut all: Vec<_> = self.changes.iter().map(|(key, change)| (&**key, change.value.as_deref())).collect();
         all.sort_unstable_by_key(|(key, _)| *key);
         all
     }
 }
 
-/// A change takes so much besides key and value: its place in the map, two allocations. A guess.
-const ENTRY_BYTES: usize = 120;
+/// A change takes so much besides key and value: its place in the map, an allocation. A guess.
+const ENTRY_BYTES: usize = 90;
 
 fn size(key: &[u8], change: &Change) -> usize {
     ENTRY_BYTES + key.len() + change.value.as_ref().map_or(0, Vec::len)
@@ -108,10 +118,10 @@ mod tests {
     #[test]
     fn what_begins_and_ends_in_here_is_never_written() {
         let mut behind = Behind::default();
-        behind.change(b"a".to_vec(), Some(b"1".to_vec()), false);
+        behind.change(Key::of(&[b"a"]), Some(b"1".to_vec()), false);
         behind.written();
         assert_eq!(behind.get(b"a"), Some(Some(b"1".as_slice())));
-        behind.change(b"a".to_vec(), None, true);
+        behind.change(Key::of(&[b"a"]), None, true);
         assert_eq!(behind.get(b"a"), None, "the store knows nothing of it either");
         assert_eq!((behind.all(), behind.young_bytes(), behind.old.bytes), (Vec::new(), 0, 0));
     }
@@ -119,13 +129,13 @@ mod tests {
     #[test]
     fn what_the_store_has_is_deleted_there_and_known_as_deleted_until_then() {
         let mut behind = Behind::default();
-        behind.change(b"a".to_vec(), None, true);
+        behind.change(Key::of(&[b"a"]), None, true);
         assert_eq!(behind.get(b"a"), Some(None));
         behind.written();
         assert_eq!(behind.due(), [(b"a".as_slice(), None)]);
-        behind.change(b"a".to_vec(), Some(b"2".to_vec()), false);
+        behind.change(Key::of(&[b"a"]), Some(b"2".to_vec()), false);
         assert_eq!(behind.due(), [], "it is young again");
-        behind.change(b"a".to_vec(), None, true);
+        behind.change(Key::of(&[b"a"]), None, true);
         behind.written();
         assert_eq!(behind.due(), [(b"a".as_slice(), None)], "the store still has the first one");
     }
@@ -150,8 +160,8 @@ mod tests {
             let mut log: Vec<(Vec<u8>, Option<Vec<u8>>)> = Vec::new();
             let (mut began, mut reached) = (0, 0);
             for (key, value, commits, turn) in steps {
-                let key = vec![key];
-                let known = overlay.get(&key).map_or_else(|| truth.contains_key(&key), |value| value.is_some());
+                let key = Key::of(&[&[key]]);
+                let known = overlay.get(&key).map_or_else(|| truth.contains_key(&*key), |value| value.is_some());
                 match value {
                     Some(value) => overlay.put(key, vec![value], known),
                     None if known => overlay.delete(key, true),

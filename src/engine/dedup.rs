@@ -2,6 +2,7 @@
 //!
 //! Easily got wrong: the minute is that of the decision, not of the event; a minute expires as a whole.
 
+use super::key::Key;
 use super::stored::{self, BadBytes};
 use crate::delivery::{MessageId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -24,7 +25,7 @@ struct Minute {
     /// How many of the hashes, counted from the front, a block of the changelog holds already.
     written: usize,
     /// Keys of those blocks: tombstoned when the minute expires.
-    blocks: Vec<Vec<u8>>,
+    blocks: Vec<Key>,
 }
 
 impl Window {
@@ -51,20 +52,20 @@ impl Window {
         let minute = self.minutes.entry(minute).or_default();
         minute.hashes.extend(hashes);
         minute.written = minute.hashes.len();
-        minute.blocks.push(key.to_vec());
+        minute.blocks.push(Key::of(&[key]));
         self.seen.extend(hashes);
         Ok(())
     }
 
     /// The blocks to write with this transaction, as keys and values, one for each minute that has fresh hashes. `first` is the message id of one of its events.
-    pub fn take_blocks(&mut self, first: MessageId) -> Vec<(Vec<u8>, Vec<u8>)> {
+    pub fn take_blocks(&mut self, first: MessageId) -> Vec<(Key, Vec<u8>)> {
         let mut blocks = Vec::new();
         for number in std::mem::take(&mut self.fresh).into_iter().rev() {
             let Some(minute) = self.minutes.get_mut(&number) else { continue };
             let key = stored::block_key(number, &first);
             let value = stored::write_block(&minute.hashes[minute.written..]);
             minute.written = minute.hashes.len();
-            minute.blocks.push(key.clone());
+            minute.blocks.push(key);
             blocks.push((key, value));
         }
         blocks
@@ -72,7 +73,7 @@ impl Window {
 
     /// Drops minutes that are wholly older than `window` at `now`; returns the keys of their blocks. After an outage there may be hours of them, more than one
     /// transaction can delete: no minute is begun after so many keys.
-    pub fn expire(&mut self, now: Timestamp, window: std::time::Duration, most: usize) -> Vec<Vec<u8>> {
+    pub fn expire(&mut self, now: Timestamp, window: std::time::Duration, most: usize) -> Vec<Key> {
         let keep = minute_of(now.minus(window));
         let mut keys = Vec::new();
         while keys.len() < most
@@ -117,7 +118,7 @@ mod tests {
         let blocks = window.take_blocks(MessageId::from_bytes([9; 16]));
         assert_eq!(blocks.len(), 2, "one block for each minute");
         let blocks: Vec<_> = blocks.into_iter().rev().collect();
-        assert_eq!(blocks[0].0, [b"d\x00\x00\x00\x64".as_slice(), &[9; 16]].concat());
+        assert_eq!(*blocks[0].0, [b"d\x00\x00\x00\x64".as_slice(), &[9; 16]].concat());
         assert_eq!(blocks[0].1, [&[1], [1; 16].as_slice()].concat(), "these bytes are final: the changelog holds them");
         assert_eq!(window.take_blocks(MessageId::from_bytes([8; 16])), []);
 
@@ -126,8 +127,8 @@ mod tests {
             restored.restore(key, value).unwrap();
         }
         assert!(!restored.insert([1; 16], at(140)));
-        assert_eq!(restored.expire(at(160), Duration::from_secs(3600), 100), [] as [Vec<u8>; 0]);
-        assert_eq!(restored.expire(at(161), Duration::from_secs(3600), 100), [blocks[0].0.clone()]);
+        assert_eq!(restored.expire(at(160), Duration::from_secs(3600), 100), [] as [Key; 0]);
+        assert_eq!(restored.expire(at(161), Duration::from_secs(3600), 100), [blocks[0].0]);
         assert!(restored.insert([1; 16], at(161)), "out of the window it is a new event");
     }
 

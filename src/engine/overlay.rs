@@ -2,12 +2,13 @@
 //!
 //! Easily got wrong: `Some(None)` (deleted in here) is not `None` (not touched in here).
 
+use super::key::Key;
 use indexmap::IndexMap;
 
 /// Changes of one task that are decided but not yet committed. Whole values: replaying a put or a delete twice changes nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Overlay {
-    changes: IndexMap<Vec<u8>, Change, foldhash::fast::RandomState>,
+    changes: IndexMap<Key, Change, foldhash::fast::RandomState>,
     bytes: usize,
 }
 
@@ -25,18 +26,18 @@ impl Overlay {
     }
 
     /// Puts a whole value. `logged`: whether the changelog had the key before.
-    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>, logged: bool) {
+    pub fn put(&mut self, key: Key, value: Vec<u8>, logged: bool) {
         self.change(key, Some(value), logged);
     }
 
     /// Deletes a key. One that began in this transaction leaves no trace.
-    pub fn delete(&mut self, key: Vec<u8>, logged: bool) {
+    pub fn delete(&mut self, key: Key, logged: bool) {
         self.change(key, None, logged);
     }
 
-    fn change(&mut self, key: Vec<u8>, value: Option<Vec<u8>>, logged: bool) {
+    fn change(&mut self, key: Key, value: Option<Vec<u8>>, logged: bool) {
         let size = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
-        if let Some(change) = self.changes.get_mut(&key) {
+        if let Some(change) = self.changes.get_mut(&*key) {
             self.bytes = self.bytes - size(&change.value) + size(&value);
             change.value = value;
         } else {
@@ -57,13 +58,14 @@ impl Overlay {
 
     /// All changes, the key that came first first. A delivery that began and ended in here is left out.
     pub fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> + Clone {
-        self.changes.iter().filter(|(_, change)| change.value.is_some() || change.logged).map(|(key, change)| (key.as_slice(), change.value.as_deref()))
+        self.changes.iter().filter(|(_, change)| change.value.is_some() || change.logged).map(|(key, change)| (&**key, change.value.as_deref()))
     }
 
-    /// Takes all changes out, as [`Overlay::changes`] shows them, each with whether the changelog had its key before: they are committed.
-    pub fn take(&mut self) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>, bool)> + use<> {
+    /// Takes all changes out, as [`Overlay::changes`] shows them, each with whether the changelog had its key before: they are committed. The room stays for the next
+    /// transaction.
+    pub fn take(&mut self) -> impl Iterator<Item = (Key, Option<Vec<u8>>, bool)> {
         self.bytes = 0;
-        let changes = std::mem::take(&mut self.changes).into_iter();
+        let changes = self.changes.drain(..);
         changes.filter(|(_, change)| change.value.is_some() || change.logged).map(|(key, change)| (key, change.value, change.logged))
     }
 }
@@ -79,18 +81,18 @@ mod tests {
     #[test]
     fn several_changes_of_one_key_become_one_and_begin_and_end_becomes_none() {
         let mut overlay = Overlay::default();
-        overlay.put(b"b".to_vec(), b"1".to_vec(), false);
-        overlay.put(b"b".to_vec(), b"22".to_vec(), false);
-        overlay.put(b"a".to_vec(), b"3".to_vec(), true);
-        overlay.delete(b"a".to_vec(), true);
-        overlay.put(b"c".to_vec(), b"4".to_vec(), false);
-        overlay.delete(b"c".to_vec(), false);
+        overlay.put(Key::of(&[b"b"]), b"1".to_vec(), false);
+        overlay.put(Key::of(&[b"b"]), b"22".to_vec(), false);
+        overlay.put(Key::of(&[b"a"]), b"3".to_vec(), true);
+        overlay.delete(Key::of(&[b"a"]), true);
+        overlay.put(Key::of(&[b"c"]), b"4".to_vec(), false);
+        overlay.delete(Key::of(&[b"c"]), false);
         assert_eq!(list(&overlay), [(b"b".to_vec(), Some(b"22".to_vec())), (b"a".to_vec(), None)]);
         assert_eq!(overlay.get(b"c"), Some(None), "deleted in here, though it leaves no trace");
         assert_eq!(overlay.get(b"d"), None);
         assert_eq!(overlay.bytes(), 1 + 2 + 1 + 1);
         let taken: Vec<_> = overlay.take().collect();
-        assert_eq!(taken, [(b"b".to_vec(), Some(b"22".to_vec()), false), (b"a".to_vec(), None, true)]);
+        assert_eq!(taken, [(Key::of(&[b"b"]), Some(b"22".to_vec()), false), (Key::of(&[b"a"]), None, true)]);
         assert!(overlay.is_empty());
         assert_eq!(overlay.bytes(), 0);
     }

@@ -3,7 +3,7 @@
 //! Easily got wrong: where the client's queue is full, nothing behind the record that found it so was taken either; only then may a call be repeated from there.
 #![expect(unsafe_code, reason = "rdkafka hands records over one by one, by the topic's name: two to three microseconds more for each notification")]
 
-use super::transaction::Output;
+use super::transaction::OutputRef;
 use rdkafka::bindings as sys;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -45,10 +45,10 @@ impl Handles {
     }
 
     /// Hands over records of one partition, in their order; none of them has headers. How many were taken: fewer when the client's queue is full.
-    pub fn produce(&self, outputs: &[&Output]) -> Result<usize, KafkaError> {
+    pub fn produce(&self, outputs: &[OutputRef<'_>]) -> Result<usize, KafkaError> {
         let Some(first) = outputs.first() else { return Ok(0) };
-        let topic = self.of(&first.topic)?;
-        let mut messages: Vec<sys::rd_kafka_message_t> = outputs.iter().map(|output| message(output)).collect();
+        let topic = self.of(first.topic)?;
+        let mut messages: Vec<sys::rd_kafka_message_t> = outputs.iter().map(message).collect();
         let count = i32::try_from(messages.len()).expect("a transaction has fewer records than 2^31");
         // SAFETY: topic and messages are live; with this flag librdkafka copies keys and values before it returns.
         let taken = unsafe { sys::rd_kafka_produce_batch(topic, first.partition, sys::RD_KAFKA_MSG_F_COPY, messages.as_mut_ptr(), count) };
@@ -73,48 +73,66 @@ impl Drop for Handles {
     }
 }
 
-fn message(output: &Output) -> sys::rd_kafka_message_t {
+fn message(output: &OutputRef<'_>) -> sys::rd_kafka_message_t {
     let bytes = |bytes: &[u8]| bytes.as_ptr().cast_mut().cast();
     let null = std::ptr::null_mut();
     sys::rd_kafka_message_t {
         err: sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR,
         rkt: std::ptr::null_mut(),
         partition: output.partition,
-        payload: output.value.as_deref().map_or(null, bytes),
-        len: output.value.as_ref().map_or(0, Vec::len),
-        key: if output.key.is_empty() { null } else { bytes(&output.key) },
+        payload: output.value.map_or(null, bytes),
+        len: output.value.map_or(0, <[u8]>::len),
+        key: if output.key.is_empty() { null } else { bytes(output.key) },
         key_len: output.key.len(),
         offset: 0,
         _private: null,
     }
 }
 
-/// The records' places, partition by partition in the order in which each is first met; within a partition as they stand.
-pub(super) fn by_partition(outputs: &[Output]) -> Vec<usize> {
+/// The records partition by partition: topics in the order in which each is first met; within a partition as they stand.
+pub(super) fn by_partition<'a>(outputs: &[OutputRef<'a>]) -> Vec<OutputRef<'a>> {
     let mut topics: Vec<&Arc<str>> = Vec::new();
-    let mut places: Vec<(usize, i32, usize)> = Vec::with_capacity(outputs.len());
-    for (at, output) in outputs.iter().enumerate() {
-        let known = topics.iter().position(|topic| Arc::ptr_eq(topic, &output.topic) || **topic == output.topic);
+    let partitions = outputs.iter().map(|output| output.partition).max().map_or(0, slot) + 1;
+    let mut place_of = Vec::with_capacity(outputs.len());
+    // How many lie before each partition of each topic, once they are added up.
+    let mut before = vec![0];
+    for output in outputs {
+        let known = topics.iter().position(|topic| Arc::ptr_eq(topic, output.topic) || **topic == *output.topic);
         let topic = known.unwrap_or_else(|| {
-            topics.push(&output.topic);
+            topics.push(output.topic);
+            before.resize(topics.len() * partitions + 1, 0);
             topics.len() - 1
         });
-        places.push((topic, output.partition, at));
+        let place = topic * partitions + slot(output.partition);
+        before[place + 1] += 1;
+        place_of.push(place);
     }
-    places.sort_unstable();
-    places.into_iter().map(|(_, _, at)| at).collect()
+    for place in 1..before.len() {
+        before[place] += before[place - 1];
+    }
+    let mut sorted = outputs.to_vec();
+    for (output, place) in outputs.iter().zip(place_of) {
+        sorted[before[place]] = *output;
+        before[place] += 1;
+    }
+    sorted
+}
+
+fn slot(partition: i32) -> usize {
+    usize::try_from(partition).expect("partitions are counted from 0")
 }
 
 /// How many of these begin with the same partition, and nothing that must be handed over by itself.
-pub(super) fn alike(outputs: &[&Output]) -> usize {
+pub(super) fn alike(outputs: &[OutputRef<'_>]) -> usize {
     let Some(first) = outputs.first() else { return 0 };
-    let same = |output: &&Output| output.partition == first.partition && Arc::ptr_eq(&output.topic, &first.topic) && output.headers.is_empty();
-    outputs.iter().take_while(|output| same(output)).count()
+    let same = |output: &&OutputRef<'_>| output.partition == first.partition && Arc::ptr_eq(output.topic, first.topic) && output.headers.is_empty();
+    outputs.iter().take_while(same).count()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::transaction::Output;
 
     fn output(topic: &Arc<str>, partition: i32, number: u8, headers: bool) -> Output {
         let headers = if headers { vec![("traceparent", vec![1])] } else { Vec::new() };
@@ -126,7 +144,10 @@ mod tests {
         let (status, state): (Arc<str>, Arc<str>) = ("status".into(), "state".into());
         let outputs = [(&status, 1, 0), (&status, 0, 1), (&status, 1, 2), (&state, 1, 3), (&state, 0, 4), (&state, 1, 5)]
             .map(|(topic, partition, number)| output(topic, partition, number, false));
-        assert_eq!(by_partition(&outputs), [1, 0, 2, 4, 3, 5], "each partition's own order, and the state behind everything");
+        let outputs: Vec<_> = outputs.iter().map(Output::as_ref).collect();
+        let numbers: Vec<u8> = by_partition(&outputs).iter().map(|output| output.key[0]).collect();
+        assert_eq!(numbers, [1, 0, 2, 4, 3, 5], "each partition's own order, and the state behind everything");
+        assert!(by_partition(&[]).is_empty());
     }
 
     #[test]
@@ -134,7 +155,7 @@ mod tests {
         let (status, same): (Arc<str>, Arc<str>) = ("status".into(), "status".into());
         let all =
             [output(&status, 0, 0, false), output(&status, 0, 1, false), output(&status, 0, 2, true), output(&status, 1, 3, false), output(&same, 1, 4, false)];
-        let all: Vec<&Output> = all.iter().collect();
+        let all: Vec<_> = all.iter().map(Output::as_ref).collect();
         assert_eq!(alike(&all), 2);
         assert_eq!(alike(&all[2..]), 0, "what has headers goes by itself");
         assert_eq!(alike(&all[3..]), 1, "two handles of one name are two runs, and no more than that");

@@ -9,6 +9,7 @@
 //!
 //! All numbers are big-endian, each value begins with its version. Versions ever written are read for ever, and kinds never change; golden bytes below.
 
+use super::key::Key;
 use crate::delivery::{BadState, MessageId, State, Timestamp};
 use crate::privacy::Reference;
 use std::collections::BTreeMap;
@@ -77,8 +78,8 @@ pub const BLOCK: u8 = b'd';
 pub const POSITION_KEY: &[u8] = b"p";
 
 /// The key of a delivery. Its order is that of the record times, so keys arrive almost in order.
-pub fn delivery_key(id: &MessageId) -> Vec<u8> {
-    [&[DELIVERY], id.bytes().as_slice()].concat()
+pub fn delivery_key(id: &MessageId) -> Key {
+    Key::of(&[&[DELIVERY], id.bytes()])
 }
 
 /// The message id in the key of a delivery; `None` for any other key.
@@ -87,8 +88,8 @@ pub fn message_id_of(key: &[u8]) -> Option<MessageId> {
 }
 
 /// The key of an entry of the cancel index: the keyed hash of input name and event id.
-pub fn cancel_key(hash: &[u8; 16]) -> Vec<u8> {
-    [&[CANCEL], hash.as_slice()].concat()
+pub fn cancel_key(hash: &[u8; 16]) -> Key {
+    Key::of(&[&[CANCEL], hash])
 }
 
 /// The hash in the key of an entry of the cancel index; `None` for any other key.
@@ -97,8 +98,8 @@ pub fn cancel_hash_of(key: &[u8]) -> Option<[u8; 16]> {
 }
 
 /// The key of a block of deduplication hashes: the minute of the decision, and the message id of one of its events, which makes it unique.
-pub fn block_key(minute: u32, one: &MessageId) -> Vec<u8> {
-    [&[BLOCK], minute.to_be_bytes().as_slice(), one.bytes()].concat()
+pub fn block_key(minute: u32, one: &MessageId) -> Key {
+    Key::of(&[&[BLOCK], &minute.to_be_bytes(), one.bytes()])
 }
 
 /// The minute in the key of a block; `None` for any other key.
@@ -424,7 +425,7 @@ mod tests {
 
     #[test]
     fn keys_read_back_and_others_do_not() {
-        let keys = [delivery_key(&ID), cancel_key(ID.bytes()), block_key(7, &ID), POSITION_KEY.to_vec()];
+        let keys = [delivery_key(&ID), cancel_key(ID.bytes()), block_key(7, &ID), Key::of(&[POSITION_KEY])];
         assert_eq!(keys.each_ref().map(|key| message_id_of(key)), [Some(ID), None, None, None]);
         assert_eq!(keys.each_ref().map(|key| cancel_hash_of(key)), [None, Some(*ID.bytes()), None, None]);
         assert_eq!(keys.each_ref().map(|key| minute_of(key)), [None, None, Some(7), None]);

@@ -42,6 +42,28 @@ pub struct Output {
     pub headers: Vec<(&'static str, Vec<u8>)>,
 }
 
+/// The same where it lies: what a transaction changes is written from there.
+#[derive(Clone, Copy, Debug)]
+pub struct OutputRef<'a> {
+    /// As [`Output::topic`].
+    pub topic: &'a Arc<str>,
+    /// As [`Output::partition`].
+    pub partition: i32,
+    /// As [`Output::key`].
+    pub key: &'a [u8],
+    /// As [`Output::value`].
+    pub value: Option<&'a [u8]>,
+    /// As [`Output::headers`].
+    pub headers: &'a [(&'static str, Vec<u8>)],
+}
+
+impl Output {
+    /// Where it lies.
+    pub fn as_ref(&self) -> OutputRef<'_> {
+        OutputRef { topic: &self.topic, partition: self.partition, key: &self.key, value: self.value.as_deref(), headers: &self.headers }
+    }
+}
+
 /// These are speed alone: `[kafka.properties]` may say otherwise.
 const SPEED: [(&str, &str); 5] =
     [("linger.ms", "5"), ("batch.size", "262144"), ("batch.num.messages", "10000"), ("queue.buffering.max.messages", "200000"), ("compression.type", "lz4")];
@@ -170,7 +192,7 @@ impl Transactor {
     }
 
     /// Writes the records in their order, then the positions, and commits.
-    pub fn run(&self, outputs: &[Output], positions: &TopicPartitionList, group: &ConsumerGroupMetadata) -> End {
+    pub fn run(&self, outputs: &[OutputRef<'_>], positions: &TopicPartitionList, group: &ConsumerGroupMetadata) -> End {
         let started = crate::clock::monotonic();
         if let Err(error) = self.begin(outputs, positions, group) {
             return self.give_up(&error);
@@ -192,12 +214,12 @@ impl Transactor {
         }
     }
 
-    fn begin(&self, outputs: &[Output], positions: &TopicPartitionList, group: &ConsumerGroupMetadata) -> Result<(), KafkaError> {
+    fn begin(&self, outputs: &[OutputRef<'_>], positions: &TopicPartitionList, group: &ConsumerGroupMetadata) -> Result<(), KafkaError> {
         {
             let _guard = self.watch.enter("begin_transaction");
             self.producer.begin_transaction()?;
         }
-        let outputs: Vec<&Output> = produce::by_partition(outputs).into_iter().map(|at| &outputs[at]).collect();
+        let outputs = produce::by_partition(outputs);
         let (first, rest) = outputs.split_at(outputs.len().div_ceil(2));
         self.produce(first)?;
         // What was handed over may still lie in the client's queue; in the pass that kills it goes out first.
@@ -211,20 +233,20 @@ impl Transactor {
 
     /// All of a transaction but its end, with everything acknowledged: what a process leaves that dies before it could commit.
     #[cfg(feature = "mutants")]
-    pub fn leave_open(&self, outputs: &[Output], positions: &TopicPartitionList, group: &ConsumerGroupMetadata) -> Result<(), KafkaError> {
+    pub fn leave_open(&self, outputs: &[OutputRef<'_>], positions: &TopicPartitionList, group: &ConsumerGroupMetadata) -> Result<(), KafkaError> {
         self.begin(outputs, positions, group)?;
         self.flush();
         Ok(())
     }
 
     /// The client's queue empties by itself: with only-error reports nothing has to be polled.
-    fn produce(&self, outputs: &[&Output]) -> Result<(), KafkaError> {
+    fn produce(&self, outputs: &[OutputRef<'_>]) -> Result<(), KafkaError> {
         let deadline = crate::clock::monotonic() + self.timeout;
         let mut rest = outputs;
         while let Some(next) = rest.first() {
             let alike = produce::alike(rest);
             let taken = if alike == 0 { self.produce_one(next) } else { self.topics.produce(&rest[..alike]) };
-            let taken = taken.inspect_err(|error| self.producer.context().look(error, &next.topic, next.partition))?;
+            let taken = taken.inspect_err(|error| self.producer.context().look(error, next.topic, next.partition))?;
             if taken < alike.max(1) {
                 if crate::clock::monotonic() >= deadline {
                     return Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
@@ -237,12 +259,12 @@ impl Transactor {
     }
 
     /// What has headers; 0 where the client's queue is full.
-    fn produce_one(&self, output: &Output) -> Result<usize, KafkaError> {
-        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&output.topic).partition(output.partition);
+    fn produce_one(&self, output: &OutputRef<'_>) -> Result<usize, KafkaError> {
+        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(output.topic).partition(output.partition);
         if !output.key.is_empty() {
-            record = record.key(&output.key);
+            record = record.key(output.key);
         }
-        if let Some(value) = &output.value {
+        if let Some(value) = output.value {
             record = record.payload(value);
         }
         let headers = output.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));

@@ -175,7 +175,8 @@ impl Bench {
         self.consumer.poll(pause);
         let group = self.consumer.group_metadata().unwrap();
         let started = Instant::now();
-        match self.transactor.run(outputs, &self.positions, &group) {
+        let outputs: Vec<_> = outputs.iter().map(Output::as_ref).collect();
+        match self.transactor.run(&outputs, &self.positions, &group) {
             End::Committed { .. } => started.elapsed(),
             other => panic!("{other:?}"),
         }

@@ -20,7 +20,7 @@ fn meta(changelog_position: i64) -> Meta {
 }
 
 fn state(number: u64) -> Vec<u8> {
-    delivery_key(&MessageId::from_bytes((u128::from(number) << 64).to_be_bytes()))
+    delivery_key(&MessageId::from_bytes((u128::from(number) << 64).to_be_bytes())).to_vec()
 }
 
 /// A value that does not compress, so that a flipped byte hits data.
@@ -139,7 +139,8 @@ fn after_a_crash_under_load_the_position_tells_exactly_what_is_there() {
 fn a_scan_sees_its_kind_alone_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let p7 = open(folder.path()).partition(P7).unwrap();
-    let all = [cancel_key(&[1; 16]), cancel_key(&[0xff; 16]), block_key(29_415_000, &MessageId::from_bytes([9; 16])), state(2), state(1)];
+    let block = block_key(29_415_000, &MessageId::from_bytes([9; 16]));
+    let all = [cancel_key(&[1; 16]).to_vec(), cancel_key(&[0xff; 16]).to_vec(), block.to_vec(), state(2), state(1)];
     p7.apply(all.iter().map(|key| (key, Some(key))), &meta(1)).unwrap();
     let keys_of = |kind| scanned(&p7, kind).unwrap().into_iter().map(|(key, _)| key).collect::<Vec<_>>();
     assert_eq!(keys_of(DELIVERY), [state(1), state(2)]);

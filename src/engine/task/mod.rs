@@ -16,6 +16,7 @@ use super::behind::Behind;
 use super::dedup::{Hash, Window};
 use super::gate::Gate;
 use super::kafka_time::{self, Estimator};
+use super::key::Key;
 use super::overlay::Overlay;
 use super::poison::Note;
 use super::store::{PartitionStore, StoreError};
@@ -300,7 +301,7 @@ impl Task {
     }
 
     /// The deduplication blocks of this transaction.
-    pub(super) fn take_blocks(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
+    pub(super) fn take_blocks(&mut self) -> Vec<(Key, Vec<u8>)> {
         self.first_of_block.take().map(|first| self.window.take_blocks(first)).unwrap_or_default()
     }
 }

@@ -9,7 +9,7 @@ use crate::engine::stored::POSITION_KEY;
 use crate::engine::task::Task;
 #[cfg(feature = "mutants")]
 use crate::engine::task::TaskError;
-use crate::engine::transaction::{self, End, Output, Refused, Transactor};
+use crate::engine::transaction::{self, End, Output, OutputRef, Refused, Transactor};
 use crate::observe::engine as metrics;
 use rdkafka::consumer::Consumer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -18,8 +18,9 @@ use std::time::Duration;
 
 /// So many events of the group are heard in one go before partitions are opened anew: errors and statistics of a long absence.
 const GROUP_EVENTS_MAX: usize = 1_000;
-/// With more than this committed since the store was written last, all threads of a process write before their time: twice as much rests in memory at most. A guess.
-const YOUNG_BYTES_MAX: usize = 96 << 20;
+/// With more than this committed since the store was written last, all threads of a process write before their time: twice as much rests in memory at most. A thread at
+/// its fastest commits 110 MiB in the five seconds after which it writes anyway; with less than that, what ends within seconds reached the store (`benches/README.md`).
+const YOUNG_BYTES_MAX: usize = 160 << 20;
 
 impl Engine {
     pub(super) fn commit_due(&self, busy: bool) -> bool {
@@ -71,7 +72,7 @@ impl Engine {
         if suspect != Some(false) {
             self.new_producer()?;
         }
-        let written = self.state_records(&touched);
+        self.put_blocks(&touched);
         #[cfg(feature = "mutants")]
         if crate::seeded_bug::planted("apply_before_commit") {
             for task in self.tasks.values_mut().filter(|task| !task.overlay.is_empty()) {
@@ -81,9 +82,13 @@ impl Engine {
         let positions = self.changed_positions(&touched)?;
         let Some(group) = self.consumer.group_metadata() else { return self.start_over("the group's metadata are not known") };
         let transactor = self.transactor.as_ref().expect("a producer was made above");
-        match transactor.run(&self.outputs, &positions, &group) {
+        let places = self.places(&touched);
+        let (records, written) = self.records(&places);
+        let (end, count) = (transactor.run(&records, &positions, &group), records.len());
+        drop(records);
+        match end {
             End::Committed { took } => {
-                metrics::committed(took, self.decided, self.outputs.len());
+                metrics::committed(took, self.decided, count);
                 crash_point!("after_endtxn");
                 self.committed(&written)
             }
@@ -102,46 +107,46 @@ impl Engine {
     #[cfg(feature = "mutants")]
     pub(super) fn leave_transaction_open(&mut self) -> Result<(), EngineError> {
         let touched: Vec<Partition> = self.tasks.keys().copied().collect();
-        self.state_records(&touched);
-        let positions = self.changed_positions(&touched)?;
+        self.put_blocks(&touched);
+        let (positions, places) = (self.changed_positions(&touched)?, self.places(&touched));
+        let (records, _) = self.records(&places);
         if let (Some(group), Some(transactor)) = (self.consumer.group_metadata(), &self.transactor) {
-            transactor.leave_open(&self.outputs, &positions, &group).map_err(kafka("leaving a transaction open"))?;
+            transactor.leave_open(&records, &positions, &group).map_err(kafka("leaving a transaction open"))?;
         }
         Ok(())
     }
 
-    /// Adds the state records of the touched tasks behind their outputs: deliveries and cancel index, then deduplication blocks, then position records.
-    /// Returns how many went to each changelog partition.
-    fn state_records(&mut self, touched: &[Partition]) -> BTreeMap<Partition, i64> {
-        let topic = self.shared.settings.topics.state.clone();
-        let mut written = BTreeMap::new();
-        let record = |partition: Partition, key: Vec<u8>, value: Option<Vec<u8>>| Output {
-            topic: topic.clone(),
-            partition: partition.kafka(),
-            key,
-            value,
-            headers: Vec::new(),
-        };
-        for partition in touched {
-            let task = &self.tasks[partition];
-            let before = self.outputs.len();
-            self.outputs.extend(task.overlay.changes().map(|(key, value)| record(*partition, key.to_vec(), value.map(<[u8]>::to_vec))));
-            written.insert(*partition, i64::try_from(self.outputs.len() - before).unwrap_or(0));
-        }
+    /// Adds the deduplication blocks of the touched tasks to what they change.
+    fn put_blocks(&mut self, touched: &[Partition]) {
         for partition in touched {
             let task = self.tasks.get_mut(partition).expect("a touched task is there");
             for (key, value) in task.take_blocks() {
-                task.overlay.put(key.clone(), value.clone(), false);
-                self.outputs.push(record(*partition, key, Some(value)));
-                *written.entry(*partition).or_default() += 1;
+                task.overlay.put(key, value, false);
             }
         }
-        for partition in touched {
-            let task = &self.tasks[partition];
-            self.outputs.push(record(*partition, POSITION_KEY.to_vec(), Some(task.positions.write())));
-            *written.entry(*partition).or_default() += 1;
+    }
+
+    /// The position records of the touched tasks.
+    fn places(&self, touched: &[Partition]) -> Vec<(Partition, Vec<u8>)> {
+        touched.iter().map(|partition| (*partition, self.tasks[partition].positions.write())).collect()
+    }
+
+    /// All that the transaction writes: the outputs, then of each touched task what it changes, its position record last. And how many records each changelog
+    /// partition gets.
+    fn records<'a>(&'a self, places: &'a [(Partition, Vec<u8>)]) -> (Vec<OutputRef<'a>>, BTreeMap<Partition, i64>) {
+        let state = &self.shared.settings.topics.state;
+        let changed = |(partition, _): &(Partition, Vec<u8>)| self.tasks[partition].overlay.changes().count() + 1;
+        let mut records = Vec::with_capacity(self.outputs.len() + places.iter().map(changed).sum::<usize>());
+        records.extend(self.outputs.iter().map(Output::as_ref));
+        let mut written = BTreeMap::new();
+        for (partition, place) in places {
+            let (number, before) = (partition.kafka(), records.len());
+            let record = |key, value| OutputRef { topic: state, partition: number, key, value, headers: &[] };
+            records.extend(self.tasks[partition].overlay.changes().map(|(key, value)| record(key, value)));
+            records.push(record(POSITION_KEY, Some(place)));
+            written.insert(*partition, i64::try_from(records.len() - before).unwrap_or(0));
         }
-        written
+        (records, written)
     }
 
     /// Of each touched partition at least one.
