@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// So many events of the group are heard in one go before partitions are opened anew: errors and statistics of a long absence.
 const GROUP_EVENTS_MAX: usize = 1_000;
+/// While more timers are due than a turn fires, commits come so much more often: what else is decided meanwhile waits for theirs. Source: `benches/README.md`, "due".
+const FLOODED: u32 = 2;
 /// With more than this committed since the store was written last, all threads of a process write before their time: twice as much rests in memory at most. A thread at
 /// its fastest commits 110 MiB in the five seconds after which it writes anyway; with less than that, what ends within seconds reached the store (`benches/README.md`).
 const YOUNG_BYTES_MAX: usize = 160 << 20;
@@ -36,7 +38,7 @@ impl Engine {
             || self.must_end()
             || self.decided >= settings.batch_records_max
             || self.tasks.values().map(|task| task.overlay.bytes()).sum::<usize>() >= settings.batch_bytes_max
-            || since >= settings.commit_interval
+            || since >= settings.commit_interval / if self.flooded { FLOODED } else { 1 }
             || (!busy && settings.commit_on_drain.is_some_and(|pause| since >= pause))
     }
 
@@ -172,7 +174,7 @@ impl Engine {
         }
         self.paces.flush.committed(written.values().sum());
         self.outputs.clear();
-        (self.decided, self.inputs_decided) = (0, 0);
+        (self.decided, self.inputs_decided, self.flooded) = (0, 0, false);
         if self.alone.take().is_some() {
             self.careful -= 1;
         }

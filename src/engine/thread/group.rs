@@ -101,7 +101,7 @@ impl Engine {
         self.resume_all();
         self.held_back.clear();
         self.outputs.clear();
-        (self.decided, self.inputs_decided) = (0, 0);
+        (self.decided, self.inputs_decided, self.flooded) = (0, 0, false);
         self.asked_at = None;
         self.shared.health.set(Cause::NotJoined(self.number), Some("No partitions are assigned.".into()));
     }

@@ -123,7 +123,9 @@ impl Engine {
             #[cfg(feature = "mutants")]
             let now = if crate::seeded_bug::planted("wall_clock") { Some(crate::clock::wall()) } else { now };
             if let Some(now) = now {
-                fired += task.fire_due(&self.shared, now, &mut self.guard, TIMERS_A_TURN, &mut self.outputs)?;
+                let of_task = task.fire_due(&self.shared, now, &mut self.guard, TIMERS_A_TURN, &mut self.outputs)?;
+                self.flooded |= of_task >= TIMERS_A_TURN;
+                fired += of_task;
             }
         }
         self.decided += fired;

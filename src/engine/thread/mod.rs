@@ -143,6 +143,8 @@ pub struct Engine {
     decided: usize,
     /// Those of them that are records of inputs.
     inputs_decided: usize,
+    /// More timers of a task were due than one turn fires.
+    flooded: bool,
     guard: storm::Guard,
     asked_at: Option<Timestamp>,
     asked: Duration,
@@ -217,6 +219,7 @@ impl Engine {
             outputs: Vec::new(),
             decided: 0,
             inputs_decided: 0,
+            flooded: false,
             guard: storm::Guard::default(),
             asked_at: None,
             asked: now,
