@@ -19,8 +19,9 @@ use recado::delivery::{
     self, Attempt, AttemptId, Channel, Decision, Event, Hold, Lane, MessageId, NotAfter, Outcome, Partition, Reason, Receipt, Request, Route, SourcePosition,
     State, Status, StatusWord, TimerKind, Timestamp,
 };
+use recado::engine::key::Key;
 use recado::engine::stored::{self, Delivery};
-use recado::engine::transaction::Output;
+use recado::engine::transaction::OutputRef;
 use recado::engine::{Behind, Overlay, Timers};
 use recado::event::input::{self, Decoded, RawRecord, Schemas, Writer, WriterSchema};
 use recado::event::records::{self, DispatchRef, Framing, Returned, StatusRecord, StatusRef};
@@ -84,7 +85,7 @@ const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const SECOND: Attempt = Attempt { step: 2, n: 1 };
 
 /// Of a key: its new value, or its end, and whether the changelog had it before.
-type Change = (Vec<u8>, Option<Vec<u8>>, bool);
+type Change = (Key, Option<Vec<u8>>, bool);
 
 fn after(millis: i64) -> Timestamp {
     Timestamp::from_millis(NOW.millis() + millis)
@@ -646,7 +647,8 @@ struct Transaction {
     overlay: Overlay,
     writes: Vec<Change>,
     topic: Arc<str>,
-    outputs: Vec<Output>,
+    /// How many records.
+    written: usize,
     committed: Vec<Change>,
 }
 
@@ -666,7 +668,7 @@ impl Transaction {
             writes.push((stored, Some(value.clone()), true));
             writes.push((over, None, true));
         }
-        Self { overlay, writes, topic: "recado.state".into(), outputs: Vec::with_capacity(begun), committed: Vec::with_capacity(begun) }
+        Self { overlay, writes, topic: "recado.state".into(), written: 0, committed: Vec::with_capacity(begun) }
     }
 
     /// Each key is asked for before it is written.
@@ -682,10 +684,9 @@ impl Transaction {
 
     /// As `engine/thread/commit.rs` does: records for the changelog, and when they are committed, nothing is left.
     fn end(&mut self) {
-        for (key, value) in self.overlay.changes() {
-            let (key, value) = (key.to_vec(), value.map(<[u8]>::to_vec));
-            self.outputs.push(Output { topic: self.topic.clone(), partition: 3, key, value, headers: Vec::new() });
-        }
+        let mut records = Vec::with_capacity(self.overlay.changes().count());
+        records.extend(self.overlay.changes().map(|(key, value)| OutputRef { topic: &self.topic, partition: 3, key, value, headers: &[] }));
+        self.written += black_box(&records).len();
         self.committed.extend(self.overlay.take());
     }
 }
@@ -700,7 +701,7 @@ fn at_its_end() -> Transaction {
     let changes = 16 * AT_ONCE;
     let mut transaction = Transaction::new(changes);
     transaction.end();
-    assert_eq!((transaction.outputs.len(), transaction.committed.len(), transaction.overlay.is_empty()), (changes, changes, true));
+    assert_eq!((transaction.written, transaction.committed.len(), transaction.overlay.is_empty()), (changes, changes, true));
     Transaction::new(changes)
 }
 
@@ -766,9 +767,9 @@ impl Committed {
 
 fn committed() -> Committed {
     let mut committed = Committed::new(1_000);
-    let keys: Vec<_> = committed.changes.iter().take(4).map(|(key, _, _)| key.clone()).collect();
+    let keys: Vec<_> = committed.changes.iter().take(4).map(|(key, _, _)| *key).collect();
     committed.change();
-    let known = |key: &Vec<u8>| committed.behind.get(key).map(|value| value.is_some());
+    let known = |key: &Key| committed.behind.get(key).map(|value| value.is_some());
     assert_eq!(keys.iter().map(known).collect::<Vec<_>>(), [Some(true), None, Some(true), Some(false)]);
     assert_eq!(committed.behind.due().len(), 1_000 - AT_ONCE);
     Committed::new(1_000)
