@@ -51,10 +51,10 @@ mod most {
     pub const RENDER_SMS: u64 = 933_300; // counted: 811,597
     pub const WHEEL_CANCEL: u64 = 23_600; // counted: 21,105
     pub const WHEEL_FIRE: u64 = 28_100; // counted: 25,494
-    pub const OVERLAY_WRITE: u64 = 37_300; // counted: 32,405
-    pub const OVERLAY_END: u64 = 150_900; // counted: 131,146
-    pub const BEHIND_CHANGE: u64 = 54_000; // counted: 46,943
-    pub const BEHIND_WRITE: u64 = 290_600; // counted: 252,675
+    pub const OVERLAY_WRITE: u64 = 38_900; // counted: 33,841
+    pub const OVERLAY_END: u64 = 36_900; // counted: 32,066
+    pub const BEHIND_CHANGE: u64 = 51_700; // counted: 44,918
+    pub const BEHIND_WRITE: u64 = 196_700; // counted: 171,058
     pub const WEBHOOK_ONE: u64 = 742_700; // counted: 645,810
     pub const WEBHOOK_TWENTY: u64 = 430_400; // counted: 374,229
 }
