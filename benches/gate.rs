@@ -684,7 +684,7 @@ impl Transaction {
 
     /// As `engine/thread/commit.rs` does: records for the changelog, and when they are committed, nothing is left.
     fn end(&mut self) {
-        let mut records = Vec::with_capacity(self.overlay.changes().count());
+        let mut records = Vec::with_capacity(self.overlay.len());
         records.extend(self.overlay.changes().map(|(key, value)| OutputRef { topic: &self.topic, partition: 3, key, value, headers: &[] }));
         self.written += black_box(&records).len();
         self.committed.extend(self.overlay.take());

@@ -138,6 +138,9 @@ mod tests {
         behind.change(Key::of(&[b"a"]), None, true);
         behind.written();
         assert_eq!(behind.due(), [(b"a".as_slice(), None)], "the store still has the first one");
+        behind.written();
+        behind.written();
+        assert_eq!((behind.all(), behind.young_bytes(), behind.old.bytes), (Vec::new(), 0, 0), "nothing is counted that is gone");
     }
 
     type Stored = BTreeMap<Vec<u8>, Vec<u8>>;

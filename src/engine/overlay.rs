@@ -51,6 +51,11 @@ impl Overlay {
         self.bytes
     }
 
+    /// How many keys it holds, those that leave no trace among them.
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
     /// Whether nothing is to be written.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()

@@ -417,9 +417,9 @@ mod tests {
 
     #[test]
     fn keys_have_these_bytes_for_ever() {
-        assert_eq!(hex::encode(delivery_key(&ID)), format!("73{}", "ab".repeat(16)));
-        assert_eq!(hex::encode(cancel_key(&[0xcd; 16])), format!("78{}", "cd".repeat(16)));
-        assert_eq!(hex::encode(block_key(29_415_000, &ID)), format!("6401c0d658{}", "ab".repeat(16)));
+        assert_eq!(hex::encode(&*delivery_key(&ID)), format!("73{}", "ab".repeat(16)));
+        assert_eq!(hex::encode(&*cancel_key(&[0xcd; 16])), format!("78{}", "cd".repeat(16)));
+        assert_eq!(hex::encode(&*block_key(29_415_000, &ID)), format!("6401c0d658{}", "ab".repeat(16)));
         assert_eq!(hex::encode(POSITION_KEY), "70");
     }
 

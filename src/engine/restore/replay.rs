@@ -224,30 +224,33 @@ mod tests {
     use crate::delivery::Timestamp;
     use crate::engine::store::{Options, Store};
 
+    const ONE: Partition = Partition(1);
+
+    /// A store in which nothing is, whose position is said to be 7.
+    fn at_seven(folder: &std::path::Path) -> BTreeMap<Partition, (PartitionStore, Meta)> {
+        let store = Store::open(folder, "a", &Options::default()).unwrap();
+        let meta = Meta { changelog_position: 7, next_offsets: BTreeMap::new(), wall: Timestamp::from_millis(5), topic_id: [3; 16] };
+        BTreeMap::from([(ONE, (store.partition(ONE).unwrap(), meta))])
+    }
+
     #[test]
     fn a_tail_of_ends_of_transactions_alone_moves_the_position_in_the_store() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path(), "a", &Options::default()).unwrap();
-        let one = Partition(1);
-        let meta = Meta { changelog_position: 7, next_offsets: BTreeMap::new(), wall: Timestamp::from_millis(5), topic_id: [3; 16] };
-        let mut stores = BTreeMap::from([(one, (store.partition(one).unwrap(), meta.clone()))]);
-        assert_eq!(stores[&one].0.meta().unwrap(), None);
-        write(&mut stores, one, &mut Folds::new(1)).unwrap();
-        assert_eq!(stores[&one].0.meta().unwrap(), Some(meta));
+        let mut stores = at_seven(folder.path());
+        assert_eq!(stores[&ONE].0.meta().unwrap(), None);
+        write(&mut stores, ONE, &mut Folds::new(1)).unwrap();
+        let (store, meta) = &stores[&ONE];
+        assert_eq!(store.meta().unwrap().as_ref(), Some(meta));
     }
 
     #[test]
     fn a_record_that_a_client_gives_again_brings_no_older_value_back() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path(), "a", &Options::default()).unwrap();
-        let one = Partition(1);
-        let meta = Meta { changelog_position: 7, next_offsets: BTreeMap::new(), wall: Timestamp::from_millis(5), topic_id: [3; 16] };
-        let mut stores = BTreeMap::from([(one, (store.partition(one).unwrap(), meta))]);
-        let mut folds = Folds::new(1);
+        let (mut stores, mut folds) = (at_seven(folder.path()), Folds::new(1));
         for (offset, value) in [(7, "older"), (8, "newer"), (7, "older")] {
-            take(&mut stores, &mut folds, one, offset, Some(b"key"), Some(value.as_bytes())).unwrap();
+            take(&mut stores, &mut folds, ONE, offset, Some(b"key"), Some(value.as_bytes())).unwrap();
         }
-        assert_eq!(stores[&one].1.changelog_position, 9);
-        assert_eq!(folds.of(one).unwrap().get(b"key"), Some(b"newer".as_slice()));
+        assert_eq!(stores[&ONE].1.changelog_position, 9);
+        assert_eq!(folds.of(ONE).unwrap().get(b"key"), Some(b"newer".as_slice()));
     }
 }
