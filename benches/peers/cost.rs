@@ -71,8 +71,11 @@ pub fn memory_max(pid: u32) -> u64 {
 /// Which processor this is.
 pub fn processor() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).map_or("unknown", |rest| rest.trim_start_matches(['\t', ' ', ':']));
-    format!("{} cores of {model}", cores())
+    let of = |name: &str| {
+        let value = |line: &str| line.split_once(':').filter(|(key, _)| key.trim() == name).map(|(_, value)| value.trim().to_owned());
+        cpu.lines().find_map(value).unwrap_or_else(|| "unknown".into())
+    };
+    format!("{} cores of {} (family {}, model {}, stepping {})", cores(), of("model name"), of("cpu family"), of("model"), of("stepping"))
 }
 
 /// Which Java runs broker and peers.

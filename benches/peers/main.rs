@@ -105,12 +105,12 @@ async fn main() {
     }
     let (mut runs, mut sizes) = (Vec::new(), Sizes::default());
     // The broker's Java is compiled by then; nothing of this is told.
-    one(Program::Floor(Kind::ExactlyOnce), &Plan { rounds: BROKER_ROUNDS, ..plan.clone() }, broker, &mut sizes).await;
+    one(&Program::Floor(Kind::ExactlyOnce), &Plan { rounds: BROKER_ROUNDS, ..plan.clone() }, broker, &mut sizes).await;
     for round in 0..plan.runs {
         // Each has each of the others before it at some time. In the first turn Recado comes first: what it writes says how long the others' records are.
         let (before, after) = plan.programs.split_at(round % plan.programs.len());
         for program in after.iter().chain(before) {
-            let run = one(*program, &plan, broker, &mut sizes).await;
+            let run = one(program, &plan, broker, &mut sizes).await;
             println!("{} of {}: {}", round + 1, plan.runs, results::line(&run));
             runs.push(run);
         }
@@ -151,7 +151,7 @@ fn broker() -> u32 {
 }
 
 /// One program from its start to its end.
-async fn one(program: Program, plan: &Plan, broker: u32, sizes: &mut Sizes) -> Run {
+async fn one(program: &Program, plan: &Plan, broker: u32, sizes: &mut Sizes) -> Run {
     let place = Place::new("peers", PARTITIONS).await;
     let codec = Arc::new(Codec::new(program.work()));
     let loader = Loader::new(codec.clone(), &place.prefix, Timestamp::from_millis(recado::clock::wall().millis()));
@@ -162,7 +162,7 @@ async fn one(program: Program, plan: &Plan, broker: u32, sizes: &mut Sizes) -> R
         let (loader, stop) = (loader.clone(), stop.clone());
         move || loader.beat(&stop)
     });
-    let mut run = Run { program, lives: plan.lives, rounds: Vec::new(), memory_mib: 0, faults: Vec::new() };
+    let mut run = Run { program: program.clone(), lives: plan.lives, rounds: Vec::new(), memory_mib: 0, faults: Vec::new() };
     let mut last = Reading::take(process.pid(), broker);
     let (began, mut round, mut measured, mut plain, mut fallen_before) = (Instant::now(), 0, 0, 0, 0);
     loop {
@@ -219,7 +219,7 @@ async fn one(program: Program, plan: &Plan, broker: u32, sizes: &mut Sizes) -> R
         let tail: Vec<&str> = said.lines().rev().take(20).collect();
         println!("{}:\n{}", program.name(), tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
     }
-    if program == Program::Recado {
+    if *program == Program::Recado {
         *sizes = measure(&place.prefix);
     }
     remove(&place.prefix).await;
@@ -270,4 +270,4 @@ fn measure(prefix: &str) -> Sizes {
 /// The kinds of work and floors, for whoever reads the table.
 pub const EXACTLY_ONCE: Program = Program::Floor(Kind::ExactlyOnce);
 /// The form of Streams that the table marks as the same work.
-pub const STREAMS: Program = Program::Streams { form: 'b', cache_mib: 0, work: Work::Full, parallel: false };
+pub const STREAMS: Program = Program::Streams { form: 'b', cache_mib: 0, work: Work::Full, parallel: false, settings: Vec::new() };

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// What runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Program {
     /// `recado run --roles engine`.
     Recado,
@@ -27,6 +27,9 @@ pub enum Program {
         work: Work,
         /// The collector.
         parallel: bool,
+        /// What else is set otherwise, `name=value`: an argument of `Main`, a property of Streams or its clients (nothing behind `=`: Streams' default), or an
+        /// option of the JVM (`-X…`).
+        settings: Vec<String>,
     },
 }
 
@@ -39,15 +42,16 @@ const EXPIRY_MS: u32 = 3_600_000;
 
 impl Program {
     /// Its name on the command line and in tables.
-    pub fn name(self) -> String {
+    pub fn name(&self) -> String {
         match self {
             Self::Recado => "recado".into(),
             Self::Other => "recado-other".into(),
             Self::Floor(kind) => format!("floor-{}", kind.word()),
-            Self::Streams { form, cache_mib, work, parallel } => {
-                let cache = if cache_mib > 0 { format!("-cache{cache_mib}") } else { String::new() };
-                let work = if work == Work::Plain { "-plain" } else { "" };
-                format!("streams-{form}{cache}{work}{}", if parallel { "-parallelgc" } else { "" })
+            Self::Streams { form, cache_mib, work, parallel, settings } => {
+                let cache = if *cache_mib > 0 { format!("-cache{cache_mib}") } else { String::new() };
+                let work = if *work == Work::Plain { "-plain" } else { "" };
+                let settings: String = settings.iter().flat_map(|setting| [",", setting]).collect();
+                format!("streams-{form}{cache}{work}{}{settings}", if *parallel { "-parallelgc" } else { "" })
             }
         }
     }
@@ -61,7 +65,12 @@ impl Program {
             "floor-at-least-once" => return Some(Self::Floor(Kind::AtLeastOnce)),
             _ => {}
         }
-        let mut words = name.strip_prefix("streams-")?.split('-');
+        let (program, settings) = name.split_once(',').unwrap_or((name, ""));
+        let settings: Vec<String> = settings.split(',').filter(|setting| !setting.is_empty()).map(str::to_owned).collect();
+        if settings.iter().any(|setting| !setting.starts_with("-X") && !setting.contains('=')) {
+            return None;
+        }
+        let mut words = program.strip_prefix("streams-")?.split('-');
         let form = words.next().filter(|form| ["a", "b", "c"].contains(form))?.chars().next()?;
         let (mut cache_mib, mut work, mut parallel) = (0, Work::Full, false);
         for word in words {
@@ -71,30 +80,30 @@ impl Program {
                 word => cache_mib = word.strip_prefix("cache")?.parse().ok()?,
             }
         }
-        Some(Self::Streams { form, cache_mib, work, parallel })
+        Some(Self::Streams { form, cache_mib, work, parallel, settings })
     }
 
     /// What it is given.
-    pub fn work(self) -> Work {
+    pub fn work(&self) -> Work {
         match self {
             Self::Recado | Self::Other => Work::Full,
             Self::Floor(_) => Work::Plain,
-            Self::Streams { work, .. } => work,
+            Self::Streams { work, .. } => *work,
         }
     }
 
     /// Whether it has timers.
-    pub fn falls_back(self) -> bool {
+    pub fn falls_back(&self) -> bool {
         !matches!(self, Self::Floor(_))
     }
 
     /// Whether its code is compiled while it runs.
-    pub fn warms_up(self) -> bool {
+    pub fn warms_up(&self) -> bool {
         matches!(self, Self::Streams { .. })
     }
 
     /// Starts it. `core`: the only one that it may use.
-    pub fn start(self, stage: &Place, core: Option<usize>, sizes: Sizes) -> Process {
+    pub fn start(&self, stage: &Place, core: Option<usize>, sizes: Sizes) -> Process {
         let mut command = match core {
             Some(core) => {
                 let mut command = Command::new("taskset");
@@ -109,26 +118,30 @@ impl Program {
                 let sizes = [sizes.dispatch, sizes.status, sizes.state].map(|size| size.to_string());
                 command.args(["floor", kind.word(), support::bootstrap(), &stage.prefix]).args(sizes);
             }
-            Self::Streams { form, cache_mib, work, parallel } => {
+            Self::Streams { form, cache_mib, work, parallel, settings } => {
                 let built = built();
-                command.arg(if parallel { "-XX:+UseParallelGC" } else { "-XX:+UseSerialGC" }).args(["-Xms2g", "-Xmx2g", "-cp"]);
+                let (machine, settings): (Vec<_>, Vec<_>) = settings.iter().partition(|setting| setting.starts_with("-X"));
+                command.arg(if *parallel { "-XX:+UseParallelGC" } else { "-XX:+UseSerialGC" }).args(["-Xms2g", "-Xmx2g"]).args(machine).arg("-cp");
                 command.arg(format!("{0}/*:{0}/dependency/*", built.display())).arg("recado.peers.Main");
                 let number = |name: &str, number: usize| [format!("--{name}"), number.to_string()];
                 command.args(["--bootstrap", support::bootstrap(), "--prefix", &stage.prefix, "--form", &form.to_string()]);
-                command.args(["--work", if work == Work::Full { "full" } else { "plain" }, "--state"]).arg(stage.folder.path().join("streams"));
-                command.arg("--schemas").arg(support::repository().join("schemas")).args(number("cache", cache_mib as usize * (1 << 20)));
+                command.args(["--work", if *work == Work::Full { "full" } else { "plain" }, "--state"]).arg(stage.folder.path().join("streams"));
+                command.arg("--schemas").arg(support::repository().join("schemas")).args(number("cache", *cache_mib as usize * (1 << 20)));
                 for (name, ms) in
                     [("wait-long", WAIT_LONG_MS), ("wait-short", WAIT_SHORT_MS), ("lease", LEASE_MS), ("linger", LINGER_MS), ("expiry", EXPIRY_MS)]
                 {
                     command.args(number(name, ms as usize));
                 }
                 command.args(number("dispatch-bytes", sizes.dispatch)).args(number("status-bytes", sizes.status)).args(number("state-bytes", sizes.state));
+                for (name, value) in settings.iter().filter_map(|setting| setting.split_once('=')) {
+                    command.arg(format!("--{name}")).arg(value);
+                }
             }
         }
         Process::start(with_us(&mut command), stage.folder.path().join("program.log"))
     }
 
-    fn binary(self) -> PathBuf {
+    fn binary(&self) -> PathBuf {
         match self {
             Self::Recado => deployment::program().get_program().into(),
             Self::Other => std::env::var_os("OTHER").expect("OTHER names a binary of Recado").into(),

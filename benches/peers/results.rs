@@ -41,13 +41,16 @@ fn spread(mut all: Vec<f64>) -> String {
 
 /// All of it, in Markdown.
 pub fn text(plan: &Plan, runs: &[Run], sizes: Sizes) -> String {
-    let mut programs: Vec<Program> = Vec::new();
+    let mut programs: Vec<&Program> = Vec::new();
     for run in runs {
-        if !programs.contains(&run.program) {
-            programs.push(run.program);
+        if !programs.contains(&&run.program) {
+            programs.push(&run.program);
         }
     }
-    let of = |program: Program| runs.iter().filter(move |run| run.program == program);
+    let of = |program: &Program| {
+        let program = program.clone();
+        runs.iter().filter(move |run| run.program == program)
+    };
     let mut text = format!(
         "# Results\n\nMade by `make bench-peers`; [`peers/README.md`](peers/README.md) has the rules. recado {}{}, Apache Kafka and Kafka Streams 4.3.1, librdkafka {}, {}.\n{}. Load after the last \
          run: {}. {} Mean value lengths: dispatch {}, status {}, state {} bytes. \
@@ -69,22 +72,22 @@ pub fn text(plan: &Plan, runs: &[Run], sizes: Sizes) -> String {
     );
     text += "| program | runs | CPU µs per lifecycle | broker | lifecycles/s | memory MiB | auditor |\n|---|---|---|---|---|---|---|\n";
     for program in &programs {
-        let figures: Vec<[f64; 3]> = of(*program).filter_map(figures).collect();
+        let figures: Vec<[f64; 3]> = of(program).filter_map(figures).collect();
         let column = |at: usize| spread(figures.iter().map(|figures| figures[at]).collect());
-        let faults = of(*program).filter(|run| !run.faults.is_empty()).count();
-        let memory = of(*program).map(|run| run.memory_mib).max().unwrap_or(0);
+        let faults = of(program).filter(|run| !run.faults.is_empty()).count();
+        let memory = of(program).map(|run| run.memory_mib).max().unwrap_or(0);
         let verdict = if faults == 0 { "0".to_owned() } else { format!("{faults} runs void") };
         writeln!(text, "| {} | {} | {} | {} | {} | {memory} | {verdict} |", program.name(), figures.len(), column(0), column(1), column(2))
             .expect("a text takes all");
     }
     text += "\n| Recado against | CPU | with the broker's |\n|---|---|---|\n";
-    for other in programs.iter().filter(|program| **program != Program::Recado) {
+    for other in programs.iter().filter(|program| ***program != Program::Recado) {
         let pairs: Vec<([f64; 3], [f64; 3])> =
-            of(Program::Recado).zip(of(*other)).filter_map(|(ours, theirs)| Some((figures(ours)?, figures(theirs)?))).collect();
+            of(&Program::Recado).zip(of(other)).filter_map(|(ours, theirs)| Some((figures(ours)?, figures(theirs)?))).collect();
         let ratio = |of: fn([f64; 3]) -> f64| spread_of_ratios(pairs.iter().map(|(ours, theirs)| of(*ours) / of(*theirs)).collect());
-        let note = if *other == EXACTLY_ONCE {
+        let note = if **other == EXACTLY_ONCE {
             " (the floor)"
-        } else if *other == STREAMS {
+        } else if **other == STREAMS {
             " (the same work)"
         } else {
             ""

@@ -6,7 +6,7 @@ import java.util.Locale;
 import java.util.Map;
 import org.apache.avro.util.Utf8;
 
-/** The arguments, each `--name value`; times in milliseconds, sizes in bytes. */
+/** The arguments, each `--name value`; times in milliseconds, sizes in bytes. One with a dot in its name is a property of Streams or of its clients. */
 record Settings(
     String bootstrap,
     String prefix,
@@ -25,7 +25,8 @@ record Settings(
     boolean receiptsFirst,
     int dispatchBytes,
     int statusBytes,
-    int stateBytes) {
+    int stateBytes,
+    Map<String, String> properties) {
 
     /** A: a store of timers beside the deliveries. B: timers in memory. C: the deliveries in memory as well. */
     enum Form { A, B, C }
@@ -38,6 +39,9 @@ record Settings(
             }
             given.put(arguments[at].substring(2), arguments[at + 1]);
         }
+        Map<String, String> properties = new HashMap<>(given);
+        properties.keySet().removeIf(name -> !name.contains("."));
+        given.keySet().removeAll(properties.keySet());
         Settings settings = new Settings(
             needed(given, "bootstrap"),
             needed(given, "prefix"),
@@ -56,7 +60,8 @@ record Settings(
             isFirst(taken(given, "order", "receipts")),
             Math.toIntExact(number(given, "dispatch-bytes", 400)),
             Math.toIntExact(number(given, "status-bytes", 200)),
-            Math.toIntExact(number(given, "state-bytes", 450)));
+            Math.toIntExact(number(given, "state-bytes", 450)),
+            properties);
         if (!given.isEmpty()) {
             throw new IllegalArgumentException("Nobody knows these arguments: " + given.keySet());
         }

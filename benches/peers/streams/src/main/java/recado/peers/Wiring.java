@@ -87,6 +87,13 @@ final class Wiring {
         all.put(StreamsConfig.BUFFERED_RECORDS_PER_PARTITION_CONFIG, 4_000);
         consumer(all, settings);
         producer(all);
+        settings.properties().forEach((name, value) -> {
+            if (value.isEmpty()) {
+                all.remove(name);
+            } else {
+                all.put(name, value);
+            }
+        });
         return all;
     }
 
