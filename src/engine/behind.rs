@@ -4,20 +4,27 @@
 
 use super::key::Key;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// Committed changes of one task in two generations: the old one is written when the young one is old enough to take its place. What changes again meanwhile is young
 /// again, so only what rests is written.
 ///
 /// Once the old generation is written, every change from before the young one began is in the store, or younger in here: replaying from there is right.
+///
+/// Both lie in one table. It is larger than a processor's caches on a busy day, so what counts is how often it is looked into: once for a key, whatever its generation.
 #[derive(Debug, Default)]
 pub struct Behind {
+    changes: HashMap<Key, Change, foldhash::fast::RandomState>,
     young: Generation,
     old: Generation,
+    /// Of the young generation; the old one has the other.
+    mark: bool,
 }
 
+/// What one generation comes to.
 #[derive(Debug, Default)]
 struct Generation {
-    changes: HashMap<Key, Change, foldhash::fast::RandomState>,
+    changes: usize,
     bytes: usize,
 }
 
@@ -26,78 +33,90 @@ struct Change {
     value: Option<Vec<u8>>,
     /// Whether the store has the key.
     stored: bool,
+    /// Its generation.
+    mark: bool,
 }
 
 impl Behind {
     /// What is known of a key here: `None` nothing, `Some(None)` that it was deleted.
     pub fn get(&self, key: &[u8]) -> Option<Option<&[u8]>> {
-        let change = self.young.changes.get(key).or_else(|| self.old.changes.get(key))?;
-        Some(change.value.as_deref())
+        self.changes.get(key).map(|change| change.value.as_deref())
     }
 
     /// A change was committed. `logged`: whether the changelog had the key before; what it has and is not in here, the store has.
     pub fn change(&mut self, key: Key, value: Option<Vec<u8>>, logged: bool) {
-        let before = self.young.remove(&key).or_else(|| self.old.remove(&key));
-        let stored = before.map_or(logged, |change| change.stored);
-        if value.is_some() || stored {
-            self.young.insert(key, Change { value, stored });
+        match self.changes.entry(key) {
+            Entry::Occupied(mut entry) => {
+                let before = entry.get();
+                let generation = if before.mark == self.mark { &mut self.young } else { &mut self.old };
+                generation.loses(size(&key, before));
+                if value.is_some() || before.stored {
+                    let change = Change { value, stored: before.stored, mark: self.mark };
+                    self.young.gains(size(&key, &change));
+                    entry.insert(change);
+                } else {
+                    entry.remove();
+                }
+            }
+            Entry::Vacant(entry) => {
+                if value.is_some() || logged {
+                    let change = Change { value, stored: logged, mark: self.mark };
+                    self.young.gains(size(&key, &change));
+                    entry.insert(change);
+                }
+            }
         }
     }
 
     /// What is to be written now, in key order.
     pub fn due(&self) -> Vec<(&[u8], Option<&[u8]>)> {
-        self.old.in_order()
+        self.in_order(self.old.changes, |change| change.mark != self.mark)
     }
 
     /// All of it, in key order, for whoever closes.
     pub fn all(&self) -> Vec<(&[u8], Option<&[u8]>)> {
-        let mut all = self.old.in_order();
-        all.extend(self.young.in_order());
-        all.sort_unstable_by_key(|(key, _)| *key);
-        all
+        self.in_order(self.changes.len(), |_| true)
     }
 
-    /// What was due is written: the young generation is the old one from now on.
+    /// What was due is written: the young generation is the old one from now on. The table stays as large as is needed now, unless it was made for many more.
     pub fn written(&mut self) {
-        std::mem::swap(&mut self.old, &mut self.young);
-        self.young.clear();
+        let mark = self.mark;
+        if self.old.changes > 0 {
+            self.changes.retain(|_, change| change.mark == mark);
+        }
+        let held = self.old.changes + self.young.changes;
+        self.changes.shrink_to(held * 4);
+        self.old = std::mem::take(&mut self.young);
+        self.mark = !mark;
     }
 
     /// Whether anything is to be written now.
     pub fn anything_due(&self) -> bool {
-        !self.old.changes.is_empty()
+        self.old.changes > 0
     }
 
     /// How many bytes of memory the young ones take, about: a reason to write before the time.
     pub fn young_bytes(&self) -> usize {
         self.young.bytes
     }
+
+    fn in_order(&self, many: usize, which: impl Fn(&Change) -> bool) -> Vec<(&[u8], Option<&[u8]>)> {
+        let mut all = Vec::with_capacity(many);
+        all.extend(self.changes.iter().filter(|(_, change)| which(change)).map(|(key, change)| (&**key, change.value.as_deref())));
+        all.sort_unstable_by_key(|(key, _)| *key);
+        all
+    }
 }
 
 impl Generation {
-    fn insert(&mut self, key: Key, change: Change) {
-        self.bytes += size(&key, &change);
-        self.changes.insert(key, change);
+    fn gains(&mut self, bytes: usize) {
+        self.changes += 1;
+        self.bytes += bytes;
     }
 
-    fn remove(&mut self, key: &[u8]) -> Option<Change> {
-        let change = self.changes.remove(key)?;
-        self.bytes -= size(key, &change);
-        Some(change)
-    }
-
-    /// Its table stays as large as it was a moment ago, unless it was made for many more.
-    fn clear(&mut self) {
-        let held = self.changes.len();
-        self.changes.clear();
-        self.changes.shrink_to(held * 4);
-        self.bytes = 0;
-    }
-
-    fn in_order(&self) -> Vec<(&[u8], Option<&[u8]>)> {
-        let mut all: Vec<_> = self.changes.iter().map(|(key, change)| (&**key, change.value.as_deref())).collect();
-        all.sort_unstable_by_key(|(key, _)| *key);
-        all
+    fn loses(&mut self, bytes: usize) {
+        self.changes -= 1;
+        self.bytes -= bytes;
     }
 }
 
