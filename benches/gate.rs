@@ -16,12 +16,12 @@ use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, 
 use recado::channel::{Receipts, WebhookError, signature, whatsapp};
 use recado::config::Messages;
 use recado::delivery::{
-    self, Attempt, AttemptId, Channel, Decision, Event, Hold, Lane, MessageId, NotAfter, Outcome, Partition, Reason, Receipt, Request, Route, SourcePosition,
-    State, Status, StatusWord, TimerKind, Timestamp,
+    self, Attempt, AttemptId, Channel, Decision, Event, Hold, KnownRoutes, Lane, MessageId, NotAfter, Outcome, Partition, Reason, Receipt, Request, Route,
+    SourcePosition, State, Status, StatusWord, TimerKind, Timestamp,
 };
 use recado::engine::key::Key;
+use recado::engine::outputs::Output;
 use recado::engine::stored::{self, Delivery};
-use recado::engine::transaction::OutputRef;
 use recado::engine::{Behind, Overlay, Timers};
 use recado::event::input::{self, Decoded, RawRecord, Schemas, Writer, WriterSchema};
 use recado::event::records::{self, DispatchRef, Framing, Returned, StatusRecord, StatusRef};
@@ -119,7 +119,7 @@ fn messages() -> Messages {
     Messages::read(&folder, "recado.", input::Settings { call_max: Duration::from_secs(5), hurry: 1 }).unwrap().0
 }
 
-fn route(messages: &Messages) -> Route {
+fn route(messages: &Messages) -> Arc<Route> {
     messages.inputs.routes().iter().find(|named| &*named.name == "pix.received").unwrap().route.clone()
 }
 
@@ -152,7 +152,7 @@ fn reported(attempt: Attempt, receipt: Receipt, at: Timestamp) -> Event {
 // decide: whole lives in the delivery machine
 
 struct Lives {
-    route: Route,
+    route: Arc<Route>,
     events: Vec<(Event, Timestamp)>,
     decided: Vec<Vec<Decision>>,
     states: Vec<State>,
@@ -169,7 +169,6 @@ impl Lives {
         lives
     }
 
-    /// The engine copies the route for each request, too.
     fn live(&mut self) {
         for _ in 0..AT_ONCE {
             let (mut state, decisions) = delivery::request(Request { route: self.route.clone(), expiry: EXPIRY, obstacle: None }, NOW);
@@ -433,6 +432,7 @@ fn encode_status(mut outgoing: Outgoing) -> Outgoing {
 // state: a delivery as it rests, read and written again, as at each event
 
 struct Resting {
+    routes: KnownRoutes,
     states: Vec<Vec<u8>>,
     written: Vec<Vec<u8>>,
 }
@@ -440,7 +440,7 @@ struct Resting {
 impl Resting {
     fn read_and_write(&mut self) {
         for bytes in &self.states {
-            self.written.push(Delivery::read(bytes).expect("it was written so").write());
+            self.written.push(Delivery::read(bytes, &mut self.routes).expect("it was written so").write());
         }
     }
 }
@@ -448,7 +448,7 @@ impl Resting {
 fn resting() -> Resting {
     let route = route(&messages());
     let states = (0..AT_ONCE).map(|number| resting_delivery(&route, number)).collect();
-    let mut resting = Resting { states, written: Vec::with_capacity(AT_ONCE) };
+    let mut resting = Resting { routes: KnownRoutes::default(), states, written: Vec::with_capacity(AT_ONCE) };
     resting.read_and_write();
     assert_eq!(resting.written, resting.states);
     resting.written.clear();
@@ -456,23 +456,24 @@ fn resting() -> Resting {
 }
 
 /// Its message was accepted and has left.
-fn resting_delivery(route: &Route, number: usize) -> Vec<u8> {
+fn resting_delivery(route: &Arc<Route>, number: usize) -> Vec<u8> {
     let (mut state, _) = delivery::request(Request { route: route.clone(), expiry: EXPIRY, obstacle: None }, NOW);
     delivery::on(&mut state, &accepted(Attempt::FIRST, after(400)), after(400));
     delivery::on(&mut state, &reported(Attempt::FIRST, Receipt::Sent, after(1_000)), after(1_200));
     let SourcePosition { topic, offset, .. } = source(number);
+    let (record_key, event_id, sealed) = (format!("customer-{number}"), format!("evt-2026-{number:06}"), sealed(number));
     let delivery = Delivery {
         source_offset: offset,
-        source_topic: topic,
+        source_topic: &topic,
         receipts_applied: 9_000 + integer(number),
-        route: "pix.received".into(),
+        route: "pix.received",
         customer: Reference::from_bytes(*id(number + 1_000).bytes()),
-        record_key: format!("customer-{number}").into_bytes(),
-        event_id: Some(format!("evt-2026-{number:06}")),
+        record_key: record_key.as_bytes(),
+        event_id: Some(&event_id),
         cancel_hash: None,
-        sealed: sealed(number),
+        sealed: &sealed,
         sealed_code: None,
-        traceparent: Some(TRACE.into()),
+        traceparent: Some(TRACE),
         state,
     };
     delivery.write()
@@ -685,7 +686,7 @@ impl Transaction {
     /// As `engine/thread/commit.rs` does: records for the changelog, and when they are committed, nothing is left.
     fn end(&mut self) {
         let mut records = Vec::with_capacity(self.overlay.len());
-        records.extend(self.overlay.changes().map(|(key, value)| OutputRef { topic: &self.topic, partition: 3, key, value, headers: &[] }));
+        records.extend(self.overlay.changes().map(|(key, value)| Output { topic: &self.topic, partition: 3, key, value, headers: &[] }));
         self.written += black_box(&records).len();
         self.committed.extend(self.overlay.take());
     }

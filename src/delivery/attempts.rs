@@ -4,6 +4,7 @@
 //! outcome were *unknown*.
 
 use super::{Attempt, Outcome, receipt::Lattice};
+use arrayvec::ArrayVec;
 
 /// How many attempts are remembered one by one. Above it the oldest that is proven not to have gone out is dropped, else the oldest. A delivery has at most
 /// nine others (one for each of eight steps, and one copy), so what is dropped is a *too_late*, of which nothing more is expected.
@@ -79,8 +80,8 @@ impl Booked {
 }
 
 /// The attempts that a delivery remembers, in the order of step and n; at most [`REMEMBERED_MAX`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Attempts(pub(super) Vec<Booked>);
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Attempts(pub(super) ArrayVec<Booked, REMEMBERED_MAX>);
 
 impl Attempts {
     pub(super) fn of(&self, attempt: Attempt) -> Option<&Booked> {

@@ -23,7 +23,11 @@
 use super::attempts::{Attempts, Booked, REMEMBERED_MAX};
 use super::receipt::{Lattice, Reached};
 use super::state::ms;
-use super::{Attempt, BadState, Channel, Hold, Lane, OnUnknown, Outcome, Route, STEPS_MAX, State, StatusWord, Step, TimerKind, Timestamp, WaitFor};
+use super::{
+    Attempt, BadState, Channel, Hold, KnownRoutes, Lane, OnUnknown, Outcome, Route, STEPS_MAX, State, StatusWord, Step, TimerKind, Timestamp, WaitFor,
+};
+use arrayvec::ArrayVec;
+use std::sync::Arc;
 use std::time::Duration;
 
 const VERSION: u8 = 1;
@@ -59,15 +63,15 @@ impl State {
 
     /// Reads what [`State::write`] wrote, in any version that was ever shipped. The whole slice must be one state.
     ///
-    /// Errors: `Version` for a first byte that no shipped Recado wrote, `Shape` for all else that is not exactly a state. Both are final. Allocates at most
+    /// `routes`: those of the states that were read before. Errors: `Version` for a first byte that no shipped Recado wrote, `Shape` for all else that is not exactly a state. Both are final. Allocates at most
     /// what the slice's own length pays for; never panics.
-    pub fn read(bytes: &[u8]) -> Result<Self, BadState> {
+    pub fn read(bytes: &[u8], routes: &mut KnownRoutes) -> Result<Self, BadState> {
         let (&version, rest) = bytes.split_first().ok_or(BadState::Shape)?;
         if version != VERSION {
             return Err(BadState::Version(version));
         }
         let mut input = Input(rest);
-        let state = read_state(&mut input).filter(|state| input.0.is_empty() && consistent(state));
+        let state = read_state(&mut input, routes).filter(|state| input.0.is_empty() && consistent(state));
         state.ok_or(BadState::Shape)
     }
 }
@@ -113,11 +117,11 @@ fn count(length: usize) -> u8 {
     u8::try_from(length).expect("steps and remembered attempts are few")
 }
 
-fn read_state(input: &mut Input<'_>) -> Option<State> {
-    let route = read_route(input)?;
+fn read_state(input: &mut Input<'_>, routes: &mut KnownRoutes) -> Option<State> {
+    let route = route_of(input, routes)?;
     let expiry = input.time()?;
     let begun = usize::from(input.u8()?);
-    let tries = (0..begun).map(|_| input.u16()).collect::<Option<Vec<_>>>()?;
+    let tries = read_all(begun, || input.u16())?;
     let step_began = input.time()?;
     let too_late_in_a_row = input.u16()?;
     let flags = input.u8().filter(|flags| *flags < 8)?;
@@ -132,7 +136,7 @@ fn read_state(input: &mut Input<'_>) -> Option<State> {
         ordinal => Some((of_ordinal(&TIMERS, timer_ordinal, ordinal)?, input.time()?)),
     };
     let remembered = usize::from(input.u8()?);
-    let attempts = (0..remembered).map(|_| read_booked(input)).collect::<Option<Vec<_>>>()?;
+    let attempts = read_all(remembered, || read_booked(input))?;
     Some(State {
         route,
         expiry,
@@ -148,6 +152,28 @@ fn read_state(input: &mut Input<'_>) -> Option<State> {
         clock,
         attempts: Attempts(attempts),
     })
+}
+
+/// So many of them, where there is room for so many.
+fn read_all<T, const MAX: usize>(count: usize, mut read: impl FnMut() -> Option<T>) -> Option<ArrayVec<T, MAX>> {
+    let mut all = ArrayVec::new();
+    for _ in 0..count {
+        all.try_push(read()?).ok()?;
+    }
+    Some(all)
+}
+
+/// The route, by the bytes that it takes.
+fn route_of(input: &mut Input<'_>, routes: &mut KnownRoutes) -> Option<Arc<Route>> {
+    let mut rest = Input(input.0);
+    rest.take(10)?;
+    for _ in 0..rest.u8()? {
+        rest.take(14)?;
+        let template = usize::from(rest.u16()?);
+        rest.take(template)?;
+    }
+    let bytes = input.take(input.0.len() - rest.0.len())?;
+    routes.of(bytes, || read_route(&mut Input(bytes)))
 }
 
 fn read_route(input: &mut Input<'_>) -> Option<Route> {

@@ -3,6 +3,7 @@
 //! What is easily got wrong: a timer that fired is gone; only one that was set and has neither fired nor been cleared is still set.
 
 use super::{Attempt, Channel, Hold, NotAfter, Reason, TimerKind, Timestamp};
+use std::sync::Arc;
 
 /// What is to be done. The engine carries decisions out in this order, inside the transaction that also carries the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub struct Dispatch {
     /// Where.
     pub channel: Channel,
     /// What: the name of a template of the catalogue.
-    pub template: String,
+    pub template: Arc<str>,
     /// The end of its lease (Kafka time).
     pub lease_end: Timestamp,
     /// From then on it must not leave any more (Kafka time).

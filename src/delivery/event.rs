@@ -3,12 +3,13 @@
 //! What is easily got wrong: outcome, receipt and timer name their attempt, which need not be the current one.
 
 use super::{Attempt, Outcome, Reason, Receipt, Route, Timestamp};
+use std::sync::Arc;
 
 /// What starts a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// The route as it is now.
-    pub route: Route,
+    pub route: Arc<Route>,
     /// Nothing is sent from this instant on (Kafka time; the smaller of record time and decision, plus the route's expiry, or the record's own if earlier).
     pub expiry: Timestamp,
     /// Why this delivery cannot even begin (no number, a code of a wrong shape, poison); it then ends `failed` at once. `Cancelled` (the bank's cancel

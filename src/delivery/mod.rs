@@ -13,6 +13,7 @@ mod decision; // what is to be done
 mod state; // what it remembers
 mod attempts; // … of each attempt
 mod bytes; // … in stored form
+mod known_routes; // … which is read once for all of one route
 mod outcome;
 mod receipt;
 mod time;
@@ -23,6 +24,7 @@ pub use channel::{Channel, Lane};
 pub use decision::{Decision, Dispatch, Status, StatusWord, Why};
 pub use event::{Event, Hold, Request, TimerKind};
 pub use id::{Attempt, AttemptId, MessageId, Partition, SourcePosition};
+pub use known_routes::KnownRoutes;
 pub use machine::{on, request};
 pub use outcome::{Outcome, Reason};
 pub use receipt::Receipt;

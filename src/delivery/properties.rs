@@ -50,7 +50,7 @@ fn route() -> impl Strategy<Value = Route> {
 
 fn requested() -> impl Strategy<Value = Request> {
     let obstacle = prop_oneof![30 => Just(None), 1 => prop::sample::select(&Reason::ALL[..]).prop_map(Some)];
-    (route(), seconds(0..600), obstacle).prop_map(|(route, life, obstacle)| Request { route, expiry: START.plus(life), obstacle })
+    (route(), seconds(0..600), obstacle).prop_map(|(route, life, obstacle)| Request { route: route.into(), expiry: START.plus(life), obstacle })
 }
 
 fn about() -> impl Strategy<Value = About> {
@@ -104,7 +104,7 @@ impl Watched {
             Deed::Outcome(about, outcome, reason, lag) => Event::Outcome { attempt: named(about), outcome, reason, code: 7, appended: self.now.minus(lag) },
             Deed::Receipt(about, receipt, reason) => Event::Receipt { attempt: named(about), receipt, reason, code: 8, provider_time: None },
             Deed::Due(hold) => {
-                let (kind, attempt, _) = self.state.timers().first().copied().unwrap_or((TimerKind::Wait, Attempt::FIRST, START));
+                let (kind, attempt, _) = self.state.timer().unwrap_or((TimerKind::Wait, Attempt::FIRST, START));
                 Event::Timer { kind, attempt, hold }
             }
             Deed::Timer(about, kind) => Event::Timer { kind, attempt: named(about), hold: Hold::No },
@@ -116,8 +116,8 @@ impl Watched {
 
     fn hear(&mut self, pause: Duration, deed: Deed) -> Event {
         self.now = self.now.plus(pause);
-        if let (Deed::Due(_), Some((_, _, at))) = (deed, self.state.timers().first()) {
-            self.now = self.now.max(*at);
+        if let (Deed::Due(_), Some((_, _, at))) = (deed, self.state.timer()) {
+            self.now = self.now.max(at);
         }
         let event = self.event(deed);
         self.apply(&event);
@@ -166,15 +166,19 @@ impl Watched {
             }
         }
         let folded: Vec<_> = self.timers.iter().map(|(kind, (attempt, at))| (*kind, *attempt, *at)).collect();
-        assert_eq!(self.state.timers(), folded, "the state's timers are those set and not cleared");
+        assert_eq!(self.state.timer().as_slice(), folded, "the state's timers are those set and not cleared");
         assert_eq!(self.state.ended(), self.ended());
-        assert_eq!(self.forgotten, self.state.timers().is_empty(), "until it is forgotten, a delivery has a timer");
-        assert_eq!(State::read(&bytes_of(&self.state)), Ok(self.state.clone()));
+        assert_eq!(self.forgotten, self.state.timer().is_none(), "until it is forgotten, a delivery has a timer");
+        assert_eq!(read(&bytes_of(&self.state)), Ok(self.state.clone()));
     }
 
     fn ended(&self) -> bool {
         self.statuses.iter().any(|status| status.word.terminal())
     }
+}
+
+fn read(bytes: &[u8]) -> Result<State, BadState> {
+    State::read(bytes, &mut KnownRoutes::default())
 }
 
 fn bytes_of(state: &State) -> Vec<u8> {
@@ -194,8 +198,8 @@ proptest! {
             watched.hear(pause, deed);
         }
         let mut fired = 0;
-        while !watched.state.timers().is_empty() {
-            let late = watched.state.timers()[0].2 > watched.expiry.plus(Duration::from_secs(3)) && !watched.ended();
+        while let Some((_, _, at)) = watched.state.timer() {
+            let late = at > watched.expiry.plus(Duration::from_secs(3)) && !watched.ended();
             prop_assert!(!late, "a delivery that has not ended waits for more than three seconds after its expiry");
             watched.hear(Duration::ZERO, Deed::Due(Hold::No));
             fired += 1;
@@ -210,7 +214,7 @@ proptest! {
         for (pause, deed) in deeds {
             watched.hear(pause, deed);
             for (kind, attempt) in KINDS.into_iter().flat_map(|kind| watched.dispatched.iter().map(move |attempt| (kind, *attempt))) {
-                let set = watched.state.timers().into_iter().find(|(set, of, _)| *set == kind && *of == attempt);
+                let set = watched.state.timer().filter(|(set, of, _)| *set == kind && *of == attempt);
                 let now = watched.now.plus(Duration::from_secs(far));
                 let now = set.map_or(now, |(_, _, at)| at.minus(Duration::from_millis(1)));
                 let mut state = watched.state.clone();
@@ -260,7 +264,7 @@ proptest! {
             let arrived = words.iter().any(|word| matches!(word, StatusWord::Delivered | StatusWord::Late));
             let booked: Vec<_> = state.attempts.0.iter().map(|booked| (booked.attempt, booked.receipts)).collect();
             let end = words.into_iter().find(|word| word.terminal());
-            (arrived, (!arrived).then(|| (end, state.current(), state.timers(), booked)))
+            (arrived, (!arrived).then(|| (end, state.current(), state.timer(), booked)))
         };
         let once: Vec<_> = (0..receipts.len()).collect();
         prop_assert_eq!(hear_all(&once), hear_all(&shuffled));
@@ -282,18 +286,18 @@ proptest! {
             watched.hear(pause, deed);
         }
         let mut bytes = bytes_of(&watched.state);
-        prop_assert_eq!(State::read(&bytes[..cut.index(bytes.len())]), Err(BadState::Shape));
+        prop_assert_eq!(read(&bytes[..cut.index(bytes.len())]), Err(BadState::Shape));
         bytes.push(0);
-        prop_assert_eq!(State::read(&bytes), Err(BadState::Shape));
+        prop_assert_eq!(read(&bytes), Err(BadState::Shape));
     }
 
     #[test]
     fn random_bytes_are_refused_or_a_state(bytes in vec(any::<u8>(), 0..300), first in prop_oneof![Just(1_u8), any::<u8>()]) {
         let bytes = [&[first][..], &bytes].concat();
-        if let Ok(state) = State::read(&bytes) {
+        if let Ok(state) = read(&bytes) {
             prop_assert_eq!(bytes_of(&state), bytes);
         } else if first != 1 {
-            prop_assert_eq!(State::read(&bytes), Err(BadState::Version(first)));
+            prop_assert_eq!(read(&bytes), Err(BadState::Version(first)));
         }
     }
 
@@ -314,7 +318,7 @@ proptest! {
             let at = at.index(bytes.len());
             bytes[at] = byte;
         }
-        if let Ok(mut state) = State::read(&bytes) {
+        if let Ok(mut state) = read(&bytes) {
             prop_assert_eq!(bytes_of(&state), bytes);
             let mut now = watched.now;
             for (pause, deed) in more {
@@ -343,7 +347,7 @@ fn story_until(expiry_seconds: i64) -> State {
     let (linger, call_max) = (Duration::from_secs(600), Duration::from_secs(5));
     let route = Route { lane: Lane::Bulk, steps, on_unknown: OnUnknown::ResendOnce, linger, call_max };
     let at = |second: i64| Timestamp::from_millis(second * 1_000);
-    let (mut state, _) = request(Request { route, expiry: at(expiry_seconds), obstacle: None }, at(0));
+    let (mut state, _) = request(Request { route: route.into(), expiry: at(expiry_seconds), obstacle: None }, at(0));
     let (first, second, sms) = (Attempt::FIRST, Attempt { step: 1, n: 2 }, Attempt { step: 2, n: 1 });
     let receipt = |attempt, receipt| Event::Receipt { attempt, receipt, reason: Reason::None, code: 0, provider_time: None };
     on(&mut state, &Event::Outcome { attempt: first, outcome: Outcome::TooLate, reason: Reason::None, code: 0, appended: at(5) }, at(5));
@@ -368,7 +372,7 @@ fn version_1_of_a_running_delivery_has_exactly_these_bytes() {
     let state = story();
     let bytes = golden("00 02 00000004  00  02 00000000000153d8  03  01 0001 05 00  01 0002 00 0d  02 0001 00 08");
     assert_eq!(hex::encode(bytes_of(&state)), hex::encode(&bytes));
-    assert_eq!(State::read(&bytes), Ok(state));
+    assert_eq!(read(&bytes), Ok(state));
 }
 
 #[test]
@@ -379,15 +383,15 @@ fn version_1_of_an_ended_delivery_has_exactly_these_bytes() {
     on(&mut state, &late, Timestamp::from_millis(29_000));
     let bytes = golden("06 02 00000006  04  03 0000000000099520  03  01 0001 05 00  01 0002 00 0e  02 0001 00 08");
     assert_eq!(hex::encode(bytes_of(&state)), hex::encode(&bytes));
-    assert_eq!(State::read(&bytes), Ok(state));
+    assert_eq!(read(&bytes), Ok(state));
 }
 
 #[test]
 fn a_state_of_a_newer_recado_is_named_as_such() {
     let mut bytes = bytes_of(&story());
     bytes[0] = 2;
-    assert_eq!(State::read(&bytes), Err(BadState::Version(2)));
-    assert_eq!(State::read(&[]), Err(BadState::Shape));
+    assert_eq!(read(&bytes), Err(BadState::Version(2)));
+    assert_eq!(read(&[]), Err(BadState::Shape));
 }
 
 #[test]
@@ -400,7 +404,7 @@ fn an_attempt_is_open_until_something_is_heard_of_it_even_past_its_lease() {
         call_max: Duration::from_secs(5),
     };
     let at = |second| START.plus(Duration::from_secs(second));
-    let (begun, _) = request(Request { route, expiry: at(300), obstacle: None }, START);
+    let (begun, _) = request(Request { route: route.into(), expiry: at(300), obstacle: None }, START);
     let open = Some((Channel::WhatsApp, Lane::Express));
     assert_eq!(begun.open_attempt(), open);
     let mut leased = begun.clone();
@@ -441,7 +445,7 @@ fn attempts_beyond_the_limit_are_forgotten_one_by_one_but_their_receipts_still_c
     for _ in 0..60 {
         attempt = state.current();
         on(&mut state, &Event::Outcome { attempt, outcome: Outcome::TooLate, reason: Reason::None, code: 0, appended: now }, now);
-        if let Some((TimerKind::BackOff, _, at)) = state.timers().first().copied() {
+        if let Some((TimerKind::BackOff, _, at)) = state.timer() {
             now = at;
             on(&mut state, &Event::Timer { kind: TimerKind::BackOff, attempt, hold: Hold::No }, now);
         }
@@ -450,5 +454,5 @@ fn attempts_beyond_the_limit_are_forgotten_one_by_one_but_their_receipts_still_c
     assert_eq!(attempt, Attempt { step: 2, n: 60 });
     on(&mut state, &Event::Receipt { attempt: Attempt::FIRST, receipt: Receipt::Read, reason: Reason::None, code: 0, provider_time: None }, now);
     assert!(state.ended());
-    assert_eq!(State::read(&bytes_of(&state)), Ok(state));
+    assert_eq!(read(&bytes_of(&state)), Ok(state));
 }

@@ -2,12 +2,13 @@
 //! changes new notifications only.
 
 use super::{Channel, Lane};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How many steps a route may have.
 pub const STEPS_MAX: usize = 8;
 
-/// Which message goes where, and how long to wait before going on.
+/// Which message goes where, and how long to wait before going on. Deliveries share it.
 ///
 /// All spans are whole milliseconds up to `u32::MAX` of them (49 days): the machine cuts what is finer or longer when a delivery begins. A route whose
 /// lease is not longer than `call_max` never sends anything: `recado check` refuses it.
@@ -29,7 +30,7 @@ pub struct Route {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     pub(super) channel: Channel,
-    pub(super) template: String,
+    pub(super) template: Arc<str>,
     pub(super) lease: Duration,
     pub(super) wait: Duration,
     pub(super) wait_for: WaitFor,
@@ -39,7 +40,7 @@ pub struct Step {
 impl Step {
     /// A rung that sends `template` on `channel`. `lease`: how long the dispatch may take to reach the provider, from the decision. `wait`: how long
     /// the provider may take to send the receipt named by `wait_for`, from the outcome.
-    pub fn new(channel: Channel, template: impl Into<String>, lease: Duration, wait: Duration, wait_for: WaitFor) -> Self {
+    pub fn new(channel: Channel, template: impl Into<Arc<str>>, lease: Duration, wait: Duration, wait_for: WaitFor) -> Self {
         Self { channel, template: template.into(), lease, wait, wait_for, life_min: Duration::ZERO }
     }
 

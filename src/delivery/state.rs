@@ -4,16 +4,18 @@
 //! `linger` after the end. A state without a clock has been forgotten.
 
 use super::attempts::{Attempts, Booked, Fate};
-use super::{Attempt, Channel, Hold, Lane, Request, Route, StatusWord, Step, TimerKind, Timestamp};
+use super::{Attempt, Channel, Hold, Lane, Request, Route, STEPS_MAX, StatusWord, Step, TimerKind, Timestamp};
+use arrayvec::ArrayVec;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The memory of one delivery. Opaque outside `delivery/`: ask it through its methods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    pub(super) route: Route,
+    pub(super) route: Arc<Route>,
     pub(super) expiry: Timestamp,
     /// How many attempts each step that was begun has had; the last is the current step. Empty: nothing was ever dispatched.
-    pub(super) tries: Vec<u16>,
+    pub(super) tries: ArrayVec<u16, STEPS_MAX>,
     /// When the current step was first dispatched.
     pub(super) step_began: Timestamp,
     /// How many attempts ended *too_late*, one after the other, at the current step.
@@ -52,7 +54,7 @@ impl State {
         Self {
             route: in_whole_ms(request.route),
             expiry: request.expiry,
-            tries: Vec::new(),
+            tries: ArrayVec::new(),
             step_began: now,
             too_late_in_a_row: 0,
             resent: false,
@@ -62,14 +64,14 @@ impl State {
             late_told: false,
             double_told: false,
             clock: None,
-            attempts: Attempts(Vec::new()),
+            attempts: Attempts::default(),
         }
     }
 
-    /// The timers that are set, in no particular order: what the engine's wheel is rebuilt from. Exactly those of the `SetTimer` decisions that have
-    /// neither been replaced nor cleared and have not fired.
-    pub fn timers(&self) -> Vec<(TimerKind, Attempt, Timestamp)> {
-        self.clock.iter().map(|&(kind, at)| (kind, self.current(), at)).collect()
+    /// The timer that is set: what the engine's wheel is rebuilt from. That of the `SetTimer` decision that has neither been replaced nor cleared and has not
+    /// fired; there is one at most.
+    pub fn timer(&self) -> Option<(TimerKind, Attempt, Timestamp)> {
+        self.clock.map(|(kind, at)| (kind, self.current(), at))
     }
 
     /// The channel and lane of the current attempt when it has neither outcome nor receipt yet and the delivery has not ended: it counts as open. A lease
@@ -97,7 +99,7 @@ impl State {
 
     /// The template that an attempt sends; `None` for an attempt at a step that the route does not have.
     pub fn step_template(&self, attempt: Attempt) -> Option<&str> {
-        self.planned(attempt).map(|step| step.template.as_str())
+        self.planned(attempt).map(|step| &*step.template)
     }
 
     /// How long an attempt waits for its receipt; `None` for an attempt at a step that the route does not have.
@@ -144,17 +146,18 @@ impl State {
     }
 }
 
-/// The route as its stored form can hold it.
-fn in_whole_ms(mut route: Route) -> Route {
-    let cut = |span: &mut Duration| *span = Duration::from_millis(u64::from(ms(*span)));
-    cut(&mut route.linger);
-    cut(&mut route.call_max);
-    for step in &mut route.steps {
-        cut(&mut step.lease);
-        cut(&mut step.wait);
-        cut(&mut step.life_min);
+/// The route as its stored form can hold it: the same one, where it can.
+fn in_whole_ms(route: Arc<Route>) -> Arc<Route> {
+    let cut = |span: Duration| Duration::from_millis(u64::from(ms(span)));
+    let steps = || route.steps.iter().flat_map(|step| [step.lease, step.wait, step.life_min]);
+    if [route.linger, route.call_max].into_iter().chain(steps()).all(|span| cut(span) == span) {
+        return route;
     }
-    route
+    let mut whole = Route { linger: cut(route.linger), call_max: cut(route.call_max), ..(*route).clone() };
+    for step in &mut whole.steps {
+        (step.lease, step.wait, step.life_min) = (cut(step.lease), cut(step.wait), cut(step.life_min));
+    }
+    whole.into()
 }
 
 /// Whole milliseconds of a span; what is longer than 49 days counts as that.

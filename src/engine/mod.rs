@@ -3,12 +3,13 @@
 //! The order that everything rests on: decide, commit to Kafka, and only then write to RocksDB. The store is never ahead of what is committed, so recovery
 //! only goes forward.
 //!
-//! `key`, `overlay`, `behind`, `gate`, `resume`, `timers`, `dedup`, `storm`, `kafka_time` and `stored` are pure; `thread` is the loop, `task` what one partition knows.
+//! `key`, `overlay`, `behind`, `outputs`, `gate`, `resume`, `timers`, `dedup`, `storm`, `kafka_time` and `stored` are pure; `thread` is the loop, `task` what one partition knows.
 
 pub mod end_offsets;
 pub mod jump;
 pub mod kafka_time;
 pub mod key;
+pub mod outputs;
 pub mod store;
 pub mod stored;
 pub mod transaction;

@@ -3,7 +3,7 @@
 //! Easily got wrong: where the client's queue is full, nothing behind the record that found it so was taken either; only then may a call be repeated from there.
 #![expect(unsafe_code, reason = "rdkafka hands records over one by one, by the topic's name: two to three microseconds more for each notification")]
 
-use super::transaction::OutputRef;
+use super::outputs::Output;
 use rdkafka::bindings as sys;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -45,7 +45,7 @@ impl Handles {
     }
 
     /// Hands over records of one partition, in their order; none of them has headers. How many were taken: fewer when the client's queue is full.
-    pub fn produce(&self, outputs: &[OutputRef<'_>]) -> Result<usize, KafkaError> {
+    pub fn produce(&self, outputs: &[Output<'_>]) -> Result<usize, KafkaError> {
         let Some(first) = outputs.first() else { return Ok(0) };
         let topic = self.of(first.topic)?;
         let mut messages: Vec<sys::rd_kafka_message_t> = outputs.iter().map(message).collect();
@@ -73,7 +73,7 @@ impl Drop for Handles {
     }
 }
 
-fn message(output: &OutputRef<'_>) -> sys::rd_kafka_message_t {
+fn message(output: &Output<'_>) -> sys::rd_kafka_message_t {
     let bytes = |bytes: &[u8]| bytes.as_ptr().cast_mut().cast();
     let null = std::ptr::null_mut();
     sys::rd_kafka_message_t {
@@ -90,7 +90,7 @@ fn message(output: &OutputRef<'_>) -> sys::rd_kafka_message_t {
 }
 
 /// The records partition by partition: topics in the order in which each is first met; within a partition as they stand.
-pub(super) fn by_partition<'a>(outputs: &[OutputRef<'a>]) -> Vec<OutputRef<'a>> {
+pub(super) fn by_partition<'a>(outputs: &[Output<'a>]) -> Vec<Output<'a>> {
     let mut topics: Vec<&Arc<str>> = Vec::new();
     let partitions = outputs.iter().map(|output| output.partition).max().map_or(0, slot) + 1;
     let mut place_of = Vec::with_capacity(outputs.len());
@@ -123,39 +123,37 @@ fn slot(partition: i32) -> usize {
 }
 
 /// How many of these begin with the same partition, and nothing that must be handed over by itself.
-pub(super) fn alike(outputs: &[OutputRef<'_>]) -> usize {
+pub(super) fn alike(outputs: &[Output<'_>]) -> usize {
     let Some(first) = outputs.first() else { return 0 };
-    let same = |output: &&OutputRef<'_>| output.partition == first.partition && Arc::ptr_eq(output.topic, first.topic) && output.headers.is_empty();
+    let same = |output: &&Output<'_>| output.partition == first.partition && Arc::ptr_eq(output.topic, first.topic) && output.headers.is_empty();
     outputs.iter().take_while(same).count()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::transaction::Output;
 
-    fn output(topic: &Arc<str>, partition: i32, number: u8, headers: bool) -> Output {
-        let headers = if headers { vec![("traceparent", vec![1])] } else { Vec::new() };
-        Output { topic: topic.clone(), partition, key: vec![number], value: None, headers }
+    static HEADERS: [(&str, Vec<u8>); 1] = [("traceparent", Vec::new())];
+
+    fn output<'a>(topic: &'a Arc<str>, partition: i32, key: &'a [u8], headers: bool) -> Output<'a> {
+        Output { topic, partition, key, value: None, headers: if headers { &HEADERS } else { &[] } }
     }
 
     #[test]
     fn records_go_partition_by_partition_and_topics_as_they_were_met() {
         let (status, state): (Arc<str>, Arc<str>) = ("status".into(), "state".into());
-        let outputs = [(&status, 1, 0), (&status, 0, 1), (&status, 1, 2), (&state, 1, 3), (&state, 0, 4), (&state, 1, 5)]
-            .map(|(topic, partition, number)| output(topic, partition, number, false));
-        let outputs: Vec<_> = outputs.iter().map(Output::as_ref).collect();
-        let numbers: Vec<u8> = by_partition(&outputs).iter().map(|output| output.key[0]).collect();
-        assert_eq!(numbers, [1, 0, 2, 4, 3, 5], "each partition's own order, and the state behind everything");
+        let outputs = [(&status, 1, b"0"), (&status, 0, b"1"), (&status, 1, b"2"), (&state, 1, b"3"), (&state, 0, b"4"), (&state, 1, b"5")]
+            .map(|(topic, partition, key)| output(topic, partition, key, false));
+        let keys: Vec<u8> = by_partition(&outputs).iter().map(|output| output.key[0]).collect();
+        assert_eq!(keys, *b"102435", "each partition's own order, and the state behind everything");
         assert!(by_partition(&[]).is_empty());
     }
 
     #[test]
     fn a_run_ends_at_another_partition_or_a_header() {
         let (status, same): (Arc<str>, Arc<str>) = ("status".into(), "status".into());
-        let all =
-            [output(&status, 0, 0, false), output(&status, 0, 1, false), output(&status, 0, 2, true), output(&status, 1, 3, false), output(&same, 1, 4, false)];
-        let all: Vec<_> = all.iter().map(Output::as_ref).collect();
+        let all = [(&status, 0, false), (&status, 0, false), (&status, 0, true), (&status, 1, false), (&same, 1, false)]
+            .map(|(topic, partition, headers)| output(topic, partition, b"", headers));
         assert_eq!(alike(&all), 2);
         assert_eq!(alike(&all[2..]), 0, "what has headers goes by itself");
         assert_eq!(alike(&all[3..]), 1, "two handles of one name are two runs, and no more than that");

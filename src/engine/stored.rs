@@ -10,7 +10,7 @@
 //! All numbers are big-endian, each value begins with its version. Versions ever written are read for ever, and kinds never change; golden bytes below.
 
 use super::key::Key;
-use crate::delivery::{BadState, MessageId, State, Timestamp};
+use crate::delivery::{BadState, KnownRoutes, MessageId, State, Timestamp};
 use crate::privacy::Reference;
 use std::collections::BTreeMap;
 
@@ -19,31 +19,31 @@ const VERSION: u8 = 1;
 /// About what a delivery takes besides its texts and what is sealed, with two steps and two attempts: enough for most, so that writing grows nothing.
 const FIXED_BYTES: usize = 240;
 
-/// One delivery as it rests: the machine's state, and around it what the machine has no use for.
+/// One delivery as it rests: the machine's state, and around it what the machine has no use for, which is read where it lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivery {
+pub struct Delivery<'a> {
     /// The offset of the request in its input. The message id is made of it: a request that is read again while its delivery lives is not a second one.
     pub source_offset: i64,
     /// The input's topic.
-    pub source_topic: String,
+    pub source_topic: &'a str,
     /// The receipts offset below which everything about this delivery is applied; 0 before the first.
     pub receipts_applied: i64,
     /// The route's name.
-    pub route: String,
+    pub route: &'a str,
     /// Whose message it is.
     pub customer: Reference,
     /// The key of its statuses: the input record's, or the customer reference where that key is personal.
-    pub record_key: Vec<u8>,
+    pub record_key: &'a [u8],
     /// The bank's event id.
-    pub event_id: Option<String>,
+    pub event_id: Option<&'a str>,
     /// Its hash in the cancel index, where the input has a cancel input.
     pub cancel_hash: Option<[u8; 16]>,
     /// Parameters and destination.
-    pub sealed: Vec<u8>,
+    pub sealed: &'a [u8],
     /// The code.
-    pub sealed_code: Option<Vec<u8>>,
+    pub sealed_code: Option<&'a [u8]>,
     /// W3C trace context, handed on.
-    pub traceparent: Option<String>,
+    pub traceparent: Option<&'a str>,
     /// The machine's own memory.
     pub state: State,
 }
@@ -121,11 +121,11 @@ pub fn read_block(bytes: &[u8]) -> Result<&[[u8; 16]], BadBytes> {
     }
 }
 
-impl Delivery {
+impl<'a> Delivery<'a> {
     /// Its bytes.
     pub fn write(&self) -> Vec<u8> {
-        let texts = self.source_topic.len() + self.route.len() + self.record_key.len() + self.event_id.as_ref().map_or(0, String::len);
-        let sealed = self.sealed.len() + self.sealed_code.as_ref().map_or(0, Vec::len) + self.traceparent.as_ref().map_or(0, String::len);
+        let texts = self.source_topic.len() + self.route.len() + self.record_key.len() + self.event_id.map_or(0, str::len);
+        let sealed = self.sealed.len() + self.sealed_code.map_or(0, <[u8]>::len) + self.traceparent.map_or(0, str::len);
         let mut out = Vec::with_capacity(FIXED_BYTES + texts + sealed);
         out.push(VERSION);
         out.extend_from_slice(&self.source_offset.to_be_bytes());
@@ -133,18 +133,18 @@ impl Delivery {
         out.extend_from_slice(self.customer.bytes());
         put(&mut out, self.source_topic.as_bytes());
         put(&mut out, self.route.as_bytes());
-        put(&mut out, &self.record_key);
-        put_option(&mut out, self.event_id.as_ref().map(String::as_bytes));
+        put(&mut out, self.record_key);
+        put_option(&mut out, self.event_id.map(str::as_bytes));
         put_option(&mut out, self.cancel_hash.as_ref().map(<[u8; 16]>::as_slice));
-        put(&mut out, &self.sealed);
-        put_option(&mut out, self.sealed_code.as_deref());
-        put_option(&mut out, self.traceparent.as_ref().map(String::as_bytes));
+        put(&mut out, self.sealed);
+        put_option(&mut out, self.sealed_code);
+        put_option(&mut out, self.traceparent.map(str::as_bytes));
         self.state.write(&mut out);
         out
     }
 
-    /// Reads what [`Delivery::write`] wrote.
-    pub fn read(bytes: &[u8]) -> Result<Self, BadBytes> {
+    /// Reads what [`Delivery::write`] wrote. `routes`: those of the deliveries that were read before.
+    pub fn read(bytes: &'a [u8], routes: &mut KnownRoutes) -> Result<Self, BadBytes> {
         let mut reader = Reader::versioned(bytes)?;
         let source_offset = reader.i64()?;
         let receipts_applied = reader.i64()?;
@@ -155,13 +155,13 @@ impl Delivery {
             customer,
             source_topic: reader.text()?,
             route: reader.text()?,
-            record_key: reader.part()?.to_vec(),
+            record_key: reader.part()?,
             event_id: reader.option()?.map(text).transpose()?,
             cancel_hash: reader.option()?.map(|hash| hash.try_into().map_err(|_| BadBytes::Shape)).transpose()?,
-            sealed: reader.part()?.to_vec(),
-            sealed_code: reader.option()?.map(<[u8]>::to_vec),
+            sealed: reader.part()?,
+            sealed_code: reader.option()?,
             traceparent: reader.option()?.map(text).transpose()?,
-            state: State::read(reader.rest)?,
+            state: State::read(reader.rest, routes)?,
         })
     }
 }
@@ -227,7 +227,7 @@ impl Positions {
         let mut reader = Reader::versioned(bytes)?;
         let mut positions = BTreeMap::new();
         while !reader.rest.is_empty() {
-            let topic = reader.text()?;
+            let topic = reader.text()?.to_owned();
             positions.insert(topic, reader.i64()?);
         }
         Ok(Self(positions))
@@ -276,7 +276,7 @@ impl Meta {
         let mut next_offsets = BTreeMap::new();
         for _ in 0..reader.short()? {
             let length = reader.short()?;
-            let topic = reader.bytes(length).and_then(text)?;
+            let topic = reader.bytes(length).and_then(text)?.to_owned();
             if next_offsets.last_key_value().is_some_and(|(last, _)| *last >= topic) {
                 return Err(BadBytes::Shape);
             }
@@ -306,8 +306,8 @@ fn put_option(out: &mut Vec<u8>, part: Option<&[u8]>) {
     }
 }
 
-fn text(bytes: &[u8]) -> Result<String, BadBytes> {
-    std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| BadBytes::Shape)
+fn text(bytes: &[u8]) -> Result<&str, BadBytes> {
+    std::str::from_utf8(bytes).map_err(|_| BadBytes::Shape)
 }
 
 struct Reader<'a> {
@@ -356,7 +356,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn text(&mut self) -> Result<String, BadBytes> {
+    fn text(&mut self) -> Result<&'a str, BadBytes> {
         self.part().and_then(text)
     }
 
@@ -378,7 +378,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let steps = vec![Step::new(Channel::Sms, "pix_sms", 10 * second, 30 * second, WaitFor::Delivered)];
         let route = Route { lane: Lane::Express, steps, on_unknown: OnUnknown::GiveUp, linger: 600 * second, call_max: 5 * second };
-        delivery::request(Request { route, expiry: Timestamp::from_millis(300_000), obstacle: None }, Timestamp::from_millis(0)).0
+        delivery::request(Request { route: route.into(), expiry: Timestamp::from_millis(300_000), obstacle: None }, Timestamp::from_millis(0)).0
     }
 
     #[test]
@@ -391,19 +391,23 @@ mod tests {
         assert_eq!(Positions::default().to_commit(&now, "receipts"), []);
     }
 
-    fn whole() -> Delivery {
+    fn read(bytes: &[u8]) -> Result<Delivery<'_>, BadBytes> {
+        Delivery::read(bytes, &mut KnownRoutes::default())
+    }
+
+    fn whole() -> Delivery<'static> {
         Delivery {
             source_offset: 7,
-            source_topic: "pix".into(),
+            source_topic: "pix",
             receipts_applied: 258,
-            route: "pix.sent".into(),
+            route: "pix.sent",
             customer: Reference::from_bytes([0xcc; 16]),
-            record_key: b"k-1".to_vec(),
-            event_id: Some("e-1".into()),
+            record_key: b"k-1",
+            event_id: Some("e-1"),
             cancel_hash: Some([0xdd; 16]),
-            sealed: vec![1, 2],
-            sealed_code: Some(vec![3]),
-            traceparent: Some("00-t".into()),
+            sealed: &[1, 2],
+            sealed_code: Some(&[3]),
+            traceparent: Some("00-t"),
             state: state(),
         }
     }
@@ -446,15 +450,15 @@ mod tests {
             b"\x01\0\0\0\x0400-t",
         ]);
         assert_eq!(whole().write(), golden);
-        assert_eq!(Delivery::read(&golden), Ok(whole()));
+        assert_eq!(read(&golden), Ok(whole()));
         for length in 0..golden.len() {
-            assert!(Delivery::read(&golden[..length]).is_err(), "{length}");
+            assert!(read(&golden[..length]).is_err(), "{length}");
         }
-        let bare = Delivery { event_id: None, cancel_hash: None, sealed: Vec::new(), sealed_code: None, traceparent: None, ..whole() };
+        let bare = Delivery { event_id: None, cancel_hash: None, sealed: &[], sealed_code: None, traceparent: None, ..whole() };
         let golden =
             with_state(&[b"\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\x01\x02", &[0xcc; 16], b"\0\0\0\x03pix\0\0\0\x08pix.sent\0\0\0\x03k-1", b"\0\0\0\0\0\0\0\0"]);
         assert_eq!(bare.write(), golden);
-        assert_eq!(Delivery::read(&golden), Ok(bare));
+        assert_eq!(read(&golden), Ok(bare));
     }
 
     #[test]
@@ -517,7 +521,7 @@ mod tests {
 
     #[test]
     fn what_a_newer_recado_wrote_is_named_as_such() {
-        assert_eq!(Delivery::read(&[2]), Err(BadBytes::Version(2)));
+        assert_eq!(read(&[2]), Err(BadBytes::Version(2)));
         assert_eq!(CancelEntry::read(&[2]), Err(BadBytes::Version(2)));
         assert_eq!(Positions::read(&[2]), Err(BadBytes::Version(2)));
         assert_eq!(Meta::read(&[2]), Err(BadBytes::Version(2)));
@@ -530,7 +534,7 @@ mod tests {
         fn bytes_that_are_not_ours_never_panic(noise in proptest::collection::vec(any::<u8>(), 0..120)) {
             let ours = [&[VERSION], noise.as_slice()].concat();
             for bytes in [&noise, &ours] {
-                let _ = (Delivery::read(bytes), CancelEntry::read(bytes), Positions::read(bytes), read_block(bytes));
+                let _ = (read(bytes), CancelEntry::read(bytes), Positions::read(bytes), read_block(bytes));
                 if let Ok(meta) = Meta::read(bytes) {
                     prop_assert_eq!(&meta.write(), bytes);
                 }

@@ -6,7 +6,8 @@ use rdkafka::admin::ResourceSpecifier;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use recado::delivery::{Channel, Lane};
-use recado::engine::transaction::{self, End, Output, Transactor};
+use recado::engine::outputs::Outputs;
+use recado::engine::transaction::{self, End, Transactor};
 use recado::engine::watchdog::Watch;
 use recado::engine::{Settings, Topics};
 use std::sync::Arc;
@@ -69,17 +70,15 @@ fn verdict(what: &str, rounds: &[Round], p50_max: Duration, cpu_max: Duration) -
 }
 
 /// So many records, evenly over all partitions of these topics.
-fn outputs(topics: &[Arc<str>]) -> Vec<Output> {
-    let noise = |at: usize| (0..VALUE_BYTES).map(|byte| u8::try_from((at * 31 + byte * byte * 7) % 251).unwrap()).collect();
+fn outputs(topics: &[Arc<str>]) -> Outputs {
+    let noise = |at: usize| (0..VALUE_BYTES).map(move |byte| u8::try_from((at * 31 + byte * byte * 7) % 251).unwrap());
     let partition = |at: usize| i32::try_from(at / topics.len() % usize::try_from(TASKS).unwrap()).unwrap();
-    let output = |at: usize| Output {
-        topic: topics[at % topics.len()].clone(),
-        partition: partition(at),
-        key: u128::try_from(at).unwrap().to_be_bytes().to_vec(),
-        value: Some(noise(at)),
-        headers: Vec::new(),
-    };
-    (0..RECORDS).map(output).collect()
+    let mut all = Outputs::default();
+    for at in 0..RECORDS {
+        let key = u128::try_from(at).unwrap().to_be_bytes();
+        all.push(&topics[at % topics.len()], partition(at), &key, Vec::new(), |value| value.extend(noise(at)));
+    }
+    all
 }
 
 /// What so many transactions, one after the other, took and cost.
@@ -167,22 +166,22 @@ impl Bench {
         every(&self.topics)
     }
 
-    fn rounds(&self, outputs: &[Output]) -> Vec<Round> {
+    fn rounds(&self, outputs: &Outputs) -> Vec<Round> {
         (0..ROUNDS).map(|_| self.round(outputs)).collect()
     }
 
-    fn commit(&self, outputs: &[Output], pause: Duration) -> Duration {
+    fn commit(&self, outputs: &Outputs, pause: Duration) -> Duration {
         self.consumer.poll(pause);
         let group = self.consumer.group_metadata().unwrap();
         let started = Instant::now();
-        let outputs: Vec<_> = outputs.iter().map(Output::as_ref).collect();
+        let outputs: Vec<_> = outputs.iter().collect();
         match self.transactor.run(&outputs, &self.positions, &group) {
             End::Committed { .. } => started.elapsed(),
             other => panic!("{other:?}"),
         }
     }
 
-    fn round(&self, outputs: &[Output]) -> Round {
+    fn round(&self, outputs: &Outputs) -> Round {
         let broker = std::fs::read_to_string(support::broker().folder.join("node1.pid")).unwrap();
         let cpu = || (cpu_of("self"), cpu_of(broker.trim()), cpu_of_all());
         let (began, before) = (Instant::now(), cpu());

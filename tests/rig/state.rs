@@ -10,7 +10,7 @@ use crate::stage::{PARTITIONS, Stage};
 use crate::support;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Message, OwnedMessage};
-use recado::delivery::{MessageId, Partition};
+use recado::delivery::{KnownRoutes, MessageId, Partition};
 use recado::engine::store::{Meta, Options, Store};
 use recado::engine::stored::Delivery;
 use std::collections::BTreeMap;
@@ -56,7 +56,7 @@ pub fn live(stage: &Stage) -> Compared {
 
 /// Messages whose state has no end.
 fn goes_on(held: &Fold) -> impl Iterator<Item = Difference> {
-    held.iter().filter(|(key, _)| key[0] == b's').filter_map(|(key, value)| match Delivery::read(value) {
+    held.iter().filter(|(key, _)| key[0] == b's').filter_map(|(key, value)| match Delivery::read(value, &mut KnownRoutes::default()) {
         Ok(delivery) if delivery.state.ended() => None,
         Ok(_) => Some((message_of(key), format!("{} has no end in its state.", hex::encode(&key[1..])))),
         Err(error) => Some((message_of(key), format!("{}: {error}", hex::encode(&key[1..])))),

@@ -20,12 +20,12 @@ impl Task {
     }
 
     /// Notes a wait that an event cleared before its time: with a bug it fires all the same.
-    pub(super) fn keep_cleared(&mut self, id: MessageId, before: &[(TimerKind, Attempt, Timestamp)], state: &State, now: Timestamp) {
+    pub(super) fn keep_cleared(&mut self, id: MessageId, before: Option<(TimerKind, Attempt, Timestamp)>, state: &State, now: Timestamp) {
         if !planted("any_timer") {
             return;
         }
-        let after = state.timers();
-        for &(kind, attempt, at) in before.iter().filter(|timer| timer.0 == TimerKind::Wait && timer.2 > now && !after.contains(timer)) {
+        let after = state.timer();
+        if let Some((kind, attempt, at)) = before.filter(|timer| timer.0 == TimerKind::Wait && timer.2 > now && after != Some(*timer)) {
             self.cleared.push(Timer { message_id: id, kind, attempt, at, traffic: traffic(state, attempt) });
         }
     }
@@ -39,7 +39,7 @@ pub(super) fn misheard(event: &Event, state: &State, now: Timestamp) -> (Event, 
         }
         // The machine compares the time too: it is told that the deadline of the attempt under way has come.
         Event::Timer { kind, hold, .. } if planted("any_timer") => {
-            (Event::Timer { kind, attempt: state.current(), hold }, state.timers().iter().map(|timer| timer.2).fold(now, Timestamp::max))
+            (Event::Timer { kind, attempt: state.current(), hold }, state.timer().map_or(now, |timer| timer.2.max(now)))
         }
         event => (event, now),
     }

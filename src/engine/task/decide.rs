@@ -5,13 +5,15 @@
 #[cfg(feature = "mutants")]
 use super::bugs::misheard;
 use super::{At, Task, TaskError, traffic};
-use crate::delivery::{self, AttemptId, Channel, Decision, Event, Hold, Lane, MessageId, Reason, Receipt, Request, SourcePosition, TimerKind, Timestamp};
+use crate::delivery::{
+    self, AttemptId, Channel, Decision, Event, Hold, Lane, MessageId, Reason, Receipt, Request, SourcePosition, State, TimerKind, Timestamp,
+};
 use crate::engine::dedup::Hash;
+use crate::engine::outputs::Outputs;
 use crate::engine::stored::{self, CancelEntry, Delivery};
 use crate::engine::storm;
 use crate::engine::thread::Shared;
 use crate::engine::timers::Timer;
-use crate::engine::transaction::Output;
 use crate::event::input::Notification;
 use crate::event::records::Returned;
 use crate::observe::engine as metrics;
@@ -29,7 +31,7 @@ impl Task {
         customer: Reference,
         notification: Notification,
         now: Timestamp,
-        out: &mut Vec<Output>,
+        out: &mut Outputs,
     ) -> Result<(), TaskError> {
         let named = shared.inputs.route(notification.route);
         let source = SourcePosition { topic: at.topic.to_owned(), partition: self.partition, offset: at.offset };
@@ -77,25 +79,26 @@ impl Task {
             self.overlay.delete(stored::cancel_key(&hash), true);
         }
         let personal = shared.inputs.inputs()[input].key_personal;
-        let record_key = key.filter(|_| !personal).map_or_else(|| customer.to_string().into_bytes(), <[u8]>::to_vec);
+        let key = key.filter(|_| !personal);
+        let whose = if key.is_none() { customer.to_string() } else { String::new() };
         let delivery = Delivery {
             source_offset: at.offset,
-            source_topic: at.topic.to_owned(),
+            source_topic: at.topic,
             receipts_applied: 0,
-            route: named.name.to_string(),
+            route: &named.name,
             customer,
-            record_key,
-            event_id: notification.event_id,
+            record_key: key.unwrap_or(whose.as_bytes()),
+            event_id: notification.event_id.as_deref(),
             cancel_hash: cancel_hash.filter(|_| lives),
-            sealed,
-            sealed_code,
-            traceparent: notification.traceparent,
+            sealed: &sealed,
+            sealed_code: sealed_code.as_deref(),
+            traceparent: notification.traceparent.as_deref(),
             state,
         };
         if let Some(hash) = cancel_hash.filter(|_| lives) {
             self.overlay.put(stored::cancel_key(&hash), CancelEntry::Delivery(id).write(), before.is_some());
         }
-        self.carry_out(shared, id, delivery, &decisions, None, lived, now, out);
+        self.carry_out(shared, id, &delivery, &decisions, None, lived, now, out);
         Ok(())
     }
 
@@ -105,7 +108,7 @@ impl Task {
     }
 
     /// The bank withdraws an event.
-    pub fn cancel(&mut self, shared: &Shared, of: usize, event_id: &str, now: Timestamp, out: &mut Vec<Output>) -> Result<(), TaskError> {
+    pub fn cancel(&mut self, shared: &Shared, of: usize, event_id: &str, now: Timestamp, out: &mut Outputs) -> Result<(), TaskError> {
         let input = &shared.inputs.inputs()[of];
         let hash = shared.pepper.hash(&[b"cancel", input.name.as_bytes(), event_id.as_bytes()]);
         let key = stored::cancel_key(&hash);
@@ -138,7 +141,7 @@ impl Task {
         returned: Returned,
         now: Timestamp,
         guard: &mut storm::Guard,
-        out: &mut Vec<Output>,
+        out: &mut Outputs,
     ) -> Result<(), TaskError> {
         let (AttemptId { message_id, attempt }, event) = match returned {
             Returned::GatewayHeartbeat { .. } => {
@@ -177,19 +180,19 @@ impl Task {
     }
 
     /// A due timer.
-    pub fn fire(&mut self, shared: &Shared, timer: Timer, hold: Hold, now: Timestamp, out: &mut Vec<Output>) -> Result<(), TaskError> {
+    pub fn fire(&mut self, shared: &Shared, timer: Timer, hold: Hold, now: Timestamp, out: &mut Outputs) -> Result<(), TaskError> {
         metrics::timer_fired(timer.kind, now.since(timer.at));
         self.event(shared, timer.message_id, &Event::Timer { kind: timer.kind, attempt: timer.attempt, hold }, None, now, out)
     }
 
     /// Ends the delivery of a record that killed the process again and again.
-    pub fn poisoned(&mut self, shared: &Shared, at: At<'_>, now: Timestamp, out: &mut Vec<Output>) -> Result<(), TaskError> {
+    pub fn poisoned(&mut self, shared: &Shared, at: At<'_>, now: Timestamp, out: &mut Outputs) -> Result<(), TaskError> {
         let source = SourcePosition { topic: at.topic.to_owned(), partition: self.partition, offset: at.offset };
         let id = MessageId::derive(at.time, &source, 0);
         self.event(shared, id, &Event::Poison, None, now, out)
     }
 
-    fn event(&mut self, shared: &Shared, id: MessageId, event: &Event, offset: Option<i64>, now: Timestamp, out: &mut Vec<Output>) -> Result<(), TaskError> {
+    fn event(&mut self, shared: &Shared, id: MessageId, event: &Event, offset: Option<i64>, now: Timestamp, out: &mut Outputs) -> Result<(), TaskError> {
         self.event_known(shared, id, event, offset, now, &mut storm::Guard::default(), out).map(|_| ())
     }
 
@@ -201,16 +204,38 @@ impl Task {
         offset: Option<i64>,
         now: Timestamp,
         guard: &mut storm::Guard,
-        out: &mut Vec<Output>,
+        out: &mut Outputs,
     ) -> Result<bool, TaskError> {
-        let Some(mut delivery) = self.load(&stored::delivery_key(&id), Delivery::read)? else { return Ok(false) };
+        let mut bytes = std::mem::take(&mut self.reading);
+        let known = self.copy(&stored::delivery_key(&id), &mut bytes)?;
+        if known {
+            let delivery = Delivery::read(&bytes, &mut self.routes)?;
+            self.hear(shared, id, delivery, event, offset, now, guard, out)?;
+        }
+        self.reading = bytes;
+        Ok(known)
+    }
+
+    /// One event of a delivery that lives.
+    #[expect(clippy::too_many_arguments, reason = "an event has these sides: of which delivery, what, where it came from, when")]
+    fn hear(
+        &mut self,
+        shared: &Shared,
+        id: MessageId,
+        mut delivery: Delivery<'_>,
+        event: &Event,
+        offset: Option<i64>,
+        now: Timestamp,
+        guard: &mut storm::Guard,
+        out: &mut Outputs,
+    ) -> Result<(), TaskError> {
         if let Some(offset) = offset {
             let applied = offset < delivery.receipts_applied;
             #[cfg(feature = "mutants")]
             let applied = applied && !crate::seeded_bug::without("source_skip");
             if applied {
                 metrics::replayed();
-                return Ok(true);
+                return Ok(());
             }
             delivery.receipts_applied = offset + 1;
         }
@@ -219,9 +244,10 @@ impl Task {
         #[cfg(feature = "mutants")]
         let now = *now;
         #[cfg(feature = "mutants")]
-        let timers_before = delivery.state.timers();
+        let timer_before = delivery.state.timer();
         let open = delivery.state.open_attempt();
-        let waited = delivery.state.timers().iter().any(|(kind, _, _)| *kind == TimerKind::Wait);
+        let waits = |state: &State| matches!(state.timer(), Some((TimerKind::Wait, _, _)));
+        let waited = waits(&delivery.state);
         let channel = traffic(&delivery.state, delivery.state.current()).0;
         let decisions = delivery::on(&mut delivery.state, event, now);
         if let Some(hash) = delivery.cancel_hash
@@ -231,15 +257,12 @@ impl Task {
             delivery.cancel_hash = None; // the event came again meanwhile, and its cancel is another delivery's
         }
         #[cfg(feature = "mutants")]
-        self.keep_cleared(id, &timers_before, &delivery.state, now);
-        if waited
-            && matches!(event, Event::Receipt { receipt: Receipt::Delivered | Receipt::Read | Receipt::Sent, .. })
-            && delivery.state.timers().iter().all(|(kind, _, _)| *kind != TimerKind::Wait)
-        {
+        self.keep_cleared(id, timer_before, &delivery.state, now);
+        if waited && matches!(event, Event::Receipt { receipt: Receipt::Delivered | Receipt::Read | Receipt::Sent, .. }) && !waits(&delivery.state) {
             guard.confirmed(channel, now);
         }
-        self.carry_out(shared, id, delivery, &decisions, open, true, now, out);
-        Ok(true)
+        self.carry_out(shared, id, &delivery, &decisions, open, true, now, out);
+        Ok(())
     }
 
     /// Turns decisions into records, and the new state into a change of the overlay.
@@ -248,26 +271,26 @@ impl Task {
         &mut self,
         shared: &Shared,
         id: MessageId,
-        delivery: Delivery,
+        delivery: &Delivery<'_>,
         decisions: &[Decision],
         open_before: Option<(Channel, Lane)>,
         lived: bool,
         now: Timestamp,
-        out: &mut Vec<Output>,
+        out: &mut Outputs,
     ) {
         let mut forget = false;
         for decision in decisions {
             match decision {
                 Decision::Dispatch(dispatch) => {
                     tracing::debug!(message_id = %id, attempt = %dispatch.attempt, channel = dispatch.channel.word(), "A dispatch was decided.");
-                    out.push(self.dispatch(shared, id, &delivery, dispatch));
+                    self.dispatch(shared, id, delivery, dispatch, out);
                 }
                 Decision::Status(status) => {
                     #[cfg(feature = "mutants")]
                     let status = &self.counted_anew(id, status);
                     let attempt = status.attempt.map(tracing::field::display);
                     tracing::debug!(message_id = %id, attempt, status = status.word.word(), reason = status.reason.word(), "A status was decided.");
-                    out.push(self.status(shared, id, &delivery, status, now));
+                    self.status(shared, id, delivery, status, now, out);
                 }
                 Decision::Forget => forget = true,
                 // The wheel follows the state itself, below.
@@ -287,7 +310,7 @@ impl Task {
             }
             self.overlay.delete(key, lived);
         } else {
-            self.timers.replace(id, &delivery.state.timers(), |attempt| traffic(&delivery.state, attempt));
+            self.timers.replace(id, delivery.state.timer().as_slice(), |attempt| traffic(&delivery.state, attempt));
             self.overlay.put(key, delivery.write(), lived);
         }
     }

@@ -6,15 +6,15 @@ use super::{Task, TaskError};
 use crate::crash_point::crash_point;
 use crate::delivery::{Hold, TimerKind, Timestamp};
 use crate::engine::gate::Verdict;
+use crate::engine::outputs::Outputs;
 use crate::engine::settings::Settings;
 use crate::engine::storm;
 use crate::engine::thread::Shared;
 use crate::engine::timers::{Group, Timer};
-use crate::engine::transaction::Output;
 
 impl Task {
     /// Fires what may fire, at most `most` timers; returns how many did.
-    pub fn fire_due(&mut self, shared: &Shared, now: Timestamp, guard: &mut storm::Guard, most: usize, out: &mut Vec<Output>) -> Result<usize, TaskError> {
+    pub fn fire_due(&mut self, shared: &Shared, now: Timestamp, guard: &mut storm::Guard, most: usize, out: &mut Outputs) -> Result<usize, TaskError> {
         self.timers.advance(now);
         let timers = &self.timers;
         self.holds.keep(|group| timers.first_due(group).is_some());

@@ -24,7 +24,7 @@ use super::stored::{self, BadBytes, CancelEntry, Delivery, Meta, Positions};
 #[cfg(feature = "mutants")]
 use super::timers::Timer;
 use super::timers::Timers;
-use crate::delivery::{Channel, Lane, MessageId, Partition, State, Timestamp};
+use crate::delivery::{Channel, KnownRoutes, Lane, MessageId, Partition, State, Timestamp};
 use crate::privacy::SealError;
 use holds::Holds;
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,6 +67,9 @@ pub struct Task {
     cancels_first: BTreeSet<(Timestamp, Hash)>,
     holds: Holds,
     first_of_block: Option<MessageId>,
+    /// Where a delivery is read while its key is changed.
+    reading: Vec<u8>,
+    routes: KnownRoutes,
     /// Statuses told of each message since the task was opened, and waits that were cleared: two bugs live of them.
     #[cfg(feature = "mutants")]
     told: BTreeMap<MessageId, u32>,
@@ -126,6 +129,8 @@ impl Task {
             cancels_first: BTreeSet::new(),
             holds: Holds::default(),
             first_of_block: None,
+            reading: Vec::new(),
+            routes: KnownRoutes::default(),
             #[cfg(feature = "mutants")]
             told: BTreeMap::new(),
             #[cfg(feature = "mutants")]
@@ -136,12 +141,12 @@ impl Task {
     /// Fills timers, counts and the deduplication window from the store.
     pub(super) fn rebuild(&mut self) -> Result<(), TaskError> {
         let mut fault = Ok(());
-        let (timers, open) = (&mut self.timers, &mut self.open);
+        let (timers, open, routes) = (&mut self.timers, &mut self.open, &mut self.routes);
         self.store.scan(stored::DELIVERY, &mut |key, value| {
-            let read = Delivery::read(value).and_then(|delivery| Ok((stored::message_id_of(key).ok_or(BadBytes::Shape)?, delivery)));
+            let read = Delivery::read(value, routes).and_then(|delivery| Ok((stored::message_id_of(key).ok_or(BadBytes::Shape)?, delivery)));
             match read {
                 Ok((id, delivery)) => {
-                    timers.replace(id, &delivery.state.timers(), |attempt| traffic(&delivery.state, attempt));
+                    timers.replace(id, delivery.state.timer().as_slice(), |attempt| traffic(&delivery.state, attempt));
                     if let Some(traffic) = delivery.state.open_attempt() {
                         *open.entry(traffic).or_default() += 1;
                     }
@@ -234,6 +239,16 @@ impl Task {
             Some(value) => Ok(value.map(read).transpose()?),
             None => Ok(self.store.get(key)?.as_deref().map(read).transpose()?),
         }
+    }
+
+    /// Copies the value of a key, as [`Task::load`] finds it; false where there is none.
+    fn copy(&self, key: &[u8], into: &mut Vec<u8>) -> Result<bool, TaskError> {
+        into.clear();
+        let copied = self.load(key, |value| {
+            into.extend_from_slice(value);
+            Ok(())
+        });
+        copied.map(|copied| copied.is_some())
     }
 
     /// The transaction that held the overlay is committed, with so many records in the changelog.

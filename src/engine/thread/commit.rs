@@ -5,11 +5,12 @@
 use super::{Engine, EngineError, kafka};
 use crate::crash_point::crash_point;
 use crate::delivery::Partition;
+use crate::engine::outputs::Output;
 use crate::engine::stored::POSITION_KEY;
 use crate::engine::task::Task;
 #[cfg(feature = "mutants")]
 use crate::engine::task::TaskError;
-use crate::engine::transaction::{self, End, Output, OutputRef, Refused, Transactor};
+use crate::engine::transaction::{self, End, Refused, Transactor};
 use crate::observe::engine as metrics;
 use rdkafka::consumer::Consumer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -135,15 +136,15 @@ impl Engine {
 
     /// All that the transaction writes: the outputs, then of each touched task what it changes, its position record last. And how many records each changelog
     /// partition gets.
-    fn records<'a>(&'a self, places: &'a [(Partition, Vec<u8>)]) -> (Vec<OutputRef<'a>>, BTreeMap<Partition, i64>) {
+    fn records<'a>(&'a self, places: &'a [(Partition, Vec<u8>)]) -> (Vec<Output<'a>>, BTreeMap<Partition, i64>) {
         let state = &self.shared.settings.topics.state;
         let changed = |(partition, _): &(Partition, Vec<u8>)| self.tasks[partition].overlay.len() + 1;
         let mut records = Vec::with_capacity(self.outputs.len() + places.iter().map(changed).sum::<usize>());
-        records.extend(self.outputs.iter().map(Output::as_ref));
+        records.extend(self.outputs.iter());
         let mut written = BTreeMap::new();
         for (partition, place) in places {
             let (number, before) = (partition.kafka(), records.len());
-            let record = |key, value| OutputRef { topic: state, partition: number, key, value, headers: &[] };
+            let record = |key, value| Output { topic: state, partition: number, key, value, headers: &[] };
             records.extend(self.tasks[partition].overlay.changes().map(|(key, value)| record(key, value)));
             records.push(record(POSITION_KEY, Some(place)));
             written.insert(*partition, i64::try_from(records.len() - before).unwrap_or(0));

@@ -7,8 +7,8 @@ use super::{CANCELS_BOUND, Engine, EngineError, HELD_BACK, RECEIPTS_WAITING_MAX,
 use crate::crash_point::crash_point;
 use crate::delivery::{Partition, SourcePosition, Timestamp};
 use crate::engine::fetch::{Fetched, Record};
+use crate::engine::outputs::Outputs;
 use crate::engine::task::{At, Task, TaskError};
-use crate::engine::transaction::Output;
 use crate::event::dead_letter;
 use crate::event::input::{DeadReason, Decoded, Kind, RawRecord};
 use crate::event::records::decode_returned;
@@ -342,7 +342,7 @@ fn decode<'a>(shared: &Shared, task: &mut Task, input: usize, records: impl Iter
 }
 
 /// Decides one record that was read.
-fn decide(shared: &Shared, task: &mut Task, input: usize, record: &Record, read: Read, now: Timestamp, out: &mut Vec<Output>) -> Result<(), TaskError> {
+fn decide(shared: &Shared, task: &mut Task, input: usize, record: &Record, read: Read, now: Timestamp, out: &mut Outputs) -> Result<(), TaskError> {
     let at = At { topic: record.topic(), offset: record.offset(), time: record.time() };
     task.deciding(at, |task| match (read.decoded, read.customer) {
         (Decoded::Notification(notification), Some(customer)) => task.request(shared, input, at, record.key(), customer, *notification, now, out),
@@ -374,7 +374,7 @@ fn decide(shared: &Shared, task: &mut Task, input: usize, record: &Record, read:
 }
 
 /// Keeps a record that cannot be processed, with its reason.
-fn dead(shared: &Shared, input: usize, record: &Record, reason: DeadReason, now: Timestamp, out: &mut Vec<Output>) -> Result<(), TaskError> {
+fn dead(shared: &Shared, input: usize, record: &Record, reason: DeadReason, now: Timestamp, out: &mut Outputs) -> Result<(), TaskError> {
     metrics::dead_letter(reason.word());
     let source = SourcePosition { topic: record.topic().to_owned(), partition: record.partition(), offset: record.offset() };
     let value = match dead_letter::content(record.key(), record.value()) {
@@ -385,7 +385,7 @@ fn dead(shared: &Shared, input: usize, record: &Record, reason: DeadReason, now:
         dead_letter::Content::Digest(digest) => dead_letter::Value::Digest(digest),
     };
     let headers = dead_letter::headers(reason, &source).into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
-    let topic = shared.settings.topics.dead_letters.clone();
-    out.push(Output { topic, partition: source.partition.kafka(), key: Vec::new(), value: Some(dead_letter::write_value(&value)), headers });
+    let topic = &shared.settings.topics.dead_letters;
+    out.push(topic, source.partition.kafka(), &[], headers, |bytes| bytes.extend_from_slice(&dead_letter::write_value(&value)));
     Ok(())
 }

@@ -16,13 +16,14 @@ use crate::engine::end_offsets::EndOffsets;
 use crate::engine::fetch::{Queue, Record};
 use crate::engine::hello::Hello;
 use crate::engine::membership::{Membership, Outside};
+use crate::engine::outputs::Outputs;
 use crate::engine::restore::{RestoreError, Source};
 use crate::engine::settings::Settings;
 use crate::engine::standstill;
 use crate::engine::store::Store;
 use crate::engine::storm;
 use crate::engine::task::{Task, TaskError};
-use crate::engine::transaction::{Output, Transactor};
+use crate::engine::transaction::Transactor;
 use crate::engine::watchdog::Watch;
 use crate::event::input::{Inputs, Kind, Schemas};
 use crate::event::records::Framing;
@@ -139,7 +140,7 @@ pub struct Engine {
     held_back: BTreeMap<(usize, Partition), Timestamp>,
     /// The inputs that could not have keys made when they were last decided, and why.
     keyless: BTreeMap<(usize, Partition), String>,
-    outputs: Vec<Output>,
+    outputs: Outputs,
     decided: usize,
     /// Those of them that are records of inputs.
     inputs_decided: usize,
@@ -216,7 +217,7 @@ impl Engine {
             paused: BTreeMap::new(),
             held_back: BTreeMap::new(),
             keyless: BTreeMap::new(),
-            outputs: Vec::new(),
+            outputs: Outputs::default(),
             decided: 0,
             inputs_decided: 0,
             flooded: false,

@@ -276,7 +276,7 @@ impl Compiler<'_> {
         let steps = (0..route.steps.len()).map(|step| self.step(number, step, route, code, faults)).collect();
         let call_max = self.scaled(self.settings.call_max);
         let machine = Route { lane, steps, on_unknown, linger: self.scaled(linger), call_max };
-        NamedRoute { name: route.name.as_str().into(), input, expiry: route.expiry, route: machine, conditions: Vec::new() }
+        NamedRoute { name: route.name.as_str().into(), input, expiry: route.expiry, route: machine.into(), conditions: Vec::new() }
     }
 
     fn step(&mut self, number: usize, index: usize, route: &NamedRouteFile, code: bool, faults: &mut Faults<'_>) -> Step {

@@ -126,7 +126,7 @@ pub struct NamedRoute {
     /// Nothing is sent later than this after the record.
     pub expiry: Duration,
     /// What the machine needs.
-    pub route: Route,
+    pub route: Arc<Route>,
     conditions: Vec<Condition>,
 }
 

@@ -201,7 +201,7 @@ fn codes_have_rules_of_their_own() {
 /// Whether a delivery of this one step begins with so much of its life left.
 fn begins(step: &Step, route: &Route, left_ms: u64) -> bool {
     let (now, left) = (Timestamp::from_millis(1_764_072_000_000), Duration::from_millis(left_ms));
-    let request = delivery::Request { route: Route { steps: vec![step.clone()], ..route.clone() }, expiry: now.plus(left), obstacle: None };
+    let request = delivery::Request { route: Route { steps: vec![step.clone()], ..route.clone() }.into(), expiry: now.plus(left), obstacle: None };
     !delivery::request(request, now).0.ended()
 }
 
