@@ -93,11 +93,16 @@ fn is_zone(zone: &str) -> bool {
     zone.len() <= 64 && zone.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+-/".contains(&byte))
 }
 
+/// 2, 32, 16 and 2 characters, and a `-` between each two.
+const TRACEPARENT_BYTES: usize = 55;
+
 /// `00-<32 hex>-<16 hex>-<2 hex>`, and no other version: what else a header holds is not handed on.
 fn traceparent(headers: &[(&str, &[u8])]) -> Option<String> {
     let (_, value) = headers.iter().find(|(name, _)| *name == "traceparent")?;
-    let text = std::str::from_utf8(value).ok()?;
-    let lengths: Vec<_> = text.split('-').map(str::len).collect();
-    let hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
-    (text.starts_with("00-") && lengths == [2, 32, 16, 2] && hex).then(|| text.to_owned())
+    let value: &[u8; TRACEPARENT_BYTES] = (*value).try_into().ok()?;
+    let fits = value.iter().enumerate().all(|(at, byte)| match at {
+        2 | 35 | 52 => *byte == b'-',
+        _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+    });
+    String::from_utf8(value.to_vec()).ok().filter(|_| fits && value.starts_with(b"00"))
 }

@@ -9,6 +9,8 @@ use zeroize::Zeroizing;
 
 /// No phone number has more (E.164); a CPF has 11.
 const DIGITS_MAX: usize = 15;
+/// A CPF has so many, and a Brazilian mobile number; without a `+` nothing with fewer is one of a person.
+const DIGITS_MIN: usize = 11;
 /// Fewer make no number of another country either.
 const ABROAD_DIGITS_MIN: usize = 8;
 /// A word of hexadecimal that is as long is a hash, or the id of a trace or a span (W3C: 32 and 16).
@@ -31,6 +33,10 @@ pub(super) fn named_in(id: &str) -> bool {
     // Each country writes its numbers in groups of its own.
     if numeric && id.starts_with(b"+") && (ABROAD_DIGITS_MIN..=DIGITS_MAX).contains(&digits) {
         return true;
+    }
+    // With fewer digits in all of it there is no number in it: most ids need not be taken apart.
+    if digits < if id.contains(&b'+') { ABROAD_DIGITS_MIN } else { DIGITS_MIN } {
+        return false;
     }
     let groups = groups(id);
     (0..groups.len()).any(|first| begins_with_number(id, &groups[first..], numeric && first == 0))
