@@ -10,15 +10,21 @@ use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// A partition without a sample for so long gets a hello. Source: design §4.
 const PACE: Duration = Duration::from_secs(5);
 /// Until the first sample has come, one is tried this often.
 const PACE_FIRST: Duration = Duration::from_millis(500);
+
+/// How often the client's events are looked at while no hello is under way.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long each wait for acknowledgements is while one is.
+const WAIT: Duration = Duration::from_millis(10);
 
 /// One question to a broker.
 const QUESTION: Duration = Duration::from_secs(1);
@@ -51,7 +57,8 @@ impl ProducerContext for Context {
 
 /// Writes hellos and collects their samples, for one engine thread.
 pub struct Hello {
-    producer: ThreadedProducer<Context>,
+    producer: Arc<BaseProducer<Context>>,
+    waiter: Option<Waiter>,
     samples: Receiver<Sample>,
     topic: Arc<str>,
     instance: String,
@@ -65,8 +72,9 @@ impl Hello {
         let (sender, samples) = channel();
         let lifeline = Lifeline::new(&config, &topic);
         config.set("enable.idempotence", "true").set("acks", "all").set("linger.ms", "0").set("message.timeout.ms", "4000");
-        let producer = config.create_with_context(Context { samples: Mutex::new(sender) })?;
-        Ok(Self { producer, samples, topic, instance, nonce: 0, lifeline })
+        let producer: Arc<BaseProducer<Context>> = Arc::new(config.create_with_context(Context { samples: Mutex::new(sender) })?);
+        let waiter = Waiter::start(producer.clone()).map_err(|_| KafkaError::Canceled)?;
+        Ok(Self { producer, waiter: Some(waiter), samples, topic, instance, nonce: 0, lifeline })
     }
 
     /// Learns how many partitions the topic has: a client that knows of fewer refuses what goes to the new ones, and asks by itself only now and then.
@@ -94,8 +102,9 @@ impl Hello {
         encode_returned(&Returned::Hello { instance: self.instance.clone(), nonce: self.nonce }, &mut value);
         let record: BaseRecord<'_, [u8], [u8], Box<Timestamp>> =
             BaseRecord::with_opaque_to(&self.topic, Box::new(crate::clock::now())).partition(partition.kafka()).key(&[][..]).payload(value.as_slice());
-        if let Err((error, _)) = self.producer.send(record) {
-            tracing::warn!(partition = partition.0, %error, "A hello could not be written; Kafka time ages.");
+        match self.producer.send(record) {
+            Ok(()) => self.waiter.iter().for_each(Waiter::written),
+            Err((error, _)) => tracing::warn!(partition = partition.0, %error, "A hello could not be written; Kafka time ages."),
         }
     }
 
@@ -110,5 +119,43 @@ impl Hello {
 impl Drop for Hello {
     fn drop(&mut self) {
         self.producer.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
+        if let Some(waiter) = self.waiter.take() {
+            waiter.end();
+        }
+    }
+}
+
+/// Takes acknowledgements as they come. The crate's own thread waits by 100 ms, hello or not, and asks the clock again and again in the last of them: a
+/// twentieth of what a quiet engine costs.
+struct Waiter {
+    written: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Waiter {
+    fn start(producer: Arc<BaseProducer<Context>>) -> std::io::Result<Self> {
+        let (written, told) = channel();
+        let waits = move || {
+            while told.recv_timeout(LOOK) != Err(RecvTimeoutError::Disconnected) {
+                producer.poll(Duration::ZERO);
+                while producer.in_flight_count() > 0 {
+                    producer.poll(WAIT);
+                }
+            }
+        };
+        Ok(Self { written, thread: std::thread::Builder::new().name("hello".into()).spawn(waits)? })
+    }
+
+    /// Something is under way.
+    fn written(&self) {
+        // It lives as long as this.
+        let _ = self.written.send(());
+    }
+
+    fn end(self) {
+        drop(self.written);
+        if self.thread.join().is_err() {
+            tracing::debug!("The thread that waits for hellos panicked.");
+        }
     }
 }
