@@ -190,6 +190,9 @@ impl Engine {
 
     /// One batch for each task into its column family.
     pub(super) fn write_behind(&mut self) -> Result<(), EngineError> {
+        // Whoever asked for it: of two soon after each other the second would write all that lives, and not what rests.
+        self.paces.behind.last = crate::clock::monotonic();
+        self.paces.flush.written();
         let (due, rest): (Vec<Partition>, Vec<Partition>) = self.tasks.keys().partition(|partition| self.tasks[*partition].behind.anything_due());
         for partition in due.iter().chain(&rest) {
             // Of several stores one knows it for good: in the pass that kills it is flushed, or all of them would forget together.

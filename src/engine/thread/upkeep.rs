@@ -17,16 +17,17 @@ use std::time::Duration;
 /// Kafka is asked for ends every 5 s; without an answer for so long it counts as away.
 const KAFKA_SILENT: Duration = Duration::from_secs(15);
 
-/// With so many records in the changelogs since the last flush, all threads of a process flush before their time. A kill has up to twice as many replayed, which takes two
-/// seconds (`benches/README.md`, "What made recovery quick"). With far fewer, what ends within seconds reaches the store on a busy day: a quarter of a lifecycle's cost.
-const UNFLUSHED_MAX: i64 = 600_000;
+/// With so many records in the changelogs since the last flush, all threads of a process flush before their time, as soon as they have written behind. A kill has these
+/// replayed, and what two writes lie apart: a million and a half at 140,000 a second, which takes two seconds (`benches/README.md`, "What made recovery quick"). Nobody
+/// writes sooner for it: what ends within seconds would reach the store on a busy day, a tenth of a lifecycle's cost.
+const UNFLUSHED_MAX: i64 = 300_000;
 
 /// When each of these is due again.
 pub(super) struct Paces {
     upkeep: Pace,
     idle_commit: Pace,
     pub(super) flush: FlushPace,
-    behind: Pace,
+    pub(super) behind: Pace,
     lag: Pace,
     partitions: Pace,
     keys: Pace,
@@ -37,9 +38,9 @@ impl Paces {
         let every = |secs| Pace::new(Duration::from_secs(secs), now);
         Self {
             upkeep: every(1),
-            idle_commit: every(60),                           // source: `engine.md` §1.10
-            flush: FlushPace { time: every(30), records: 0 }, // source: design §5.3
-            behind: every(5),                                 // most deliveries end in that time; source: `engine.md` §4
+            idle_commit: every(60),                                           // source: `engine.md` §1.10
+            flush: FlushPace { time: every(30), records: 0, written: false }, // source: design §5.3
+            behind: every(5),                                                 // most deliveries end in that time; source: `engine.md` §4
             lag: every(5),
             partitions: every(30), // red within a minute; source: design §2
             keys: every(60),
@@ -52,6 +53,8 @@ pub(super) struct FlushPace {
     time: Pace,
     /// Committed to the changelogs since the last flush.
     records: i64,
+    /// Whether anything was written behind since then: a flush brings no more to the disk than that.
+    written: bool,
 }
 
 impl FlushPace {
@@ -60,16 +63,17 @@ impl FlushPace {
         self.records += records;
     }
 
-    /// Whether so many are committed that nothing waits for its time.
-    fn many(&self, threads: usize) -> bool {
-        self.records >= UNFLUSHED_MAX / i64::try_from(threads.max(1)).unwrap_or(i64::MAX)
+    /// What has rested is in the store.
+    pub(super) fn written(&mut self) {
+        self.written = true;
     }
 
     /// Whether it is due; if so it counts as done.
     fn due(&mut self, now: Duration, threads: usize) -> bool {
-        let due = self.time.due(now) || self.many(threads);
+        let many = self.records >= UNFLUSHED_MAX / i64::try_from(threads.max(1)).unwrap_or(i64::MAX);
+        let due = self.time.due(now) || (many && self.written);
         if due {
-            (self.time.last, self.records) = (now, 0);
+            (self.time.last, self.records, self.written) = (now, 0, false);
         }
         due
     }
@@ -100,8 +104,7 @@ impl Engine {
             self.commit_positions()?;
         }
         let threads = self.shared.settings.threads;
-        // What is flushed reaches to where the young generation began.
-        if self.paces.behind.due(monotonic) || self.paces.flush.many(threads) {
+        if self.paces.behind.due(monotonic) {
             self.write_behind()?;
         }
         if self.paces.flush.due(monotonic, threads) {
@@ -258,14 +261,16 @@ mod tests {
     #[test]
     fn a_flush_is_due_by_time_or_by_records_and_each_begins_both_anew() {
         let at = Duration::from_secs;
-        let mut pace = FlushPace { time: Pace::new(at(30), at(0)), records: 0 };
+        let mut pace = FlushPace { time: Pace::new(at(30), at(0)), records: 0, written: true };
         pace.committed(UNFLUSHED_MAX - 1);
         assert!(!pace.due(at(29), 1));
         pace.committed(1);
-        assert!(pace.many(1) && pace.due(at(29), 1));
-        assert!(!pace.many(1) && !pace.due(at(58), 1), "30 s count from the flush before");
+        assert!(pace.due(at(29), 1));
+        assert!(!pace.due(at(58), 1), "30 s count from the flush before");
         assert!(pace.due(at(59), 1));
         pace.committed(UNFLUSHED_MAX / 4);
+        assert!(!pace.due(at(60), 4), "it would bring nothing more to the disk");
+        pace.written();
         assert!(!pace.due(at(60), 3) && pace.due(at(60), 4), "all threads together");
     }
 
