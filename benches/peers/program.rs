@@ -121,7 +121,7 @@ impl Program {
             Self::Streams { form, cache_mib, work, parallel, settings } => {
                 let built = built();
                 let (machine, settings): (Vec<_>, Vec<_>) = settings.iter().partition(|setting| setting.starts_with("-X"));
-                command.arg(if *parallel { "-XX:+UseParallelGC" } else { "-XX:+UseSerialGC" }).args(["-Xms2g", "-Xmx2g"]).args(machine).arg("-cp");
+                command.arg(if *parallel { "-XX:+UseParallelGC" } else { "-XX:+UseSerialGC" }).args(["-Xms2g", "-Xmx2g", "-Xmn1200m"]).args(machine).arg("-cp");
                 command.arg(format!("{0}/*:{0}/dependency/*", built.display())).arg("recado.peers.Main");
                 let number = |name: &str, number: usize| [format!("--{name}"), number.to_string()];
                 command.args(["--bootstrap", support::bootstrap(), "--prefix", &stage.prefix, "--form", &form.to_string()]);
