@@ -63,8 +63,8 @@ impl State {
 
     /// Reads what [`State::write`] wrote, in any version that was ever shipped. The whole slice must be one state.
     ///
-    /// `routes`: those of the states that were read before. Errors: `Version` for a first byte that no shipped Recado wrote, `Shape` for all else that is not exactly a state. Both are final. Allocates at most
-    /// what the slice's own length pays for; never panics.
+    /// `routes` are those of the states that were read before. Errors: `Version` for a first byte that no shipped Recado wrote, `Shape` for all else that is
+    /// not exactly a state. Both are final. Allocates at most what the slice's own length pays for; never panics.
     pub fn read(bytes: &[u8], routes: &mut KnownRoutes) -> Result<Self, BadState> {
         let (&version, rest) = bytes.split_first().ok_or(BadState::Shape)?;
         if version != VERSION {

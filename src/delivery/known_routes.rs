@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// when it comes again.
 const KNOWN_MAX: usize = 64;
 
-/// The routes of the deliveries that were read last.
+/// The routes that were met last for the first time.
 #[derive(Debug, Default)]
 pub struct KnownRoutes(Vec<(Box<[u8]>, Arc<Route>)>);
 

@@ -291,6 +291,26 @@ proptest! {
         prop_assert_eq!(read(&bytes), Err(BadState::Shape));
     }
 
+    /// Routes that differ in one span, one letter, one step.
+    #[test]
+    fn states_of_routes_that_are_almost_alike_read_through_one_cache_as_they_were(begin in requested()) {
+        let with = |change: fn(&mut Vec<Step>)| {
+            let mut route = (*begin.route).clone();
+            change(&mut route.steps);
+            request(Request { route: route.into(), ..begin.clone() }, START).0
+        };
+        let states = [
+            with(|_| ()),
+            with(|steps| steps[0].wait += Duration::from_millis(1)),
+            with(|steps| steps[0].template = format!("{}x", steps[0].template).into()),
+            with(|steps| steps.push(steps[0].clone())),
+        ];
+        let mut routes = KnownRoutes::default();
+        for state in states.iter().chain(&states) {
+            prop_assert_eq!(State::read(&bytes_of(state), &mut routes), Ok(state.clone()));
+        }
+    }
+
     #[test]
     fn random_bytes_are_refused_or_a_state(bytes in vec(any::<u8>(), 0..300), first in prop_oneof![Just(1_u8), any::<u8>()]) {
         let bytes = [&[first][..], &bytes].concat();

@@ -11,7 +11,8 @@ use rdkafka::client::ClientContext;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -23,8 +24,12 @@ const PACE_FIRST: Duration = Duration::from_millis(500);
 
 /// How often the client's events are looked at while no hello is under way.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long each wait for acknowledgements is while one is.
+/// How long each of the first waits for acknowledgements is while one is: the next look is no sooner, whatever came.
 const WAIT: Duration = Duration::from_millis(10);
+/// So many are as short; Kafka usually answers within one.
+const WAITS: usize = 10;
+/// Then Kafka is slow or away, and of each wait the last millisecond is busy.
+const WAIT_LONG: Duration = Duration::from_millis(100);
 
 /// One question to a broker.
 const QUESTION: Duration = Duration::from_secs(1);
@@ -73,7 +78,10 @@ impl Hello {
         let lifeline = Lifeline::new(&config, &topic);
         config.set("enable.idempotence", "true").set("acks", "all").set("linger.ms", "0").set("message.timeout.ms", "4000");
         let producer: Arc<BaseProducer<Context>> = Arc::new(config.create_with_context(Context { samples: Mutex::new(sender) })?);
-        let waiter = Waiter::start(producer.clone()).map_err(|_| KafkaError::Canceled)?;
+        let waiter = Waiter::start(producer.clone()).map_err(|error| {
+            tracing::error!(%error, "The thread that waits for hellos cannot be started.");
+            KafkaError::Canceled
+        })?;
         Ok(Self { producer, waiter: Some(waiter), samples, topic, instance, nonce: 0, lifeline })
     }
 
@@ -128,32 +136,36 @@ impl Drop for Hello {
 /// Takes acknowledgements as they come. The crate's own thread waits by 100 ms, hello or not, and asks the clock again and again in the last of them: a
 /// twentieth of what a quiet engine costs.
 struct Waiter {
-    written: Sender<()>,
+    ended: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
 impl Waiter {
     fn start(producer: Arc<BaseProducer<Context>>) -> std::io::Result<Self> {
-        let (written, told) = channel();
+        let ended = Arc::new(AtomicBool::new(false));
+        let told = ended.clone();
         let waits = move || {
-            while told.recv_timeout(LOOK) != Err(RecvTimeoutError::Disconnected) {
+            while !told.load(Ordering::Relaxed) {
+                std::thread::park_timeout(LOOK);
                 producer.poll(Duration::ZERO);
-                while producer.in_flight_count() > 0 {
-                    producer.poll(WAIT);
+                let mut rounds = std::iter::repeat_n(WAIT, WAITS).chain(std::iter::repeat(WAIT_LONG));
+                while producer.in_flight_count() > 0 && !told.load(Ordering::Relaxed) {
+                    producer.poll(rounds.next().unwrap_or(WAIT_LONG));
                 }
             }
         };
-        Ok(Self { written, thread: std::thread::Builder::new().name("hello".into()).spawn(waits)? })
+        Ok(Self { ended, thread: std::thread::Builder::new().name("hello".into()).spawn(waits)? })
     }
 
     /// Something is under way.
     fn written(&self) {
-        // It lives as long as this.
-        let _ = self.written.send(());
+        self.thread.thread().unpark();
     }
 
+    /// Does not wait for what is under way.
     fn end(self) {
-        drop(self.written);
+        self.ended.store(true, Ordering::Relaxed);
+        self.thread.thread().unpark();
         if self.thread.join().is_err() {
             tracing::debug!("The thread that waits for hellos panicked.");
         }

@@ -1,4 +1,5 @@
-//! PURE: what a transaction writes besides its state: dispatches, statuses, dead letters. Keys and values lie one behind the other in one block of memory.
+//! PURE: records to be written in a transaction. Those besides its state (dispatches, statuses, dead letters) wait here for its end: keys and values lie one behind the other
+//! in one block of memory.
 
 use std::sync::Arc;
 

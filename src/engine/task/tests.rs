@@ -1,7 +1,7 @@
 //! A task without Kafka: the bank's events and what comes back in, records and stored state out. A commit here is what the thread does around a transaction.
 
 use super::*;
-use crate::delivery::{Attempt, AttemptId, Reason, Receipt, SourcePosition};
+use crate::delivery::{Attempt, AttemptId, KnownRoutes, Reason, Receipt, SourcePosition};
 use crate::engine::outputs::Outputs;
 use crate::engine::store::{Options, Store};
 use crate::engine::storm::Guard;
@@ -125,7 +125,7 @@ impl World {
     }
 
     fn lives(&self, id: MessageId) -> bool {
-        self.task.copy(&stored::delivery_key(&id), &mut Vec::new()).unwrap()
+        self.task.load(&stored::delivery_key(&id), |bytes| Delivery::read(bytes, &mut KnownRoutes::default()).map(|_| ())).unwrap().is_some()
     }
 }
 

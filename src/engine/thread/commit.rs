@@ -183,6 +183,7 @@ impl Engine {
         self.heard = self.last_commit;
         let young: usize = self.tasks.values().map(|task| task.behind.young_bytes()).sum();
         if young > YOUNG_BYTES_MAX / self.shared.settings.threads.max(1) {
+            self.paces.written_out_of_turn(self.last_commit);
             self.write_behind()?;
         }
         Ok(())
@@ -190,8 +191,6 @@ impl Engine {
 
     /// One batch for each task into its column family.
     pub(super) fn write_behind(&mut self) -> Result<(), EngineError> {
-        // Whoever asked for it: of two soon after each other the second would write all that lives, and not what rests.
-        self.paces.behind.last = crate::clock::monotonic();
         self.paces.flush.written();
         let (due, rest): (Vec<Partition>, Vec<Partition>) = self.tasks.keys().partition(|partition| self.tasks[*partition].behind.anything_due());
         for partition in due.iter().chain(&rest) {

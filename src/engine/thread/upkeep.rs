@@ -17,9 +17,9 @@ use std::time::Duration;
 /// Kafka is asked for ends every 5 s; without an answer for so long it counts as away.
 const KAFKA_SILENT: Duration = Duration::from_secs(15);
 
-/// With so many records in the changelogs since the last flush, all threads of a process flush before their time, as soon as they have written behind. A kill has these
-/// replayed, and what two writes lie apart: a million and a half at 140,000 a second, which takes two seconds (`benches/README.md`, "What made recovery quick"). Nobody
-/// writes sooner for it: what ends within seconds would reach the store on a busy day, a tenth of a lifecycle's cost.
+/// With so many records in the changelogs since the last flush, all threads of a process flush before their time, as soon as they have written behind. At 140,000 records a
+/// second that is after each write, and a kill has up to two paces of writing replayed, 1.4 million (reckoned). Nobody writes sooner for it: what ends within seconds would
+/// reach the store on a busy day, a tenth of a lifecycle's cost (`benches/README.md`, "What brought the CPU of a lifecycle down").
 const UNFLUSHED_MAX: i64 = 300_000;
 
 /// When each of these is due again.
@@ -27,7 +27,7 @@ pub(super) struct Paces {
     upkeep: Pace,
     idle_commit: Pace,
     pub(super) flush: FlushPace,
-    pub(super) behind: Pace,
+    behind: Pace,
     lag: Pace,
     partitions: Pace,
     keys: Pace,
@@ -48,7 +48,14 @@ impl Paces {
     }
 }
 
-/// Bounds what is replayed after a kill, by time and by records: in a burst as many are committed within seconds as else in an hour.
+impl Paces {
+    /// Something was written behind before its time: of two soon after each other the second would write all that lives, and not what rests.
+    pub(super) fn written_out_of_turn(&mut self, now: Duration) {
+        self.behind.last = now;
+    }
+}
+
+/// Bounds what is replayed after a kill, with the pace of writing behind, by time and by records: in a burst as many are committed within seconds as else in an hour.
 pub(super) struct FlushPace {
     time: Pace,
     /// Committed to the changelogs since the last flush.
@@ -63,7 +70,7 @@ impl FlushPace {
         self.records += records;
     }
 
-    /// What has rested is in the store.
+    /// What had rested was written behind, if there was any.
     pub(super) fn written(&mut self) {
         self.written = true;
     }
@@ -272,6 +279,15 @@ mod tests {
         assert!(!pace.due(at(60), 4), "it would bring nothing more to the disk");
         pace.written();
         assert!(!pace.due(at(60), 3) && pace.due(at(60), 4), "all threads together");
+    }
+
+    #[test]
+    fn a_write_out_of_turn_begins_the_pace_anew() {
+        let at = Duration::from_secs;
+        let mut paces = Paces::new(at(0));
+        assert!(!paces.behind.due(at(4)) && paces.behind.due(at(5)));
+        paces.written_out_of_turn(at(8));
+        assert!(!paces.behind.due(at(12)) && paces.behind.due(at(13)));
     }
 
     #[test]
