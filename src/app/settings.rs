@@ -16,8 +16,9 @@ use std::time::Duration;
 /// The changelog's `delete.retention.ms` (6 h) less a margin for compaction that is late and clocks that differ.
 const STORE_AGE_MAX: Duration = Duration::from_secs(5 * 3600);
 
-/// Between two commits, however little there is to wait for: closer together each costs the brokers' retries besides (engine.md §8).
-const COMMIT_PAUSE: Duration = Duration::from_millis(20);
+/// Between two commits, however little there is to wait for. At 1,000 records a second half of it is in the median from record to call, and 20 ms cost as much CPU
+/// (`benches/README.md`, "What brought the latency down"); none at all costs the brokers' retries besides.
+const COMMIT_PAUSE: Duration = Duration::from_millis(10);
 
 /// How long librdkafka waits at most before it tries a broker again, in ms.
 const RECONNECT: &str = "reconnect.backoff.max.ms";
@@ -190,7 +191,7 @@ mod tests {
     fn what_the_configuration_says_of_commits_reaches_the_engine() {
         let mut config = Config::default();
         let settings = engine_settings(&config).unwrap();
-        assert_eq!((settings.commit_interval, settings.commit_on_drain), (Duration::from_millis(100), Some(Duration::from_millis(20))));
+        assert_eq!((settings.commit_interval, settings.commit_on_drain), (Duration::from_millis(100), Some(Duration::from_millis(10))));
         config.engine.commit_interval = Duration::from_secs(5);
         config.engine.commit_on_drain = false;
         let settings = engine_settings(&config).unwrap();
