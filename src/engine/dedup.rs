@@ -13,7 +13,8 @@ pub type Hash = [u8; 16];
 /// The deduplication window of one task.
 #[derive(Clone, Debug, Default)]
 pub struct Window {
-    seen: HashSet<Hash>,
+    /// Found by a quick hash: those in here are keyed already, so nobody outside can choose which of them meet.
+    seen: HashSet<Hash, foldhash::fast::RandomState>,
     minutes: BTreeMap<u32, Minute>,
     /// Minutes with hashes that no block holds yet. Kafka time may step back a little: they are not always the newest.
     fresh: BTreeSet<u32>,

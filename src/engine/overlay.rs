@@ -4,6 +4,7 @@
 
 use super::key::Key;
 use indexmap::IndexMap;
+use indexmap::map::Entry;
 
 /// Changes of one task that are decided but not yet committed. Whole values: replaying a put or a delete twice changes nothing.
 #[derive(Clone, Debug, Default)]
@@ -21,7 +22,7 @@ struct Change {
 
 impl Overlay {
     /// What this transaction made of the key: `None` not touched, `Some(None)` deleted.
-    pub fn get(&self, key: &[u8]) -> Option<Option<&[u8]>> {
+    pub fn get(&self, key: &Key) -> Option<Option<&[u8]>> {
         self.changes.get(key).map(|change| change.value.as_deref())
     }
 
@@ -37,12 +38,16 @@ impl Overlay {
 
     fn change(&mut self, key: Key, value: Option<Vec<u8>>, logged: bool) {
         let size = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
-        if let Some(change) = self.changes.get_mut(&*key) {
-            self.bytes = self.bytes - size(&change.value) + size(&value);
-            change.value = value;
-        } else {
-            self.bytes += key.len() + size(&value);
-            self.changes.insert(key, Change { value, logged });
+        match self.changes.entry(key) {
+            Entry::Occupied(mut entry) => {
+                let change = entry.get_mut();
+                self.bytes = self.bytes - size(&change.value) + size(&value);
+                change.value = value;
+            }
+            Entry::Vacant(entry) => {
+                self.bytes += entry.key().len() + size(&value);
+                entry.insert(Change { value, logged });
+            }
         }
     }
 
@@ -93,8 +98,8 @@ mod tests {
         overlay.put(Key::of(&[b"c"]), b"4".to_vec(), false);
         overlay.delete(Key::of(&[b"c"]), false);
         assert_eq!(list(&overlay), [(b"b".to_vec(), Some(b"22".to_vec())), (b"a".to_vec(), None)]);
-        assert_eq!(overlay.get(b"c"), Some(None), "deleted in here, though it leaves no trace");
-        assert_eq!(overlay.get(b"d"), None);
+        assert_eq!(overlay.get(&Key::of(&[b"c"])), Some(None), "deleted in here, though it leaves no trace");
+        assert_eq!(overlay.get(&Key::of(&[b"d"])), None);
         assert_eq!(overlay.bytes(), 1 + 2 + 1 + 1);
         let taken: Vec<_> = overlay.take().collect();
         assert_eq!(taken, [(Key::of(&[b"b"]), Some(b"22".to_vec()), false), (Key::of(&[b"a"]), None, true)]);

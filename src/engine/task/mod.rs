@@ -234,7 +234,7 @@ impl Task {
     }
 
     /// Reads what is known of a key. Whoever then changes it says that it was committed: where it began in this transaction, the overlay's first word on it counts.
-    fn load<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> Result<T, BadBytes>) -> Result<Option<T>, TaskError> {
+    fn load<T>(&self, key: &Key, read: impl FnOnce(&[u8]) -> Result<T, BadBytes>) -> Result<Option<T>, TaskError> {
         match self.overlay.get(key).or_else(|| self.behind.get(key)) {
             Some(value) => Ok(value.map(read).transpose()?),
             None => Ok(self.store.get(key)?.as_deref().map(read).transpose()?),
@@ -242,7 +242,7 @@ impl Task {
     }
 
     /// Copies the value of a key, as [`Task::load`] finds it; false where there is none.
-    fn copy(&self, key: &[u8], into: &mut Vec<u8>) -> Result<bool, TaskError> {
+    fn copy(&self, key: &Key, into: &mut Vec<u8>) -> Result<bool, TaskError> {
         into.clear();
         let copied = self.load(key, |value| {
             into.extend_from_slice(value);
