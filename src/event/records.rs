@@ -105,6 +105,16 @@ pub enum Returned {
     },
 }
 
+impl Returned {
+    /// The message of an outcome or a receipt.
+    pub fn message_id(&self) -> Option<MessageId> {
+        match self {
+            Self::Outcome { attempt_id, .. } | Self::Receipt { attempt_id, .. } => Some(attempt_id.message_id),
+            Self::GatewayHeartbeat { .. } | Self::DispatcherHeartbeat { .. } | Self::Hello { .. } => None,
+        }
+    }
+}
+
 /// One record of `recado.dispatch-journal`. Key: attempt id, 19 bytes (message id ‖ step ‖ n big-endian).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JournalEntry {

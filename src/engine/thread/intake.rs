@@ -8,13 +8,14 @@ use crate::crash_point::crash_point;
 use crate::delivery::{Partition, SourcePosition, Timestamp};
 use crate::engine::fetch::{Fetched, Record};
 use crate::engine::outputs::Outputs;
-use crate::engine::task::{At, Task, TaskError};
+use crate::engine::task::{At, LOOK_AHEAD, Task, TaskError};
 use crate::event::dead_letter;
 use crate::event::input::{DeadReason, Decoded, Kind, RawRecord};
-use crate::event::records::decode_returned;
+use crate::event::records::{Returned, decode_returned};
 use crate::observe::engine as metrics;
 use crate::observe::health::Cause;
 use crate::privacy::{Reference, ReferenceKind};
+use arrayvec::ArrayVec;
 use rdkafka::consumer::Consumer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::time::Duration;
@@ -83,17 +84,21 @@ impl Engine {
                 continue;
             }
             let Some(now) = task.now(own_now) else { continue };
-            while let Some(record) = waiting.pop_front() {
+            while !waiting.is_empty() {
                 any = true;
-                self.decided += 1;
-                let at = At { topic: &topic, offset: record.offset(), time: record.time() };
-                match record.value().map(decode_returned) {
-                    Some(Ok(returned)) => {
-                        task.returned(&self.shared, at, returned, now, &mut self.guard, &mut self.outputs)?;
+                let read: ArrayVec<_, LOOK_AHEAD> =
+                    waiting.iter().take(LOOK_AHEAD).map(|record| record.value().and_then(|value| decode_returned(value).ok())).collect();
+                task.look_ahead(read.iter().flatten().filter_map(Returned::message_id));
+                for returned in read {
+                    let Some(record) = waiting.pop_front() else { break };
+                    self.decided += 1;
+                    let at = At { topic: &topic, offset: record.offset(), time: record.time() };
+                    match returned {
+                        Some(returned) => task.returned(&self.shared, at, returned, now, &mut self.guard, &mut self.outputs)?,
+                        None => metrics::receipt_unreadable(),
                     }
-                    Some(Err(_)) | None => metrics::receipt_unreadable(),
+                    task.passed(at);
                 }
-                task.passed(at);
             }
             if let Some(&position) = task.positions.0.get(&*topic) {
                 task.gate.drained_to(position);
