@@ -1,6 +1,7 @@
-//! Hands the records of a transaction over to librdkafka, partition by partition: one look for topic and partition for many records.
+//! Hands the records of a transaction over to librdkafka, partition by partition: one look for topic and partition for many records, and no copy of their values.
 //!
-//! Easily got wrong: where the client's queue is full, nothing behind the record that found it so was taken either; only then may a call be repeated from there.
+//! Easily got wrong: where the client's queue is full, nothing behind the record that found it so was taken either; only then may a call be repeated from there. And what
+//! librdkafka has not let go of must stay where it is, also when the transaction comes to nothing.
 #![expect(unsafe_code, reason = "rdkafka hands records over one by one, by the topic's name: two to three microseconds more for each notification")]
 
 use super::outputs::Output;
@@ -10,6 +11,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use std::cell::RefCell;
 use std::ffi::CString;
 use std::sync::Arc;
+
+/// Neither `RD_KAFKA_MSG_F_COPY` nor `RD_KAFKA_MSG_F_FREE`.
+const VALUES_STAY: i32 = 0;
 
 /// The topics of one client.
 pub(super) struct Handles {
@@ -45,13 +49,17 @@ impl Handles {
     }
 
     /// Hands over records of one partition, in their order; none of them has headers. How many were taken: fewer when the client's queue is full.
-    pub fn produce(&self, outputs: &[Output<'_>]) -> Result<usize, KafkaError> {
+    ///
+    /// # Safety
+    /// Their values must stay where they are until librdkafka has let go of them: until the client has nothing under way any more, or is gone.
+    pub unsafe fn produce(&self, outputs: &[Output<'_>]) -> Result<usize, KafkaError> {
         let Some(first) = outputs.first() else { return Ok(0) };
         let topic = self.of(first.topic)?;
         let mut messages: Vec<sys::rd_kafka_message_t> = outputs.iter().map(message).collect();
         let count = i32::try_from(messages.len()).expect("a transaction has fewer records than 2^31");
-        // SAFETY: topic and messages are live; with this flag librdkafka copies keys and values before it returns.
-        let taken = unsafe { sys::rd_kafka_produce_batch(topic, first.partition, sys::RD_KAFKA_MSG_F_COPY, messages.as_mut_ptr(), count) };
+        // SAFETY: topic and messages are live; librdkafka copies keys before it returns, and values, which it reads alone, stay by our own contract: it is told neither to
+        // copy nor to free them.
+        let taken = unsafe { sys::rd_kafka_produce_batch(topic, first.partition, VALUES_STAY, messages.as_mut_ptr(), count) };
         if taken == count {
             return Ok(messages.len());
         }

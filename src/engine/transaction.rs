@@ -155,8 +155,16 @@ impl Transactor {
         self.producer.context().suspicious.load(Ordering::Relaxed)
     }
 
-    /// Writes the records in their order, then the positions, and commits.
-    pub fn run(&self, outputs: &[Output<'_>], positions: &TopicPartitionList, group: &ConsumerGroupMetadata) -> End {
+    /// Writes the records in their order, then the positions, and commits. The producer comes back unless something is under way that it could not take back: it reads
+    /// values where they lie, so it ends before they may.
+    pub fn run(self, outputs: &[Output<'_>], positions: &TopicPartitionList, group: &ConsumerGroupMetadata) -> (End, Option<Self>) {
+        let end = self.write_and_commit(outputs, positions, group);
+        // A commit waits for all records, and librdkafka lets go of each as it is acknowledged.
+        let let_go = matches!(end, End::Committed { .. }) || self.producer.in_flight_count() == 0;
+        (end, let_go.then_some(self))
+    }
+
+    fn write_and_commit(&self, outputs: &[Output<'_>], positions: &TopicPartitionList, group: &ConsumerGroupMetadata) -> End {
         let started = crate::clock::monotonic();
         if let Err(error) = self.begin(outputs, positions, group) {
             return self.give_up(&error);
@@ -197,10 +205,10 @@ impl Transactor {
 
     /// All of a transaction but its end, with everything acknowledged: what a process leaves that dies before it could commit.
     #[cfg(feature = "mutants")]
-    pub fn leave_open(&self, outputs: &[Output<'_>], positions: &TopicPartitionList, group: &ConsumerGroupMetadata) -> Result<(), KafkaError> {
+    pub fn leave_open(self, outputs: &[Output<'_>], positions: &TopicPartitionList, group: &ConsumerGroupMetadata) -> Result<Option<Self>, KafkaError> {
         self.begin(outputs, positions, group)?;
         self.flush();
-        Ok(())
+        Ok((self.producer.in_flight_count() == 0).then_some(self))
     }
 
     /// The client's queue empties by itself: with only-error reports nothing has to be polled.
@@ -209,7 +217,8 @@ impl Transactor {
         let mut rest = outputs;
         while let Some(next) = rest.first() {
             let alike = produce::alike(rest);
-            let taken = if alike == 0 { self.produce_one(next) } else { self.topics.produce(&rest[..alike]) };
+            // SAFETY: whoever began the transaction with these outputs keeps them until nothing is under way, or ends this producer before (`run`, `leave_open`).
+            let taken = if alike == 0 { self.produce_one(next) } else { unsafe { self.topics.produce(&rest[..alike]) } };
             let taken = taken.inspect_err(|error| self.producer.context().look(error, next.topic, next.partition))?;
             if taken < alike.max(1) {
                 if crate::clock::monotonic() >= deadline {

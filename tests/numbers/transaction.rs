@@ -10,6 +10,7 @@ use recado::engine::outputs::Outputs;
 use recado::engine::transaction::{self, End, Transactor};
 use recado::engine::watchdog::Watch;
 use recado::engine::{Settings, Topics};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -111,7 +112,7 @@ fn cpu_of_all() -> Duration {
 
 struct Bench {
     topics: Topics,
-    transactor: Transactor,
+    transactor: Cell<Option<Transactor>>,
     consumer: BaseConsumer,
     positions: TopicPartitionList,
 }
@@ -152,7 +153,7 @@ impl Bench {
         }
         let watch = Watch::start("numbers".into(), Duration::from_secs(60), |_, _| {}).unwrap();
         let transactor = Transactor::open(&transaction::client_config(&settings, &format!("{prefix}a.0")), watch, settings.transaction_timeout).unwrap();
-        Self { topics, transactor, consumer, positions }
+        Self { topics, transactor: Cell::new(Some(transactor)), consumer, positions }
     }
 
     /// What a task writes to while Pix notifications come in and some fall back.
@@ -175,7 +176,9 @@ impl Bench {
         let group = self.consumer.group_metadata().unwrap();
         let started = Instant::now();
         let outputs: Vec<_> = outputs.iter().collect();
-        match self.transactor.run(&outputs, &self.positions, &group) {
+        let (end, transactor) = self.transactor.take().unwrap().run(&outputs, &self.positions, &group);
+        self.transactor.set(transactor);
+        match end {
             End::Committed { .. } => started.elapsed(),
             other => panic!("{other:?}"),
         }

@@ -84,11 +84,13 @@ impl Engine {
         }
         let positions = self.changed_positions(&touched)?;
         let Some(group) = self.consumer.group_metadata() else { return self.start_over("the group's metadata are not known") };
-        let transactor = self.transactor.as_ref().expect("a producer was made above");
+        let transactor = self.transactor.take().expect("a producer was made above");
         let places = self.places(&touched);
         let (records, written) = self.records(&places);
-        let (end, count) = (transactor.run(&records, &positions, &group), records.len());
+        let count = records.len();
+        let (end, transactor) = transactor.run(&records, &positions, &group);
         drop(records);
+        self.transactor = transactor;
         match end {
             End::Committed { took } => {
                 metrics::committed(took, self.decided, count);
@@ -112,10 +114,14 @@ impl Engine {
         let touched: Vec<Partition> = self.tasks.keys().copied().collect();
         self.put_blocks(&touched);
         let (positions, places) = (self.changed_positions(&touched)?, self.places(&touched));
+        let transactor = self.transactor.take();
         let (records, _) = self.records(&places);
-        if let (Some(group), Some(transactor)) = (self.consumer.group_metadata(), &self.transactor) {
-            transactor.leave_open(&records, &positions, &group).map_err(kafka("leaving a transaction open"))?;
-        }
+        let left = match (self.consumer.group_metadata(), transactor) {
+            (Some(group), Some(transactor)) => transactor.leave_open(&records, &positions, &group).map_err(kafka("leaving a transaction open"))?,
+            (_, transactor) => transactor,
+        };
+        drop(records);
+        self.transactor = left;
         Ok(())
     }
 
