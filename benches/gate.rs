@@ -127,11 +127,11 @@ fn route(messages: &Messages) -> Arc<Route> {
 fn payload(number: usize) -> Payload {
     let text = |class, text: &str| Value { class, content: Content::Text(Secret::new(text.to_owned())) };
     let values = BTreeMap::from([
-        ("amount".to_owned(), Value { class: Class::Amount, content: Content::Amount(Secret::new(123_456 + 7_919 * integer(number))) }),
-        ("payer_name".to_owned(), text(Class::Name, other_side(number))),
-        ("payee_name".to_owned(), text(Class::Name, other_side(number))),
-        ("institution".to_owned(), text(Class::Public, "Banco Modelo")),
-        ("occurred_at".to_owned(), Value { class: Class::Public, content: Content::Time(NOW) }),
+        ("amount".into(), Value { class: Class::Amount, content: Content::Amount(Secret::new(123_456 + 7_919 * integer(number))) }),
+        ("payer_name".into(), text(Class::Name, other_side(number))),
+        ("payee_name".into(), text(Class::Name, other_side(number))),
+        ("institution".into(), text(Class::Public, "Banco Modelo")),
+        ("occurred_at".into(), Value { class: Class::Public, content: Content::Time(NOW) }),
     ]);
     Payload { phone: PhoneNumber::parse(&phone(number)), zone: None, values, shaped: BTreeSet::new() }
 }
@@ -475,6 +475,7 @@ fn resting_delivery(route: &Arc<Route>, number: usize) -> Vec<u8> {
         sealed_code: None,
         traceparent: Some(TRACE),
         state,
+        unchanged: &[],
     };
     delivery.write()
 }

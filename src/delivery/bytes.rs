@@ -37,6 +37,11 @@ impl State {
     pub fn write(&self, out: &mut Vec<u8>) {
         out.push(VERSION);
         write_route(&self.route, out);
+        self.write_after_route(out);
+    }
+
+    /// Appends its bytes behind the route, which never changes.
+    pub fn write_after_route(&self, out: &mut Vec<u8>) {
         out.extend(self.expiry.millis().to_be_bytes());
         out.push(count(self.tries.len()));
         for tries in &self.tries {
@@ -66,13 +71,20 @@ impl State {
     /// `routes` are those of the states that were read before. Errors: `Version` for a first byte that no shipped Recado wrote, `Shape` for all else that is
     /// not exactly a state. Both are final. Allocates at most what the slice's own length pays for; never panics.
     pub fn read(bytes: &[u8], routes: &mut KnownRoutes) -> Result<Self, BadState> {
+        Self::read_after_route(bytes, routes).map(|(state, _)| state)
+    }
+
+    /// The same, and what stands behind the route.
+    pub fn read_after_route<'a>(bytes: &'a [u8], routes: &mut KnownRoutes) -> Result<(Self, &'a [u8]), BadState> {
         let (&version, rest) = bytes.split_first().ok_or(BadState::Shape)?;
         if version != VERSION {
             return Err(BadState::Version(version));
         }
         let mut input = Input(rest);
-        let state = read_state(&mut input, routes).filter(|state| input.0.is_empty() && consistent(state));
-        state.ok_or(BadState::Shape)
+        let route = route_of(&mut input, routes).ok_or(BadState::Shape)?;
+        let after_route = input.0;
+        let state = read_state(route, &mut input).filter(|state| input.0.is_empty() && consistent(state));
+        state.map(|state| (state, after_route)).ok_or(BadState::Shape)
     }
 }
 
@@ -117,8 +129,7 @@ fn count(length: usize) -> u8 {
     u8::try_from(length).expect("steps and remembered attempts are few")
 }
 
-fn read_state(input: &mut Input<'_>, routes: &mut KnownRoutes) -> Option<State> {
-    let route = route_of(input, routes)?;
+fn read_state(route: Arc<Route>, input: &mut Input<'_>) -> Option<State> {
     let expiry = input.time()?;
     let begun = usize::from(input.u8()?);
     let tries = read_all(begun, || input.u16())?;

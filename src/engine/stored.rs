@@ -13,11 +13,16 @@ use super::key::Key;
 use crate::delivery::{BadState, KnownRoutes, MessageId, State, Timestamp};
 use crate::privacy::Reference;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// The version that is written.
 const VERSION: u8 = 1;
 /// About what a delivery takes besides its texts and what is sealed, with two steps and two attempts: enough for most, so that writing grows nothing.
 const FIXED_BYTES: usize = 240;
+/// About what the machine changes of it, with two steps and two attempts.
+const CHANGING_BYTES: usize = 56;
+/// Where `receipts_applied` lies: behind the version and the source's offset.
+const RECEIPTS_APPLIED: Range<usize> = 9..17;
 
 /// One delivery as it rests: the machine's state, and around it what the machine has no use for, which is read where it lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +51,9 @@ pub struct Delivery<'a> {
     pub traceparent: Option<&'a str>,
     /// The machine's own memory.
     pub state: State,
+    /// All that stands before what the machine changes, as it was read: it is written again in one go. Empty where nothing was read, or where one of these parts
+    /// is another by now; `receipts_applied` may be.
+    pub unchanged: &'a [u8],
 }
 
 /// Why bytes are nothing of ours: the partition's store cannot be trusted.
@@ -124,6 +132,17 @@ pub fn read_block(bytes: &[u8]) -> Result<&[[u8; 16]], BadBytes> {
 impl<'a> Delivery<'a> {
     /// Its bytes.
     pub fn write(&self) -> Vec<u8> {
+        if self.unchanged.len() < RECEIPTS_APPLIED.end {
+            return self.write_anew();
+        }
+        let mut out = Vec::with_capacity(self.unchanged.len() + CHANGING_BYTES);
+        out.extend_from_slice(self.unchanged);
+        out[RECEIPTS_APPLIED].copy_from_slice(&self.receipts_applied.to_be_bytes());
+        self.state.write_after_route(&mut out);
+        out
+    }
+
+    fn write_anew(&self) -> Vec<u8> {
         let texts = self.source_topic.len() + self.route.len() + self.record_key.len() + self.event_id.map_or(0, str::len);
         let sealed = self.sealed.len() + self.sealed_code.map_or(0, <[u8]>::len) + self.traceparent.map_or(0, str::len);
         let mut out = Vec::with_capacity(FIXED_BYTES + texts + sealed);
@@ -149,19 +168,30 @@ impl<'a> Delivery<'a> {
         let source_offset = reader.i64()?;
         let receipts_applied = reader.i64()?;
         let customer = Reference::from_bytes(reader.array()?);
+        let source_topic = reader.text()?;
+        let route = reader.text()?;
+        let record_key = reader.part()?;
+        let event_id = reader.option()?.map(text).transpose()?;
+        let cancel_hash = reader.option()?.map(|hash| hash.try_into().map_err(|_| BadBytes::Shape)).transpose()?;
+        let sealed = reader.part()?;
+        let sealed_code = reader.option()?;
+        let traceparent = reader.option()?.map(text).transpose()?;
+        let (state, changing) = State::read_after_route(reader.rest, routes)?;
+        let unchanged = &bytes[..bytes.len() - changing.len()];
         Ok(Self {
             source_offset,
+            source_topic,
             receipts_applied,
+            route,
             customer,
-            source_topic: reader.text()?,
-            route: reader.text()?,
-            record_key: reader.part()?,
-            event_id: reader.option()?.map(text).transpose()?,
-            cancel_hash: reader.option()?.map(|hash| hash.try_into().map_err(|_| BadBytes::Shape)).transpose()?,
-            sealed: reader.part()?,
-            sealed_code: reader.option()?,
-            traceparent: reader.option()?.map(text).transpose()?,
-            state: State::read(reader.rest, routes)?,
+            record_key,
+            event_id,
+            cancel_hash,
+            sealed,
+            sealed_code,
+            traceparent,
+            state,
+            unchanged,
         })
     }
 }
@@ -368,7 +398,7 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::{self, Channel, Lane, OnUnknown, Request, Route, Step, WaitFor};
+    use crate::delivery::{self, Channel, Event, Lane, OnUnknown, Request, Route, Step, WaitFor};
     use proptest::prelude::*;
     use std::time::Duration;
 
@@ -392,7 +422,7 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Result<Delivery<'_>, BadBytes> {
-        Delivery::read(bytes, &mut KnownRoutes::default())
+        Delivery::read(bytes, &mut KnownRoutes::default()).map(|read| Delivery { unchanged: &[], ..read })
     }
 
     fn whole() -> Delivery<'static> {
@@ -409,6 +439,7 @@ mod tests {
             sealed_code: Some(&[3]),
             traceparent: Some("00-t"),
             state: state(),
+            unchanged: &[],
         }
     }
 
@@ -459,6 +490,19 @@ mod tests {
             with_state(&[b"\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\x01\x02", &[0xcc; 16], b"\0\0\0\x03pix\0\0\0\x08pix.sent\0\0\0\x03k-1", b"\0\0\0\0\0\0\0\0"]);
         assert_eq!(bare.write(), golden);
         assert_eq!(read(&golden), Ok(bare));
+    }
+
+    #[test]
+    fn what_was_read_and_changed_is_written_as_if_it_were_new() {
+        let bytes = whole().write();
+        let mut known = KnownRoutes::default();
+        let mut delivery = Delivery::read(&bytes, &mut known).unwrap();
+        assert_eq!((delivery.unchanged.is_empty(), delivery.write()), (false, bytes.clone()));
+        delivery.receipts_applied = 0x0102_0304_0506_0708;
+        delivery::on(&mut delivery.state, &Event::Cancel, Timestamp::from_millis(1_764_900_001_000));
+        let anew = Delivery { unchanged: &[], ..delivery.clone() };
+        assert_ne!(anew.write(), bytes);
+        assert_eq!(delivery.write(), anew.write());
     }
 
     #[test]

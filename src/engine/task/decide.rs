@@ -94,6 +94,7 @@ impl Task {
             sealed_code: sealed_code.as_deref(),
             traceparent: notification.traceparent.as_deref(),
             state,
+            unchanged: &[],
         };
         if let Some(hash) = cancel_hash.filter(|_| lives) {
             self.overlay.put(stored::cancel_key(&hash), CancelEntry::Delivery(id).write(), before.is_some());
@@ -254,7 +255,7 @@ impl Task {
             && decisions.contains(&Decision::Forget)
             && self.cancel_entry(&hash)? != Some(CancelEntry::Delivery(id))
         {
-            delivery.cancel_hash = None; // the event came again meanwhile, and its cancel is another delivery's
+            (delivery.cancel_hash, delivery.unchanged) = (None, &[]); // the event came again meanwhile, and its cancel is another delivery's
         }
         #[cfg(feature = "mutants")]
         self.keep_cleared(id, timer_before, &delivery.state, now);
