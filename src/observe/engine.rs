@@ -1,7 +1,8 @@
 //! The engine's metrics: what it takes in, decides, commits and holds.
 
+use super::grid::Grid;
 use super::register;
-use crate::delivery::{Attempt, Channel, Hold, Lane, MessageId, Status, TimerKind, Timestamp, Why};
+use crate::delivery::{Attempt, Channel, Hold, Lane, MessageId, Reason, Status, StatusWord, TimerKind, Timestamp, Why};
 use prometheus::{GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, exponential_buckets};
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -91,7 +92,12 @@ static TASKS: LazyLock<IntGaugeVec> = LazyLock::new(|| gauges_of("recado_tasks",
 
 /// An attempt was decided; `before`: the channel of the attempt before it and why it was not the last.
 pub fn dispatched(attempt: Attempt, channel: Channel, lane: Lane, before: Option<(Channel, Why)>) {
-    DISPATCHED.with_label_values(&[channel.word(), lane.word(), if before.is_some() { "later" } else { "first" }]).inc();
+    static FIRST: Grid<IntCounter, { Channel::ALL.len() }, { Lane::ALL.len() }> = Grid::new();
+    let counter = |which| DISPATCHED.with_label_values(&[channel.word(), lane.word(), which]);
+    match before {
+        None => FIRST.at(channel as usize, lane as usize, || counter("first")).inc(),
+        Some(_) => counter("later").inc(),
+    }
     match before {
         Some((from, why)) if why.from.step != attempt.step => FALLBACKS.with_label_values(&[from.word(), channel.word(), why.reason.word()]).inc(),
         Some((_, why)) => RETRIES.with_label_values(&[channel.word(), why.reason.word()]).inc(),
@@ -106,7 +112,10 @@ pub fn cancel(input: &str, met: &str) {
 
 /// A status was decided.
 pub fn status(status: &Status, lane: Lane, now: Timestamp, id: MessageId) {
-    STATUSES.with_label_values(&[status.word.word(), status.reason.word()]).inc();
+    static BY_WORD: Grid<IntCounter, { StatusWord::ALL.len() }, { Reason::ALL.len() }> = Grid::new();
+    static BY_LANE: Grid<Histogram, { Lane::ALL.len() }, { Channel::ALL.len() + 1 }> = Grid::new();
+    let (word, reason) = (status.word, status.reason);
+    BY_WORD.at(word as usize, reason as usize, || STATUSES.with_label_values(&[word.word(), reason.word()])).inc();
     if status.double_delivered {
         DOUBLE.with_label_values(&[status.channel.map_or("none", Channel::word)]).inc();
     }
@@ -115,7 +124,9 @@ pub fn status(status: &Status, lane: Lane, now: Timestamp, id: MessageId) {
         let mut millis = [0; 8];
         millis[2..].copy_from_slice(&id.bytes()[..6]);
         let record_time = Timestamp::from_millis(i64::from_be_bytes(millis));
-        DURATION.with_label_values(&[lane.word(), status.channel.map_or("none", Channel::word)]).observe(now.since(record_time).as_secs_f64());
+        let channel = status.channel.map_or(Channel::ALL.len(), |channel| channel as usize);
+        let made = || DURATION.with_label_values(&[lane.word(), status.channel.map_or("none", Channel::word)]);
+        BY_LANE.at(lane as usize, channel, made).observe(now.since(record_time).as_secs_f64());
     }
 }
 

@@ -9,6 +9,7 @@ pub mod health;
 pub mod logs;
 pub mod privacy;
 pub mod template;
+mod grid;
 mod management;
 
 pub use health::Health;
