@@ -5,6 +5,7 @@
 use super::{Class, PhoneKind, PhoneNumber, Secret};
 use crate::delivery::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// Destination and parameters of one notification.
@@ -14,8 +15,8 @@ pub struct Payload {
     pub phone: Option<PhoneNumber>,
     /// The customer's time zone by its tz database name; `None` means the phone's area or `America/Sao_Paulo`.
     pub zone: Option<String>,
-    /// The template's parameters by their name in the route.
-    pub values: BTreeMap<String, Value>,
+    /// The template's parameters by their name in the route, which all messages of the route share.
+    pub values: BTreeMap<Arc<str>, Value>,
     /// Those of them that are public and have the shape that their field's pattern describes: the last scan lets them pass, whatever else they resemble.
     pub shaped: BTreeSet<String>,
 }
@@ -116,11 +117,11 @@ impl Payload {
         let mut values = BTreeMap::new();
         for _ in 0..count {
             let name = rest.text()?;
-            if values.last_key_value().is_some_and(|(last, _): (&String, _)| last.as_str() >= name) {
+            if values.last_key_value().is_some_and(|(last, _): (&Arc<str>, _)| &**last >= name) {
                 return None;
             }
             let class = Class::from_ordinal(rest.byte()?)?;
-            values.insert(name.to_owned(), Value { class, content: rest.content()? });
+            values.insert(name.into(), Value { class, content: rest.content()? });
         }
         let mut shaped = BTreeSet::new();
         if version == VERSION_SHAPED {
@@ -323,7 +324,7 @@ mod tests {
         fn what_was_written_is_read(zone in "[A-Za-z/_]{0,200}", values in proptest::collection::btree_map(".*", (0_usize..16, content(), any::<bool>()), 0..6)) {
             let is_shaped = |(name, (class, _, shaped)): (&String, &(usize, Content, bool))| (*shaped && Class::ALL[*class] == Class::Public).then(|| name.clone());
             let shaped = values.iter().filter_map(is_shaped).collect();
-            let values = values.into_iter().map(|(name, (class, content, _))| (name, Value { class: Class::ALL[class], content })).collect();
+            let values = values.into_iter().map(|(name, (class, content, _))| (name.into(), Value { class: Class::ALL[class], content })).collect();
             let payload = Payload { phone: None, zone: Some(zone).filter(|zone| !zone.is_empty()), values, shaped };
             let bytes = payload.write();
             prop_assert!(bytes.len() <= payload.bytes_max());

@@ -12,6 +12,7 @@ use super::text::{CODE, Part, Text};
 use crate::config::Fault;
 use crate::delivery::{Channel, Lane, Timestamp};
 use crate::privacy::{Class, Content, Payload, Secret, Value};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One step of a route, as far as its template is concerned.
@@ -273,7 +274,7 @@ impl Using<'_> {
     /// Invented values for those of the route's fields that are there.
     fn payload(&self, is_there: impl Fn(&str) -> bool) -> Payload {
         let fields = self.one.fields.iter().filter(|(field, _)| is_there(field));
-        let values = fields.map(|(field, class)| ((*field).to_owned(), Value { class: *class, content: sample(*class, self.format(field)) }));
+        let values = fields.map(|(field, class)| (Arc::from(*field), Value { class: *class, content: sample(*class, self.format(field)) }));
         Payload { values: values.collect(), ..Payload::default() }
     }
 

@@ -5,6 +5,7 @@ use crate::config::{Fault, Severity};
 use crate::delivery::{Channel, Lane, Reason, Timestamp};
 use crate::privacy::{Class, Content, Payload, Value};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 const FILES: [(&str, &str); 4] = [
@@ -48,7 +49,7 @@ fn text(class: Class, text: &str) -> Value {
 }
 
 fn payload(values: impl IntoIterator<Item = (&'static str, Value)>) -> Payload {
-    Payload { values: values.into_iter().map(|(field, value)| (field.to_owned(), value)).collect(), ..Payload::default() }
+    Payload { values: values.into_iter().map(|(field, value)| (field.into(), value)).collect(), ..Payload::default() }
 }
 
 fn pix() -> Payload {
@@ -150,7 +151,7 @@ fn no_link_stands_beside_a_code_however_it_is_written() {
     assert_eq!(catalogue.render("a", Channel::Sms, &pieces("golpe"), Some(&code)).unwrap_err(), RenderError::Link, "made of two values");
     assert_eq!(sms(catalogue.render("a", Channel::Sms, &pieces("golpe!"), Some(&code))), "Codigo 493817: golpe!.Com S.");
     let mut pix = pix();
-    pix.values.insert("payer_name".to_owned(), text(Class::Name, "pague⒈com Silva"));
+    pix.values.insert("payer_name".into(), text(Class::Name, "pague⒈com Silva"));
     assert!(sms(shipped().render("pix_recebido", Channel::Sms, &pix, None)).contains("de Silva em"), "nor in a name");
 }
 
@@ -212,7 +213,7 @@ fn what_is_missing_or_empty_takes_its_default_or_ends_the_attempt() {
     };
     assert!(sms(catalogue.render("pix_recebido", Channel::Sms, &without("payer_name"), None)).contains("de outra conta em"));
     let mut empty = pix();
-    empty.values.insert("payer_name".to_owned(), text(Class::Name, " \u{200b}\n"));
+    empty.values.insert("payer_name".into(), text(Class::Name, " \u{200b}\n"));
     assert!(sms(catalogue.render("pix_recebido", Channel::Sms, &empty, None)).contains("de outra conta em"));
     let error = catalogue.render("pix_recebido", Channel::Sms, &without("amount"), None).unwrap_err();
     assert_eq!((error, error.reason(), error.rule()), (RenderError::Missing, Reason::Template, "missing_field"));
@@ -230,8 +231,8 @@ fn a_missing_date_takes_its_default_whatever_filters_stand_beside_it() {
 #[test]
 fn a_value_without_its_shape_is_starred_and_noted() {
     let mut odd = pix();
-    odd.values.insert("payer_name".to_owned(), text(Class::Name, "52998224725"));
-    odd.values.insert("amount".to_owned(), Value { class: Class::Amount, content: Content::Amount(Secret::new(-1)) });
+    odd.values.insert("payer_name".into(), text(Class::Name, "52998224725"));
+    odd.values.insert("amount".into(), Value { class: Class::Amount, content: Content::Amount(Secret::new(-1)) });
     let mut unfit = Vec::new();
     let text = sms(shipped().render_noting("pix_recebido", Channel::Sms, &odd, None, &mut unfit));
     assert!(text.contains("um Pix de *** de *** em"), "{text}");
@@ -250,7 +251,7 @@ fn what_slipped_into_a_public_field_stops_the_message() {
         ("senha 4821", "scan_password"),
     ] {
         let mut payload = pix();
-        payload.values.insert("institution".to_owned(), text(Class::Public, leak));
+        payload.values.insert("institution".into(), text(Class::Public, leak));
         let error = catalogue.render("pix_recebido", Channel::WhatsApp, &payload, None).unwrap_err();
         assert_eq!((error.rule(), error.reason()), (rule, Reason::Scan), "{leak}");
     }
@@ -260,7 +261,7 @@ fn what_slipped_into_a_public_field_stops_the_message() {
 fn a_text_over_its_limit_is_refused_and_never_cut() {
     let catalogue = shipped();
     let mut payload = pix();
-    payload.values.insert("institution".to_owned(), text(Class::Public, &"a".repeat(1_000)));
+    payload.values.insert("institution".into(), text(Class::Public, &"a".repeat(1_000)));
     assert_eq!(catalogue.render("pix_recebido", Channel::WhatsApp, &payload, None).unwrap_err(), RenderError::TooLong);
     let long = payload_of_purpose(70);
     assert_eq!(catalogue.render("codigo", Channel::Sms, &long, Some(&Secret::new("493817".to_owned()))).unwrap_err(), RenderError::TooLong);
@@ -508,7 +509,7 @@ fn document(dice: &mut Dice, length: usize) -> String {
 }
 
 /// A message's worth of values as a bank would send them, from rich to odd.
-fn values(dice: &mut Dice) -> BTreeMap<String, Value> {
+fn values(dice: &mut Dice) -> BTreeMap<Arc<str>, Value> {
     let centavos = dice.pick(&[100, 100_000, 100_000_000, 100_000_000_000_000]);
     let institution = dice.pick(&["Banco 24 Horas", "Cooperativa de Crédito 001", "BCO EXEMPLO S.A.", "Exemplo Pagamentos - IP", "Caixa 104"]);
     let length = 11 + usize::try_from(dice.roll(9)).unwrap();
@@ -529,7 +530,7 @@ fn values(dice: &mut Dice) -> BTreeMap<String, Value> {
         ("protocol", text(Class::Public, &protocol)),
     ]
     .into_iter()
-    .map(|(field, value)| (field.to_owned(), value))
+    .map(|(field, value)| (field.into(), value))
     .collect()
 }
 

@@ -138,7 +138,7 @@ fn payload(whole: bool) -> Payload {
         ("occurred_at", value(Class::Public, Content::Time(Timestamp::from_millis(1_764_900_000_000)))),
         ("due_date", value(Class::Public, Content::Date(2026, 12, 10))),
     ];
-    let values = values.into_iter().filter(|(_, (_, needed))| whole || *needed).map(|(name, (value, _))| (name.to_owned(), value)).collect();
+    let values = values.into_iter().filter(|(_, (_, needed))| whole || *needed).map(|(name, (value, _))| (name.into(), value)).collect();
     Payload { phone: PhoneNumber::parse("+5511999990001"), values, ..Payload::default() }
 }
 

@@ -11,6 +11,7 @@ use super::value::{AmountUnit, Kind, TimeUnit};
 use crate::config::Fault;
 use crate::privacy::Class;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What is taken from the records of one input.
 #[derive(Debug, Default)]
@@ -37,7 +38,7 @@ pub(super) struct Fields {
 /// One parameter of the templates.
 #[derive(Debug)]
 pub(super) struct ValueField {
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     pub(super) class: Class,
     pub(super) kind: Kind,
     /// Values that fit it pass the last scan.
@@ -218,7 +219,7 @@ impl Builder<'_, '_> {
                 let Some(kind) = self.kind(&key, field, class, &place.found) else { return };
                 let Some(pattern) = self.pattern(&key, field, class, kind, &place.found) else { return };
                 if let Some(slot) = self.need(&key, place, Need::Kind(kind), &[class]) {
-                    self.fields.values.push(ValueField { name: name.to_owned(), class, kind, pattern, slot });
+                    self.fields.values.push(ValueField { name: name.into(), class, kind, pattern, slot });
                 }
             }
         }

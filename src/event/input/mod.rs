@@ -292,7 +292,7 @@ impl Inputs {
 
     /// The parameters that an input's records give to its templates: name, class, kind. The code is none of them.
     pub fn parameters(&self, input: usize) -> impl Iterator<Item = (&str, Class, FieldKind)> {
-        self.inputs[input].fields.values.iter().map(|field| (field.name.as_str(), field.class, field.kind))
+        self.inputs[input].fields.values.iter().map(|field| (&*field.name, field.class, field.kind))
     }
 
     /// Reads one record of the input with this number.

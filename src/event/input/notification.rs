@@ -31,7 +31,7 @@ pub(super) fn assemble(
         if let Some(pattern) = &field.pattern
             && value::text(&taken[field.slot])?.map(secret_text).is_some_and(|text| pattern.fits(&text))
         {
-            shaped.insert(field.name.clone());
+            shaped.insert(field.name.to_string());
         }
         if let Some(content) = value::content(&taken[field.slot], field.class, field.kind)? {
             values.insert(field.name.clone(), Value { class: field.class, content });
