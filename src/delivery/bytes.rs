@@ -30,6 +30,7 @@ use arrayvec::ArrayVec;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// With a second one, the beginning of a state of the first must not be written again as it lies (`read_after_route`).
 const VERSION: u8 = 1;
 
 impl State {

@@ -63,7 +63,11 @@ mod tests {
             other[at] ^= 1;
             assert!(hashes.insert(hasher.hash_one(Key::of(&[&other]))), "byte {at}");
         }
-        assert_eq!(hasher.hash_one(Key::of(&[b"s", &[7; 16]])), hasher.hash_one(Key::of(&[&[b"s".as_slice(), &[7; 16]].concat()])), "however it is put together");
+        assert_eq!(
+            hasher.hash_one(Key::of(&[b"s", &[7; 16]])),
+            hasher.hash_one(Key::of(&[&[b"s".as_slice(), &[7; 16]].concat()])),
+            "however it is put together"
+        );
     }
 
     #[test]

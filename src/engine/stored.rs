@@ -15,7 +15,7 @@ use crate::privacy::Reference;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// The version that is written.
+/// The version that is written. With a second one, what was read in the first must not be written again as it lies (`Delivery::unchanged`).
 const VERSION: u8 = 1;
 /// About what a delivery takes besides its texts and what is sealed, with two steps and two attempts: enough for most, so that writing grows nothing.
 const FIXED_BYTES: usize = 240;

@@ -145,28 +145,35 @@ impl Transactor {
 
     /// Whether this producer must be replaced before the next begin, though nothing failed.
     pub fn suspect(&self) -> bool {
-        // The log line of a silent reconnect is handed over by a poll, and a poll hands over one event: the line may stand behind others.
-        for _ in 0..EVENTS_MAX {
-            self.producer.poll(Duration::ZERO);
-            if self.producer.in_flight_count() == 0 {
-                break; // between transactions no record is under way: this counts events
-            }
-        }
+        // The log line of a silent reconnect is handed over by a poll.
+        self.hear_all();
         self.producer.context().suspicious.load(Ordering::Relaxed)
+    }
+
+    /// Hears what the client has to say, and tells whether anything is still under way: the client's count is of records and of its events, and a poll hands over one.
+    fn hear_all(&self) -> bool {
+        (0..EVENTS_MAX).any(|_| {
+            self.producer.poll(Duration::ZERO);
+            self.producer.in_flight_count() == 0
+        })
     }
 
     /// Writes the records in their order, then the positions, and commits. The producer comes back unless something is under way that it could not take back: it reads
     /// values where they lie, so it ends before they may.
     pub fn run(self, outputs: &[Output<'_>], positions: &TopicPartitionList, group: &ConsumerGroupMetadata) -> (End, Option<Self>) {
-        let end = self.write_and_commit(outputs, positions, group);
+        // SAFETY: the outputs are borrowed here until nothing is under way, or this producer has ended.
+        let end = unsafe { self.write_and_commit(outputs, positions, group) };
         // A commit waits for all records, and librdkafka lets go of each as it is acknowledged.
-        let let_go = matches!(end, End::Committed { .. }) || self.producer.in_flight_count() == 0;
+        let let_go = matches!(end, End::Committed { .. }) || self.hear_all();
         (end, let_go.then_some(self))
     }
 
-    fn write_and_commit(&self, outputs: &[Output<'_>], positions: &TopicPartitionList, group: &ConsumerGroupMetadata) -> End {
+    /// # Safety
+    /// As [`Handles::produce`].
+    unsafe fn write_and_commit(&self, outputs: &[Output<'_>], positions: &TopicPartitionList, group: &ConsumerGroupMetadata) -> End {
         let started = crate::clock::monotonic();
-        if let Err(error) = self.begin(outputs, positions, group) {
+        // SAFETY: by our own contract.
+        if let Err(error) = unsafe { self.begin(outputs, positions, group) } {
             return self.give_up(&error);
         }
         #[cfg(feature = "mutants")]
@@ -186,17 +193,21 @@ impl Transactor {
         }
     }
 
-    fn begin(&self, outputs: &[Output<'_>], positions: &TopicPartitionList, group: &ConsumerGroupMetadata) -> Result<(), KafkaError> {
+    /// # Safety
+    /// As [`Handles::produce`].
+    unsafe fn begin(&self, outputs: &[Output<'_>], positions: &TopicPartitionList, group: &ConsumerGroupMetadata) -> Result<(), KafkaError> {
         {
             let _guard = self.watch.enter("begin_transaction");
             self.producer.begin_transaction()?;
         }
         let outputs = produce::by_partition(outputs);
         let (first, rest) = outputs.split_at(outputs.len().div_ceil(2));
-        self.produce(first)?;
+        // SAFETY: by our own contract, here and below.
+        unsafe { self.produce(first)? };
         // What was handed over may still lie in the client's queue; in the pass that kills it goes out first.
         crash_point!("mid_txn", if !rest.is_empty(), after self.flush());
-        self.produce(rest)?;
+        // SAFETY: as above.
+        unsafe { self.produce(rest)? };
         // So with the acknowledgement of the records, which nobody else waits for before the positions.
         crash_point!("after_changelog_ack", after self.flush());
         let _guard = self.watch.enter("send_offsets_to_transaction");
@@ -206,18 +217,22 @@ impl Transactor {
     /// All of a transaction but its end, with everything acknowledged: what a process leaves that dies before it could commit.
     #[cfg(feature = "mutants")]
     pub fn leave_open(self, outputs: &[Output<'_>], positions: &TopicPartitionList, group: &ConsumerGroupMetadata) -> Result<Option<Self>, KafkaError> {
-        self.begin(outputs, positions, group)?;
+        // SAFETY: as in `run`.
+        unsafe { self.begin(outputs, positions, group)? };
         self.flush();
-        Ok((self.producer.in_flight_count() == 0).then_some(self))
+        Ok(self.hear_all().then_some(self))
     }
 
     /// The client's queue empties by itself: with only-error reports nothing has to be polled.
-    fn produce(&self, outputs: &[Output<'_>]) -> Result<(), KafkaError> {
+    ///
+    /// # Safety
+    /// As [`Handles::produce`].
+    unsafe fn produce(&self, outputs: &[Output<'_>]) -> Result<(), KafkaError> {
         let deadline = crate::clock::monotonic() + self.timeout;
         let mut rest = outputs;
         while let Some(next) = rest.first() {
             let alike = produce::alike(rest);
-            // SAFETY: whoever began the transaction with these outputs keeps them until nothing is under way, or ends this producer before (`run`, `leave_open`).
+            // SAFETY: by our own contract.
             let taken = if alike == 0 { self.produce_one(next) } else { unsafe { self.topics.produce(&rest[..alike]) } };
             let taken = taken.inspect_err(|error| self.producer.context().look(error, next.topic, next.partition))?;
             if taken < alike.max(1) {

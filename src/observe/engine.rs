@@ -90,6 +90,10 @@ static LAG_SECONDS: LazyLock<GaugeVec> =
     LazyLock::new(|| register(GaugeVec::new(Opts::new("recado_lag_seconds", "Age of the oldest record of a source that waits."), &["thread", "topic"])));
 static TASKS: LazyLock<IntGaugeVec> = LazyLock::new(|| gauges_of("recado_tasks", "Partitions that this process owns.", &["thread"]));
 
+// Each grid below has a place for each of them.
+const _: () = assert!(Channel::Voice as usize + 1 == Channel::ALL.len() && Lane::Bulk as usize + 1 == Lane::ALL.len());
+const _: () = assert!(StatusWord::Late as usize + 1 == StatusWord::ALL.len() && Reason::IdentityChanged as usize + 1 == Reason::ALL.len());
+
 /// An attempt was decided; `before`: the channel of the attempt before it and why it was not the last.
 pub fn dispatched(attempt: Attempt, channel: Channel, lane: Lane, before: Option<(Channel, Why)>) {
     static FIRST: Grid<IntCounter, { Channel::ALL.len() }, { Lane::ALL.len() }> = Grid::new();
