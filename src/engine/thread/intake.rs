@@ -123,13 +123,14 @@ impl Engine {
         let mut fired = 0;
         let opened = self.opened;
         let (refusals, monotonic) = (&self.refusals, crate::clock::monotonic());
+        let share = (TIMERS_A_TURN / self.tasks.len().max(1)).max(1);
         for task in self.tasks.values_mut().filter(|task| !awaits_cancels(task, opened) && !refusals.waits(task.partition, monotonic)) {
             let now = task.now(own_now);
             #[cfg(feature = "mutants")]
             let now = if crate::seeded_bug::planted("wall_clock") { Some(crate::clock::wall()) } else { now };
             if let Some(now) = now {
-                let of_task = task.fire_due(&self.shared, now, &mut self.guard, TIMERS_A_TURN, &mut self.outputs)?;
-                self.flooded |= of_task >= TIMERS_A_TURN;
+                let of_task = task.fire_due(&self.shared, now, &mut self.guard, share, &mut self.outputs)?;
+                self.flooded |= of_task >= share;
                 fired += of_task;
             }
         }
