@@ -17,8 +17,11 @@ use std::time::Duration;
 const STORE_AGE_MAX: Duration = Duration::from_secs(5 * 3600);
 
 /// Between two commits, however little there is to wait for. At 1,000 records a second half of it is in the median from record to call, and 20 ms cost as much CPU
-/// (`benches/README.md`, "What brought the latency down"); none at all costs the brokers' retries besides.
+/// (`benches/README.md`, "What brought the latency down"); none at all costs the brokers' retries besides. It is a process's: of several threads each waits so many
+/// times as long, since each commits by itself and a transaction costs what it costs, however little is in it ("What a second thread costs").
 const COMMIT_PAUSE: Duration = Duration::from_millis(10);
+/// But no more than so many times.
+const COMMIT_PAUSES_MAX: u16 = 4;
 
 /// How long librdkafka waits at most before it tries a broker again, in ms.
 const RECONNECT: &str = "reconnect.backoff.max.ms";
@@ -49,7 +52,7 @@ pub(super) fn engine_settings(config: &Config) -> anyhow::Result<engine::Setting
         state_folder: config.engine.state_folder.clone(),
         kafka: kafka_client(config)?,
         commit_interval: config.engine.commit_interval,
-        commit_on_drain: config.engine.commit_on_drain.then_some(COMMIT_PAUSE),
+        commit_on_drain: config.engine.commit_on_drain.then(|| COMMIT_PAUSE * u32::from(config.engine.threads.clamp(1, COMMIT_PAUSES_MAX))),
         batch_records_max: usize::try_from(config.engine.batch_records_max).unwrap_or(usize::MAX),
         batch_bytes_max: config.engine.batch_bytes_max.bytes(),
         transaction_timeout: Duration::from_secs(10),
@@ -192,6 +195,10 @@ mod tests {
         let mut config = Config::default();
         let settings = engine_settings(&config).unwrap();
         assert_eq!((settings.commit_interval, settings.commit_on_drain), (Duration::from_millis(100), Some(Duration::from_millis(10))));
+        for (threads, pause) in [(2, 20), (4, 40), (16, 40)] {
+            config.engine.threads = threads;
+            assert_eq!(engine_settings(&config).unwrap().commit_on_drain, Some(Duration::from_millis(pause)), "{threads} threads");
+        }
         config.engine.commit_interval = Duration::from_secs(5);
         config.engine.commit_on_drain = false;
         let settings = engine_settings(&config).unwrap();
