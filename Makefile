@@ -105,7 +105,7 @@ bench-gate: ## how many instructions the pure parts take: red above a limit; LIM
 bench-peers: ## Recado, its floors and the same work on Kafka Streams, in turn: makes benches/RESULTS.md anew, about an hour; PROGRAMS="recado streams-b" RUNS=1 for less (benches/peers/README.md)
 	@docker/deps.sh test
 	@docker/kafka.sh libs > /dev/null
-	@export $(WARM_KAFKA) RESULTS=$(or $(RESULTS),$(if $(PROGRAMS)$(RUNS),target/bench-peers.md,benches/RESULTS.md)); $(CARGO) bench --locked --profile release --features demo --bench peers -- $(PROGRAMS)
+	@export $(WARM_KAFKA) RESULTS=$(or $(RESULTS),$(if $(PROGRAMS)$(RUNS)$(ROUNDS)$(LIVES)$(WARM)$(PIN),target/bench-peers.md,benches/RESULTS.md)); $(CARGO) bench --locked --profile release --features demo --bench peers -- $(PROGRAMS)
 
 numbers: ## what is promised in numbers and what this machine gives: red where it is off, and by how much
 	@docker/deps.sh test

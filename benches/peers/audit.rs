@@ -1,5 +1,6 @@
-//! The auditor: reads every committed status while a program runs, and says afterwards what was lost, said twice, said of nobody, or too early; then it reads every
-//! dispatch of a first step, of which each life has one, and those of second steps.
+//! The auditor: reads every committed status while a program runs, and says afterwards what was lost, said twice or said of nobody; then it reads every
+//! dispatch of a first step, of which each life has one, and those of second steps, of which none may come before its wait is over. Reasons, times and sources in statuses
+//! are not compared, and sealed bytes are not opened.
 
 use crate::load::Loader;
 use crate::records::{Back, Codec};
@@ -128,24 +129,32 @@ impl Heard {
     }
 }
 
-/// What is wrong with the dispatches, after the program has ended: each life has one of its first step, and one of its second where it falls back.
-pub fn faults_of_dispatches(codec: &Codec, prefix: &str, names: &Names, lives: u32, fallbacks: bool) -> Vec<String> {
+/// What is wrong with the dispatches, after the program has ended: each life has one of its first step, and one of its second where it falls back, not before `due` (ms
+/// since 1970).
+pub fn faults_of_dispatches(codec: &Codec, prefix: &str, names: &Names, lives: u32, fallbacks: bool, due: impl Fn(Life) -> i64) -> Vec<String> {
     let names = names.lock().expect("nobody panics with it");
     let mut faults = Vec::new();
     for (word, attempt, counts) in [("dispatch.whatsapp", Attempt::FIRST, false), ("retry.sms", Attempt { step: 2, n: 1 }, true)] {
         let (topic, mut seen, mut strangers) = (format!("{prefix}{word}"), vec![0u8; lives as usize], 0);
+        let mut early = 0;
         let consumer = consumer(&topic);
         let ends = Ends::of(&consumer, &topic);
         while !ends.reached(&consumer) {
             let Some(message) = consumer.poll(Duration::from_millis(50)) else { continue };
-            let id = codec.dispatched(message.expect("the broker answers").payload().unwrap_or_default());
-            match names.get(&id.message_id).and_then(|life| seen.get_mut(life.0 as usize)) {
+            let message = message.expect("the broker answers");
+            let id = codec.dispatched(message.payload().unwrap_or_default());
+            let life = names.get(&id.message_id);
+            early += u32::from(counts && life.is_some_and(|life| message.timestamp().to_millis().is_none_or(|at| at < due(*life))));
+            match life.and_then(|life| seen.get_mut(life.0 as usize)) {
                 Some(count) if id.attempt == attempt => *count = count.saturating_add(1),
                 _ => strangers += 1,
             }
         }
         let wanted = |life: Life| u8::from(!counts || (fallbacks && life.falls_back()));
         let wrong = (0..lives).map(Life).zip(&seen).filter(|(life, count)| wanted(*life) != **count).count();
+        if early > 0 {
+            faults.push(format!("{word}: {early} dispatches before their wait was over"));
+        }
         if wrong + strangers > 0 {
             faults.push(format!("{word}: {wrong} lives have more or fewer dispatches than one, and {strangers} dispatches are of nobody"));
         }

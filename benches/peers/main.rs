@@ -34,7 +34,7 @@ use rdkafka::consumer::Consumer;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use recado::delivery::Timestamp;
-use records::{Codec, Work};
+use records::Codec;
 use script::{Life, PARTITIONS};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -117,14 +117,14 @@ async fn main() {
     }
     let text = results::text(&plan, &runs, sizes);
     println!("\n{text}");
+    let void = runs.iter().filter(|run| !run.faults.is_empty()).count();
+    assert!(void == 0, "{void} of {} runs are void", runs.len());
     if let Ok(file) = std::env::var("RESULTS") {
         if let Some(folder) = std::path::Path::new(&file).parent() {
             std::fs::create_dir_all(folder).unwrap();
         }
         std::fs::write(&file, text).unwrap_or_else(|error| panic!("{file}: {error}"));
     }
-    let void = runs.iter().filter(|run| !run.faults.is_empty()).count();
-    assert!(void == 0, "{void} of {} runs are void", runs.len());
 }
 
 impl Plan {
@@ -165,6 +165,8 @@ async fn one(program: &Program, plan: &Plan, broker: u32, sizes: &mut Sizes) -> 
     let mut run = Run { program: program.clone(), lives: plan.lives, rounds: Vec::new(), memory_mib: 0, faults: Vec::new() };
     let mut last = Reading::take(process.pid(), broker);
     let (began, mut round, mut measured, mut plain, mut fallen_before) = (Instant::now(), 0, 0, 0, 0);
+    // When what comes back in each round is written at the earliest.
+    let mut rounds_began = Vec::new();
     loop {
         // The last round brings back what is left and begins nothing.
         let ends = measured == plan.rounds;
@@ -172,6 +174,7 @@ async fn one(program: &Program, plan: &Plan, broker: u32, sizes: &mut Sizes) -> 
         let known = new.start.saturating_sub(plan.lives)..new.start;
         names.lock().unwrap().extend(new.clone().map(Life).map(|life| (loader.id(life), life)));
         plain += told(new.clone(), known.clone());
+        rounds_began.push(recado::clock::wall().millis());
         loader.round(new.clone(), known);
         let fallen = if ends && program.falls_back() { 3 * u64::from(new.start / script::FALLS_BACK_EACH) } else { 0 };
         if let Err(sentence) = auditor.wait(plain, fallen) {
@@ -208,7 +211,8 @@ async fn one(program: &Program, plan: &Plan, broker: u32, sizes: &mut Sizes) -> 
     let heard = auditor.stop();
     if run.faults.is_empty() {
         run.faults = heard.faults(lives, program.falls_back());
-        run.faults.extend(audit::faults_of_dispatches(&codec, &place.prefix, &names, lives, program.falls_back()));
+        let due = |life: Life| rounds_began[(life.0 / plan.lives + 1) as usize] + i64::from(WAIT_SHORT_MS);
+        run.faults.extend(audit::faults_of_dispatches(&codec, &place.prefix, &names, lives, program.falls_back(), due));
     }
     // A floor knows no end but a signal's. Java says 143 of one that it was told to end by.
     if program.falls_back() && !ended.is_some_and(|status| status.success() || status.code() == Some(143)) {
@@ -267,7 +271,5 @@ fn measure(prefix: &str) -> Sizes {
     Sizes { dispatch: average("dispatch.whatsapp", all), status: average("status", all), state: average("state", |key| key.first() == Some(&b's')) }
 }
 
-/// The kinds of work and floors, for whoever reads the table.
+/// The floor that Recado is held against.
 pub const EXACTLY_ONCE: Program = Program::Floor(Kind::ExactlyOnce);
-/// The form of Streams that the table marks as the same work.
-pub const STREAMS: Program = Program::Streams { form: 'b', cache_mib: 0, work: Work::Full, parallel: false, settings: Vec::new() };

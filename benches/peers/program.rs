@@ -33,6 +33,9 @@ pub enum Program {
     },
 }
 
+/// Options of each JVM of a program, besides its collector (the serial one unless its name says otherwise).
+pub const MACHINE: [&str; 3] = ["-Xms2g", "-Xmx2g", "-Xmn1200m"];
+
 /// Waits of the route, ms: one that no receipt is late for, and one that runs out.
 pub const WAIT_LONG_MS: u32 = 600_000;
 pub const WAIT_SHORT_MS: u32 = 33_000;
@@ -121,7 +124,7 @@ impl Program {
             Self::Streams { form, cache_mib, work, parallel, settings } => {
                 let built = built();
                 let (machine, settings): (Vec<_>, Vec<_>) = settings.iter().partition(|setting| setting.starts_with("-X"));
-                command.arg(if *parallel { "-XX:+UseParallelGC" } else { "-XX:+UseSerialGC" }).args(["-Xms2g", "-Xmx2g", "-Xmn1200m"]).args(machine).arg("-cp");
+                command.arg(if *parallel { "-XX:+UseParallelGC" } else { "-XX:+UseSerialGC" }).args(MACHINE).args(machine).arg("-cp");
                 command.arg(format!("{0}/*:{0}/dependency/*", built.display())).arg("recado.peers.Main");
                 let number = |name: &str, number: usize| [format!("--{name}"), number.to_string()];
                 command.args(["--bootstrap", support::bootstrap(), "--prefix", &stage.prefix, "--form", &form.to_string()]);

@@ -2,7 +2,9 @@
 
 use crate::cost;
 use crate::floor::Sizes;
-use crate::{EXACTLY_ONCE, Plan, Program, Run, STREAMS};
+use crate::program::MACHINE;
+use crate::records::Work;
+use crate::{EXACTLY_ONCE, Plan, Program, Run};
 use std::fmt::Write;
 
 /// A round in which the host took more than this away is left out.
@@ -30,13 +32,17 @@ pub fn line(run: &Run) -> String {
     format!("{}: {figures}", run.program.name())
 }
 
-/// Median, least and most.
-fn spread(mut all: Vec<f64>) -> String {
+/// Median, least and most, with so many digits behind the point and a unit behind the median.
+fn spread(mut all: Vec<f64>, digits: usize, unit: &str) -> String {
     all.sort_by(f64::total_cmp);
-    match (all.first(), all.get(all.len() / 2), all.last()) {
-        (Some(least), Some(median), Some(most)) => format!("{median:.1} ({least:.1}–{most:.1})"),
-        _ => "–".into(),
-    }
+    let Some(((least, most), median)) = all.first().zip(all.last()).zip(median(&all)) else { return "–".into() };
+    format!("{median:.digits$}{unit} ({least:.digits$}–{most:.digits$})")
+}
+
+/// Of a sorted list; of an even number the mean of the two in the middle.
+fn median(all: &[f64]) -> Option<f64> {
+    let middle = all.get(all.len().saturating_sub(1) / 2..=all.len() / 2)?;
+    Some(middle.iter().sum::<f64>() / middle.len() as f64)
 }
 
 /// All of it, in Markdown.
@@ -52,43 +58,56 @@ pub fn text(plan: &Plan, runs: &[Run], sizes: Sizes) -> String {
         runs.iter().filter(move |run| run.program == program)
     };
     let mut text = format!(
-        "# Results\n\nMade by `make bench-peers`; [`peers/README.md`](peers/README.md) has the rules. recado {}{}, Apache Kafka and Kafka Streams 4.3.1, librdkafka {}, {}.\n{}. Load after the last \
-         run: {}. {} Mean value lengths: dispatch {}, status {}, state {} bytes. \
-         {} runs of {} rounds of {} lives each, a Java program warm for {} s before.\n\n",
+        "# Results\n\nMade by `make bench-peers RUNS={} ROUNDS={} LIVES={} WARM={}{}`: so many runs of so many rounds of so many lives each, a Java program warm for so many seconds before. \
+         [`peers/README.md`](peers/README.md) has the rules. A backlog is worked off: CPU at a steady rate below that is another question.\n\n\
+         recado {}{}, profile {}, jemalloc for Rust, librdkafka {} and RocksDB 11.8.1; Apache Kafka and Kafka Streams 4.3.1 with RocksDB 10.1.3, {}, `-XX:+UseSerialGC {}`.\n{}, Linux {}. Load after the last \
+         run: {}. {} Mean value lengths of Recado's: dispatch {}, status {}, state {} bytes. Auditor 0 of two programs means that the statuses of each are those which the script says, hence the same.\n\n",
+        plan.runs,
+        plan.rounds,
+        plan.lives,
+        plan.warm.as_secs(),
+        if plan.pinned { "" } else { " PIN=off" },
         env!("CARGO_PKG_VERSION"),
         crate::support::commit(),
+        profile(),
         rdkafka::util::get_rdkafka_version().1,
         cost::java(),
+        MACHINE.join(" "),
         cost::processor(),
+        std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim(),
         std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim(),
         stolen(runs),
         sizes.dispatch,
         sizes.status,
         sizes.state,
-        plan.runs,
-        plan.rounds,
-        plan.lives,
-        plan.warm.as_secs(),
     );
     text += "| program | runs | CPU µs per lifecycle | broker | lifecycles/s | memory MiB | auditor |\n|---|---|---|---|---|---|---|\n";
     for program in &programs {
         let figures: Vec<[f64; 3]> = of(program).filter_map(figures).collect();
-        let column = |at: usize| spread(figures.iter().map(|figures| figures[at]).collect());
+        let column = |at: usize| spread(figures.iter().map(|figures| figures[at]).collect(), usize::from(at < 2), "");
         let faults = of(program).filter(|run| !run.faults.is_empty()).count();
         let memory = of(program).map(|run| run.memory_mib).max().unwrap_or(0);
         let verdict = if faults == 0 { "0".to_owned() } else { format!("{faults} runs void") };
         writeln!(text, "| {} | {} | {} | {} | {} | {memory} | {verdict} |", program.name(), figures.len(), column(0), column(1), column(2))
             .expect("a text takes all");
     }
+    let cost = |program: &Program| {
+        let mut all: Vec<f64> = of(program).filter_map(figures).map(|figures| figures[0]).collect();
+        all.sort_by(f64::total_cmp);
+        median(&all)
+    };
+    let full = programs.iter().filter(|program| matches!(program, Program::Streams { work: Work::Full, .. }));
+    let cheapest =
+        full.filter_map(|program| Some((cost(program)?, (*program).clone()))).min_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, program)| program);
     text += "\n| Recado against | CPU | with the broker's |\n|---|---|---|\n";
     for other in programs.iter().filter(|program| ***program != Program::Recado) {
         let pairs: Vec<([f64; 3], [f64; 3])> =
             of(&Program::Recado).zip(of(other)).filter_map(|(ours, theirs)| Some((figures(ours)?, figures(theirs)?))).collect();
-        let ratio = |of: fn([f64; 3]) -> f64| spread_of_ratios(pairs.iter().map(|(ours, theirs)| of(*ours) / of(*theirs)).collect());
+        let ratio = |of: fn([f64; 3]) -> f64| spread(pairs.iter().map(|(ours, theirs)| of(*ours) / of(*theirs)).collect(), 2, " ×");
         let note = if **other == EXACTLY_ONCE {
             " (the floor)"
-        } else if **other == STREAMS {
-            " (the same work)"
+        } else if cheapest.as_ref() == Some(*other) {
+            " (the cheapest correct form)"
         } else {
             ""
         };
@@ -96,6 +115,12 @@ pub fn text(plan: &Plan, runs: &[Run], sizes: Sizes) -> String {
             .expect("a text takes all");
     }
     text
+}
+
+/// With which of Cargo's profiles this was compiled: the folder in which it lies.
+fn profile() -> String {
+    let own = std::env::current_exe().unwrap_or_default();
+    own.ancestors().nth(2).and_then(|folder| folder.file_name()).unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// What the machine's host kept for others meanwhile.
@@ -109,12 +134,4 @@ fn stolen(runs: &[Run]) -> String {
         STEAL_MAX * 1e2,
         most * 1e2
     )
-}
-
-fn spread_of_ratios(mut all: Vec<f64>) -> String {
-    all.sort_by(f64::total_cmp);
-    match (all.first(), all.get(all.len() / 2), all.last()) {
-        (Some(least), Some(median), Some(most)) => format!("{median:.2} × ({least:.2}–{most:.2})"),
-        _ => "–".into(),
-    }
 }
