@@ -77,7 +77,7 @@ pub struct Run {
 const CORES: (usize, usize) = (0, 1);
 /// The floors are given so many rounds first.
 const ROUNDS_FIRST: u32 = 2;
-/// So many records of each topic say how long one is: more than two rounds write.
+/// So many records of each topic say how long one is: of the last rounds.
 const MEASURED: i64 = 1_000_000;
 /// Before anything is measured.
 const BROKER_ROUNDS: u32 = 6;

@@ -17,7 +17,7 @@ use std::time::Duration;
 const STORE_AGE_MAX: Duration = Duration::from_secs(5 * 3600);
 
 /// Between two commits, however little there is to wait for. At 1,000 records a second half of it is in the median from record to call, and 20 ms cost as much CPU
-/// (`benches/README.md`, "What brought the latency down"); none at all costs the brokers' retries besides. It is a process's: of several threads each waits so many
+/// (`benches/TRIED.md`, "What brought the latency down"); none at all costs the brokers' retries besides. It is a process's: of several threads each waits so many
 /// times as long, since each commits by itself and a transaction costs what it costs, however little is in it ("What a second thread costs").
 const COMMIT_PAUSE: Duration = Duration::from_millis(10);
 /// But no more than so many times.

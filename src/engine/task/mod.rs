@@ -244,7 +244,7 @@ impl Task {
     }
 
     /// Looks these deliveries up and forgets what it saw. A busy day's deliveries are in no cache of the processor: looked up one by one, as they are decided, each
-    /// waits for memory by itself; in a row they wait together. What that is worth: `benches/README.md`.
+    /// waits for memory by itself; in a row they wait together. What that is worth: `benches/TRIED.md`.
     pub(super) fn look_ahead(&self, ids: impl Iterator<Item = MessageId> + Clone) {
         let armed = ids.clone().filter(|id| self.timers.knows(id)).count();
         let changed = ids.clone().filter(|id| self.overlay.get(&stored::delivery_key(id)).is_some()).count();

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// So many events of the group are heard in one go before partitions are opened anew: errors and statistics of a long absence.
 const GROUP_EVENTS_MAX: usize = 1_000;
-/// While more timers of a task are due than a turn fires, commits come so much more often: what else is decided meanwhile waits for theirs. Source: `benches/README.md`, "due".
+/// While more timers of a task are due than a turn fires, commits come so much more often: what else is decided meanwhile waits for theirs. Source: `benches/TRIED.md`, "What keeps other traffic moving".
 const FLOODED: u32 = 4;
 /// With more than this committed since the store was written last, all threads of a process write before their time: twice as much rests in memory at most. A thread at
 /// its fastest commits 110 MiB in the five seconds after which it writes anyway (40,000 deliveries a second of 550 bytes: reckoned; what this bound is worth was not measured by itself).

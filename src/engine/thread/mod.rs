@@ -41,7 +41,7 @@ use waiting::Waiting;
 
 /// So many requests are decided between two looks at receipts and timers.
 const REQUESTS_A_TURN: usize = 500;
-/// So many timers fire between two looks at receipts and requests, an equal share of each task: 10 ms of work. Source: `benches/README.md`, "due".
+/// So many timers fire between two looks at receipts and requests, an equal share of each task: 10 ms of work. Source: `benches/TRIED.md`, "What keeps other traffic moving".
 const TIMERS_A_TURN: usize = 1_000;
 /// With so many receipts waiting here no more are taken: those of a partition wait while its inputs are read again, or Kafka's time is not known. A guess.
 const RECEIPTS_WAITING_MAX: usize = 20_000;

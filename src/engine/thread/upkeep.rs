@@ -19,7 +19,7 @@ const KAFKA_SILENT: Duration = Duration::from_secs(15);
 
 /// With so many records in the changelogs since the last flush, all threads of a process flush before their time, as soon as they have written behind. At 140,000 records a
 /// second that is after each write, and a kill has up to two paces of writing replayed, 1.4 million (reckoned). Nobody writes sooner for it: what ends within seconds would
-/// reach the store on a busy day, a tenth of a lifecycle's cost (`benches/README.md`, "What brought the CPU of a lifecycle down").
+/// reach the store on a busy day, a tenth of a lifecycle's cost (`benches/TRIED.md`, "What brought the CPU of a lifecycle down").
 const UNFLUSHED_MAX: i64 = 300_000;
 
 /// When each of these is due again.
