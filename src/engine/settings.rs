@@ -19,8 +19,12 @@ pub struct Settings {
     pub kafka: ClientConfig,
     /// Commit at the latest after this. Default 100 ms.
     pub commit_interval: Duration,
-    /// Commit when drained and this long after the last commit. Default 20 ms; `None` switches it off (the crash rig's long transactions).
+    /// Commit when drained and this long after the last commit. Default 10 ms; `None` switches it off (the crash rig's long transactions).
     pub commit_on_drain: Option<Duration>,
+    /// How long a broker may wait until enough has come together for a fetch. Default 10 ms.
+    pub fetch_wait: Duration,
+    /// How long a thread sleeps when there was nothing to do. Default 2 ms.
+    pub idle_wait: Duration,
     /// Commit before, when so many records are decided. Default 4 000.
     pub batch_records_max: usize,
     /// Commit before, when the changes of state are so large. Default 4 MB.

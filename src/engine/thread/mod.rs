@@ -49,8 +49,6 @@ const RECEIPTS_WAITING_MAX: usize = 20_000;
 const GATE_PACE: Duration = Duration::from_millis(100);
 /// After a record that could not be sealed or resolved, the task looks again so much later.
 const HELD_BACK: Duration = Duration::from_millis(100);
-/// How long the loop sleeps on the main queue when there was nothing to do.
-const IDLE_WAIT: Duration = Duration::from_millis(2);
 /// The bound of one blocking call is this many transaction time-outs. `engine.md` T5 says two; making a producer may take that long by itself.
 const WATCH_FACTOR: u32 = 3;
 /// A loop that does not turn for so long is dead for `/livez`; opening partitions beats too.
@@ -284,7 +282,7 @@ impl Engine {
         }
         self.upkeep()?;
         if !busy {
-            self.serve_group(IDLE_WAIT)?;
+            self.serve_group(self.shared.settings.idle_wait)?;
         }
         Ok(())
     }
