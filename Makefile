@@ -112,7 +112,7 @@ bench-gate-bites: ## whether each of its limits bites: red unless twice the work
 bench-peers: ## Recado, its floors and the same work on Kafka Streams, in turn: makes benches/RESULTS.md anew, about an hour; PROGRAMS="recado streams-b" RUNS=1 for less (benches/peers/README.md)
 	@docker/deps.sh test
 	@docker/kafka.sh libs > /dev/null
-	@export $(WARM_KAFKA) RESULTS=$(or $(RESULTS),$(if $(PROGRAMS)$(RUNS)$(ROUNDS)$(LIVES)$(WARM)$(PIN),target/bench-peers.md,benches/RESULTS.md)); $(CARGO) bench --locked --profile $(or $(PROFILE),release) --features demo --bench peers -- $(PROGRAMS)
+	@export $(WARM_KAFKA) RESULTS=$(or $(RESULTS),$(if $(PROGRAMS)$(RUNS)$(ROUNDS)$(LIVES)$(WARM)$(RATE)$(PIN)$(CLEANER),target/bench-peers.md,benches/RESULTS.md)); $(CARGO) bench --locked --profile $(or $(PROFILE),release) --features demo --bench peers -- $(PROGRAMS)
 
 numbers: ## what is promised in numbers and what this machine gives: red where it is off, and by how much
 	@docker/deps.sh test

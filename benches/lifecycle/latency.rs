@@ -37,12 +37,14 @@ async fn at(rate: u64) {
     let (warm, count) = (usize::try_from(WARM_SECS * rate).unwrap(), (WARM_SECS + MEASURED_SECS) * rate);
     let flow = Flow::start(&stage, rate, count);
     tokio::time::sleep(Duration::from_secs(WARM_SECS)).await;
+    flow.late();
     let before = Reading::of(&instance);
-    tokio::task::spawn_blocking(move || flow.wait()).await.unwrap();
+    let late = tokio::task::spawn_blocking(move || flow.wait()).await.unwrap();
     let calls = until_calls(&stage, count).await;
     let cost = before.cost(&instance);
     let all: Vec<i64> = sorted(&calls).into_iter().skip(warm).collect();
     println!("{}", Spread::of(all));
+    println!("  no record was written later than {late:.1?} behind its time");
     let (decided, called) = stages(&stage, &calls, warm);
     println!("  of it, until the dispatch is appended in the engine's transaction: {decided}");
     println!("  of it, from there through commit, journal and back to the call: {called}");

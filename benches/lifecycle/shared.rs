@@ -12,7 +12,7 @@ use std::fmt::Debug;
 use std::fs;
 use std::ops::Range;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -76,7 +76,11 @@ const EVERYBODY: u64 = 80_000_000;
 pub const BESIDE: u64 = 500_000_000;
 
 /// Records at a steady rate.
-pub struct Flow(Worker);
+pub struct Flow {
+    worker: Worker,
+    /// By how many µs one was written behind its time, at most.
+    late: Arc<AtomicU64>,
+}
 
 impl Flow {
     /// Pix that were received, each by another customer with another phone.
@@ -92,7 +96,9 @@ impl Flow {
 
     /// The records of these numbers.
     pub fn of(topic: String, rate: u64, numbers: Range<u64>, mould: Mould) -> Self {
-        Self(Worker::start(move |stop| {
+        let late = Arc::<AtomicU64>::default();
+        let most = late.clone();
+        let worker = Worker::start(move |stop| {
             let writer = Writer::new();
             let began = Instant::now();
             for (at, number) in (0..).zip(numbers) {
@@ -103,19 +109,27 @@ impl Flow {
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
                 let (record, key) = mould.cast(number);
                 writer.send(&topic, partition(number), key.as_bytes(), &record);
+                most.fetch_max(u64::try_from(due.elapsed().as_micros()).unwrap(), Ordering::Relaxed);
             }
             writer.flush();
-        }))
+        });
+        Self { worker, late }
     }
 
-    /// Waits until all are written.
-    pub fn wait(self) {
-        self.0.wait();
+    /// By how much one was written behind its time at most, since this was asked last: what was late by more would hide what had to wait.
+    pub fn late(&self) -> Duration {
+        Duration::from_micros(self.late.swap(0, Ordering::Relaxed))
+    }
+
+    /// Waits until all are written, and says how late one was at most, as above.
+    pub fn wait(self) -> Duration {
+        self.worker.wait();
+        Duration::from_micros(self.late.load(Ordering::Relaxed))
     }
 
     /// Ends it.
     pub fn end(self) {
-        self.0.end();
+        self.worker.end();
     }
 }
 

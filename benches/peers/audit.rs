@@ -1,8 +1,9 @@
 //! The auditor: reads every committed status while a program runs, and says afterwards what was lost, said twice or said of nobody; then it reads every
-//! dispatch of a first step, of which each life has one, and those of second steps, of which none may come before its wait is over. Reasons, times and sources in statuses
-//! are not compared, and sealed bytes are not opened.
+//! dispatch of a first step, of which each life has one, and those of second steps, of which none may come before its wait is over; nothing else may be dispatched, and
+//! nothing be called a dead letter. Reasons, times and sources in statuses are not compared, and sealed bytes are not opened.
 
 use crate::load::Loader;
+use crate::program::WAIT_SHORT_MS;
 use crate::records::{Back, Codec};
 use crate::script::{Life, PARTITIONS, Told};
 use crate::support;
@@ -117,9 +118,9 @@ impl Auditor {
 
 impl Heard {
     /// What is wrong, a sentence each, with up to three examples. `lives`: how many were begun. `fallbacks`: whether the program can fall back.
-    pub fn faults(mut self, lives: u32, fallbacks: bool) -> Vec<String> {
+    pub fn faults(mut self, codec: &Codec, lives: u32, fallbacks: bool) -> Vec<String> {
         let counts = |told: &Told| fallbacks || !told.life.falls_back() || told.word == StatusWord::Requested;
-        let mut wanted: Vec<Told> = (0..lives).map(Life).flat_map(Life::told).filter(counts).collect();
+        let mut wanted: Vec<Told> = (0..lives).map(Life).filter(|life| !codec.is_repeated(*life)).flat_map(Life::told).filter(counts).collect();
         wanted.sort_unstable();
         self.told.sort_unstable();
         let (lost, more) = differences(&wanted, &self.told);
@@ -129,11 +130,11 @@ impl Heard {
     }
 }
 
-/// What is wrong with the dispatches, after the program has ended: each life has one of its first step, and one of its second where it falls back, not before `due` (ms
-/// since 1970).
-pub fn faults_of_dispatches(codec: &Codec, prefix: &str, names: &Names, lives: u32, fallbacks: bool, due: impl Fn(Life) -> i64) -> Vec<String> {
+/// What is wrong with the dispatches, after the program has ended: each life has one of its first step, and one of its second where it falls back, not before its wait is
+/// over.
+pub fn faults_of_dispatches(codec: &Codec, loader: &Loader, prefix: &str, names: &Names, lives: u32, fallbacks: bool) -> Vec<String> {
     let names = names.lock().expect("nobody panics with it");
-    let mut faults = Vec::new();
+    let mut faults = spurious(prefix);
     for (word, attempt, counts) in [("dispatch.whatsapp", Attempt::FIRST, false), ("retry.sms", Attempt { step: 2, n: 1 }, true)] {
         let (topic, mut seen, mut strangers) = (format!("{prefix}{word}"), vec![0u8; lives as usize], 0);
         let mut early = 0;
@@ -144,13 +145,14 @@ pub fn faults_of_dispatches(codec: &Codec, prefix: &str, names: &Names, lives: u
             let message = message.expect("the broker answers");
             let id = codec.dispatched(message.payload().unwrap_or_default());
             let life = names.get(&id.message_id);
-            early += u32::from(counts && life.is_some_and(|life| message.timestamp().to_millis().is_none_or(|at| at < due(*life))));
+            let over = || loader.accepted(id.message_id).is_some_and(|at| message.timestamp().to_millis() >= Some(at + i64::from(WAIT_SHORT_MS)));
+            early += u32::from(counts && !over());
             match life.and_then(|life| seen.get_mut(life.0 as usize)) {
                 Some(count) if id.attempt == attempt => *count = count.saturating_add(1),
                 _ => strangers += 1,
             }
         }
-        let wanted = |life: Life| u8::from(!counts || (fallbacks && life.falls_back()));
+        let wanted = |life: Life| u8::from(!codec.is_repeated(life) && (!counts || (fallbacks && life.falls_back())));
         let wrong = (0..lives).map(Life).zip(&seen).filter(|(life, count)| wanted(*life) != **count).count();
         if early > 0 {
             faults.push(format!("{word}: {early} dispatches before their wait was over"));
@@ -160,6 +162,25 @@ pub fn faults_of_dispatches(codec: &Codec, prefix: &str, names: &Names, lives: u
         }
     }
     faults
+}
+
+/// What is committed in topics that the script leaves empty.
+fn spurious(prefix: &str) -> Vec<String> {
+    let client: BaseConsumer = support::client().create().expect("a consumer");
+    let metadata = client.fetch_metadata(None, Duration::from_secs(10)).expect("the broker answers");
+    let words = metadata.topics().iter().filter_map(|topic| topic.name().strip_prefix(prefix));
+    let empty =
+        |word: &&str| !["dispatch.whatsapp", "retry.sms"].contains(word) && ["dispatch.", "retry.", "dead-letters"].iter().any(|kind| word.starts_with(kind));
+    let count = |word: &str| {
+        let topic = format!("{prefix}{word}");
+        let (consumer, mut count) = (consumer(&topic), 0);
+        let ends = Ends::of(&consumer, &topic);
+        while !ends.reached(&consumer) {
+            count += u32::from(consumer.poll(Duration::from_millis(50)).is_some());
+        }
+        (count > 0).then(|| format!("{word}: {count} records of nobody"))
+    };
+    words.filter(empty).filter_map(count).collect()
 }
 
 /// Where what is committed ends, for whoever reads all of it.

@@ -32,11 +32,11 @@ impl Reading {
         Self { at: Instant::now(), program: cpu(program), broker: cpu(broker), stolen: stolen() }
     }
 
-    /// Since an earlier one.
-    pub fn since(self, earlier: Self) -> Cost {
-        let span = self.at - earlier.at;
+    /// What the program has taken since `before`, when the round before was over, and all else since `began`: while a round is written the program stands.
+    pub fn since(self, before: Self, began: Self) -> Cost {
+        let span = self.at - began.at;
         let all = span.as_secs_f64() * f64::from(cores());
-        Cost { span, program: self.program - earlier.program, broker: self.broker - earlier.broker, steal: (self.stolen - earlier.stolen).as_secs_f64() / all }
+        Cost { span, program: self.program - before.program, broker: self.broker - began.broker, steal: (self.stolen - began.stolen).as_secs_f64() / all }
     }
 }
 

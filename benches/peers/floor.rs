@@ -139,8 +139,14 @@ impl Floor {
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "earliest")
             .set("isolation.level", "read_committed")
-            .set("fetch.min.bytes", "65536")
+            // As the engine's (`src/engine/thread/group.rs`).
+            .set("check.crcs", "true")
             .set("fetch.wait.max.ms", "10")
+            .set("fetch.min.bytes", "65536")
+            .set("fetch.message.max.bytes", "2097152")
+            .set("queued.min.messages", "20000")
+            .set("queued.max.messages.kbytes", "32768")
+            .set("fetch.queue.backoff.ms", "10")
             .create()
             .expect("a consumer");
         let mut list = TopicPartitionList::new();

@@ -1,7 +1,8 @@
 //! The bank, the dispatcher and the providers in one: requests, what comes back to them, signs of life.
 //!
 //! Easily got wrong: a receipt must come after the dispatch that it answers, or it finds nothing. So what comes back to a round of requests is written with the next
-//! round, when all of the first are known to be dispatched, and no program still has them in the transaction that wrote them.
+//! round, when all of the first are known to be dispatched, and no program still has them in the transaction that wrote them. The first record that comes back to a
+//! life is written before its wait can begin: its time is noted, so that the auditor can tell what falls back too early.
 
 use crate::records::{Back, Codec};
 use crate::script::{Life, PARTITIONS};
@@ -9,15 +10,22 @@ use crate::support;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use recado::delivery::{Attempt, MessageId, Timestamp};
+use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// Of what comes back to so many lives first all outcomes are written, then all receipts of each kind. A commit lies between them even where 400,000 records a second
 /// are taken: else two changes of a delivery would be one record of state.
 const BLOCK: u32 = 50_000;
 const BEAT: Duration = Duration::from_secs(1);
+/// At a steady rate what comes back to a life comes so far apart: some commits lie between two of them.
+const APART: Duration = Duration::from_millis(400);
+/// And so many records are written at once, unless more are late.
+const TICK: Duration = Duration::from_millis(2);
+/// What comes back, in its order.
+const BACKS: [Back; 4] = [Back::Accepted, Back::Sent, Back::Delivered, Back::Read];
 
 /// Where a run writes.
 #[derive(Clone)]
@@ -29,6 +37,8 @@ pub struct Loader {
     pub receipts: String,
     /// The time that the first request says.
     pub began: Timestamp,
+    /// When *accepted* was written of those that fall back, ms since 1970.
+    accepted: Arc<Mutex<HashMap<MessageId, i64>>>,
 }
 
 impl Loader {
@@ -43,7 +53,7 @@ impl Loader {
             .set("queue.buffering.max.messages", "500000")
             .create()
             .expect("a producer");
-        Self { producer, codec, input: format!("{prefix}in.pix.transactions"), receipts: format!("{prefix}receipts"), began }
+        Self { producer, codec, input: format!("{prefix}in.pix.transactions"), receipts: format!("{prefix}receipts"), began, accepted: Arc::default() }
     }
 
     /// What this life is called.
@@ -51,36 +61,69 @@ impl Loader {
         life.id(&self.input, self.began)
     }
 
-    /// Requests of `new`, and what comes back to `known`, which are dispatched.
-    pub fn round(&self, new: Range<u32>, known: Range<u32>) {
-        let (mut new, mut known) = (new, known);
+    /// Requests of `new`, and what comes back to `known`, which are dispatched. Returns how many statuses of lives that do not fall back it leads to.
+    pub fn round(&self, new: Range<u32>, known: Range<u32>) -> u64 {
+        let (mut new, mut known, mut told) = (new, known, 0);
         while !new.is_empty() || !known.is_empty() {
-            self.requests(cut(&mut new));
-            self.backs(cut(&mut known));
+            told += cut(&mut new).map(|life| self.request(Life(life))).sum::<u64>();
+            let block = cut(&mut known);
+            told += BACKS.iter().map(|back| block.clone().map(|life| self.comes_back(Life(life), *back)).sum::<u64>()).sum::<u64>();
         }
         self.flush();
+        told
     }
 
-    fn requests(&self, lives: Range<u32>) {
-        for life in lives.map(Life) {
-            let (value, key) = (self.codec.request(life, self.id(life), &self.input), format!("customer-{}", life.customer()));
-            self.send(&self.input, life.partition().kafka(), key.as_bytes(), &value, Some(life.time(self.began)));
-        }
-    }
-
-    fn backs(&self, lives: Range<u32>) {
-        for back in [Back::Accepted, Back::Sent, Back::Delivered, Back::Read] {
-            for life in lives.clone().map(Life) {
-                let comes = match back {
-                    Back::Accepted => true,
-                    Back::Sent | Back::Delivered => !life.falls_back(),
-                    Back::Read => life.is_read(),
-                };
-                if comes {
-                    self.back(self.id(life), Attempt::FIRST, back);
-                }
+    /// The same at so many lives a second: with the request of each what comes back to the one that was requested a round before, and to those before it. Nothing new
+    /// begins where `new` is over: the last round ends when all that is known is answered.
+    pub fn steady(&self, new: Range<u32>, lives: u32, rate: u32) -> u64 {
+        let apart = rate * u32::try_from(APART.as_millis()).expect("a fraction of a second") / 1_000;
+        let ends = new.is_empty();
+        let end = if ends { new.start + lives + 3 * apart } else { new.end };
+        let (began, mut told) = (Instant::now(), 0);
+        for (written, at) in (new.start..end).enumerate() {
+            while began.elapsed().as_secs_f64() * f64::from(rate) < written as f64 {
+                std::thread::sleep(TICK);
+            }
+            if !ends {
+                told += self.request(Life(at));
+            }
+            for (back, behind) in BACKS.iter().zip(0..) {
+                let known = at.checked_sub(lives + behind * apart).filter(|life| *life < new.start);
+                told += known.map_or(0, |life| self.comes_back(Life(life), *back));
             }
         }
+        self.flush();
+        told
+    }
+
+    /// How many statuses of those that do not fall back it leads to.
+    fn request(&self, life: Life) -> u64 {
+        let (value, key) = (self.codec.request(life, self.id(life), &self.input), format!("customer-{}", life.customer()));
+        self.send(&self.input, life.partition().kafka(), key.as_bytes(), &value, Some(life.time(self.began)));
+        u64::from(!life.falls_back() && !self.codec.is_repeated(life))
+    }
+
+    /// As above.
+    fn comes_back(&self, life: Life, back: Back) -> u64 {
+        let comes = match back {
+            Back::Accepted => true,
+            Back::Sent | Back::Delivered => !life.falls_back(),
+            Back::Read => life.is_read(),
+        };
+        if !comes || self.codec.is_repeated(life) {
+            return 0;
+        }
+        let id = self.id(life);
+        if life.falls_back() {
+            self.accepted.lock().expect("nobody panics with it").insert(id, recado::clock::wall().millis());
+        }
+        self.back(id, Attempt::FIRST, back);
+        u64::from(back != Back::Accepted)
+    }
+
+    /// When what falls back was said to be accepted, ms since 1970: its wait begins then at the earliest.
+    pub fn accepted(&self, id: MessageId) -> Option<i64> {
+        self.accepted.lock().expect("nobody panics with it").get(&id).copied()
     }
 
     /// One word about one attempt.

@@ -56,7 +56,11 @@ pub struct Plan {
     rounds: u32,
     /// What compiles while it runs is given so long first.
     warm: Duration,
+    /// Lives a second; `None`: rounds are backlogs.
+    rate: Option<u32>,
     pinned: bool,
+    /// Whether the broker compacts meanwhile.
+    cleaner: bool,
 }
 
 /// One run of one program.
@@ -81,10 +85,16 @@ const ROUNDS_FIRST: u32 = 2;
 const MEASURED: i64 = 1_000_000;
 /// Before anything is measured.
 const BROKER_ROUNDS: u32 = 6;
+/// A program stands no longer than this: the group and the broker's transactions wait for ten seconds.
+const STANDS_MAX: Duration = Duration::from_secs(6);
+/// At a steady rate a round is so long, and so long rests what is requested: longer than Recado keeps in memory what is committed.
+const STEADY_SECONDS: u32 = 30;
 /// What falls back is given so long at least: the first waits that run out have done so by then, and from there on some do in each round.
 const FALLING: Duration = Duration::from_secs(WAIT_SHORT_MS as u64 / 1_000 + 12);
-/// What the broker's cleaner has for keys, as in the lifecycle bench: with the tests' 2 MiB it would copy a long changelog again for each 80,000 keys.
-const CLEANER: &str = "log.cleaner.dedupe.buffer.size=33554432";
+/// The broker does not compact meanwhile, unless `CLEANER=on`: it does so when a segment of 128 MiB is full, for seconds, and whose rounds that falls into is chance.
+const CLEANER_OFF: &str = "log.cleaner.enable=false";
+/// Else its cleaner has for keys what it has in the lifecycle bench: with the tests' 2 MiB it would copy a long changelog again for each 80,000 keys.
+const CLEANER_ON: &str = "log.cleaner.dedupe.buffer.size=33554432";
 
 #[tokio::main]
 async fn main() {
@@ -97,7 +107,7 @@ async fn main() {
     if plan.programs.iter().any(|program| matches!(program, Program::Streams { .. })) {
         program::built();
     }
-    support::SETTINGS.set(&[CLEANER]).expect("nobody has asked for the broker");
+    support::SETTINGS.set(if plan.cleaner { &[CLEANER_ON] } else { &[CLEANER_OFF] }).expect("nobody has asked for the broker");
     let broker = broker();
     if plan.pinned {
         cost::pin(broker, CORES.0);
@@ -133,14 +143,17 @@ impl Plan {
             |name: &str, otherwise: u32| std::env::var(name).map_or(otherwise, |number| number.parse().unwrap_or_else(|_| panic!("{name} is a number")));
         let usual = ["recado", "floor-exactly-once", "floor-at-least-once", "streams-b", "streams-c", "streams-a"].map(str::to_owned);
         let names = if names.is_empty() { &usual[..] } else { names };
+        let rate = std::env::var("RATE").is_ok().then(|| number("RATE", 0));
         let programs = names.iter().map(|name| Program::named(name).unwrap_or_else(|| panic!("no program is called {name}"))).collect();
         Self {
             programs,
             runs: number("RUNS", 5) as usize,
-            lives: number("LIVES", 100_000),
+            lives: rate.map_or_else(|| number("LIVES", 100_000), |rate| rate * STEADY_SECONDS),
             rounds: number("ROUNDS", 4),
+            rate,
             warm: Duration::from_secs(u64::from(number("WARM", 120))),
             pinned: std::env::var("PIN").as_deref() != Ok("off"),
+            cleaner: std::env::var("CLEANER").as_deref() == Ok("on"),
         }
     }
 }
@@ -164,21 +177,33 @@ async fn one(program: &Program, plan: &Plan, broker: u32, sizes: &mut Sizes) -> 
     });
     let mut run = Run { program: program.clone(), lives: plan.lives, rounds: Vec::new(), memory_mib: 0, faults: Vec::new() };
     let mut last = Reading::take(process.pid(), broker);
-    let (began, mut round, mut measured, mut plain, mut fallen_before) = (Instant::now(), 0, 0, 0, 0);
-    // When what comes back in each round is written at the earliest.
-    let mut rounds_began = Vec::new();
+    let (began, mut stood, mut round, mut measured, mut plain, mut fallen_before) = (Instant::now(), Duration::ZERO, 0, 0, 0, 0);
     loop {
+        let first = if program.warms_up() { plan.warm.max(FALLING) } else { FALLING };
+        let warm = round >= ROUNDS_FIRST && (!program.falls_back() || began.elapsed() - stood >= first);
         // The last round brings back what is left and begins nothing.
         let ends = measured == plan.rounds;
         let new = round * plan.lives..if ends { round * plan.lives } else { (round + 1) * plan.lives };
         let known = new.start.saturating_sub(plan.lives)..new.start;
         names.lock().unwrap().extend(new.clone().map(Life).map(|life| (loader.id(life), life)));
-        plain += told(new.clone(), known.clone());
-        rounds_began.push(recado::clock::wall().millis());
-        // It stands while a round is written: else a quick program waits for us, gets less at a time, and is dearer to itself and to the broker than a slow one.
-        process.signal(libc::SIGSTOP);
-        loader.round(new.clone(), known);
-        process.signal(libc::SIGCONT);
+        let mut begins = Reading::take(process.pid(), broker);
+        plain += match plan.rate {
+            Some(rate) => loader.steady(new.clone(), plan.lives, rate),
+            None => {
+                // It stands while a round is written: else a quick program waits for us, gets less at a time, and is dearer to itself and to the broker than a slow one.
+                let stands = Instant::now();
+                process.signal(libc::SIGSTOP);
+                let told = loader.round(new.clone(), known);
+                begins = Reading::take(process.pid(), broker);
+                process.signal(libc::SIGCONT);
+                stood += stands.elapsed();
+                if stands.elapsed() > STANDS_MAX {
+                    run.faults.push(format!("it stood for {:.1?} while a round was written: its group and its transactions wait for 10 s", stands.elapsed()));
+                    break;
+                }
+                told
+            }
+        };
         let fallen = if ends && program.falls_back() { 3 * u64::from(new.start / script::FALLS_BACK_EACH) } else { 0 };
         if let Err(sentence) = auditor.wait(plain, fallen) {
             run.faults.push(sentence);
@@ -188,11 +213,8 @@ async fn one(program: &Program, plan: &Plan, broker: u32, sizes: &mut Sizes) -> 
             break;
         }
         let (now, fallen) = (Reading::take(process.pid(), broker), auditor.fallen());
-        let first = if program.warms_up() { plan.warm.max(FALLING) } else { FALLING };
-        let warm = round >= ROUNDS_FIRST && (!program.falls_back() || began.elapsed() >= first);
-        // A round counts when it and the one before it were warm.
         if warm {
-            run.rounds.push(now.since(last));
+            run.rounds.push(now.since(last, begins));
             measured += 1;
             if program.falls_back() && fallen == fallen_before {
                 run.faults.push("a measured round without a fallback".into());
@@ -213,9 +235,8 @@ async fn one(program: &Program, plan: &Plan, broker: u32, sizes: &mut Sizes) -> 
     let lives = round * plan.lives;
     let heard = auditor.stop();
     if run.faults.is_empty() {
-        run.faults = heard.faults(lives, program.falls_back());
-        let due = |life: Life| rounds_began[(life.0 / plan.lives + 1) as usize] + i64::from(WAIT_SHORT_MS);
-        run.faults.extend(audit::faults_of_dispatches(&codec, &place.prefix, &names, lives, program.falls_back(), due));
+        run.faults = heard.faults(&codec, lives, program.falls_back());
+        run.faults.extend(audit::faults_of_dispatches(&codec, &loader, &place.prefix, &names, lives, program.falls_back()));
     }
     // A floor knows no end but a signal's. Java says 143 of one that it was told to end by.
     if program.falls_back() && !ended.is_some_and(|status| status.success() || status.code() == Some(143)) {
@@ -239,14 +260,6 @@ async fn remove(prefix: &str) {
     let metadata = admin.inner().fetch_metadata(None, Duration::from_secs(10)).unwrap();
     let own: Vec<&str> = metadata.topics().iter().map(|topic| topic.name()).filter(|name| name.starts_with(prefix)).collect();
     admin.delete_topics(&own, &AdminOptions::new()).await.unwrap();
-}
-
-/// How many statuses of lives that do not fall back a round brings, and of those that do their first.
-fn told(new: std::ops::Range<u32>, known: std::ops::Range<u32>) -> u64 {
-    let later = |life: &Life| !life.falls_back();
-    let requested = new.map(Life).filter(later).count();
-    let rest: usize = known.map(Life).filter(later).map(|life| if life.is_read() { 3 } else { 2 }).sum();
-    u64::try_from(requested + rest).unwrap()
 }
 
 /// How long Recado's records are on average, so that the others write as much: of what it wrote last, in all the mixture of a round.

@@ -27,8 +27,8 @@ pub enum Program {
         work: Work,
         /// The collector.
         parallel: bool,
-        /// What else is set otherwise, `name=value`: an argument of `Main`, a property of Streams or its clients (nothing behind `=`: Streams' default), or an
-        /// option of the JVM (`-X…`).
+        /// What else is set otherwise, `name=value`: an argument of `Main`, a property of Streams or its clients (nothing behind `=`: Streams' default), an
+        /// option of the JVM (`-X…`), or, in capitals, a variable of its environment.
         settings: Vec<String>,
     },
 }
@@ -124,6 +124,9 @@ impl Program {
             Self::Streams { form, cache_mib, work, parallel, settings } => {
                 let built = built();
                 let (machine, settings): (Vec<_>, Vec<_>) = settings.iter().partition(|setting| setting.starts_with("-X"));
+                let (variables, settings): (Vec<_>, Vec<_>) =
+                    settings.into_iter().partition(|setting| setting.starts_with(|first: char| first.is_ascii_uppercase()));
+                command.envs(variables.into_iter().filter_map(|variable| variable.split_once('=')));
                 command.arg(if *parallel { "-XX:+UseParallelGC" } else { "-XX:+UseSerialGC" }).args(MACHINE).args(machine).arg("-cp");
                 command.arg(format!("{0}/*:{0}/dependency/*", built.display())).arg("recado.peers.Main");
                 let number = |name: &str, number: usize| [format!("--{name}"), number.to_string()];

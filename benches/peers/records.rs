@@ -52,11 +52,17 @@ impl Codec {
         Self { work, schema, noise: crate::floor::noise() }
     }
 
+    /// Whether nothing may come of it, as the bank has sent its event before.
+    pub fn is_repeated(&self, life: Life) -> bool {
+        self.work == Work::Full && life.repeats().is_some()
+    }
+
     /// The bank's record.
     pub fn request(&self, life: Life, id: MessageId, event_prefix: &str) -> Vec<u8> {
-        let number = life.0;
         match self.work {
             Work::Full => {
+                let life = life.repeats().unwrap_or(life);
+                let number = life.0;
                 let (event_id, customer) = (format!("{event_prefix}-{number}"), format!("customer-{}", life.customer()));
                 let phone = format!("+55119{:08}", 10_000_000 + life.customer());
                 let pix = bank::Pix {
@@ -74,7 +80,7 @@ impl Codec {
             Work::Plain => {
                 let mut bytes = vec![u8::from(life.falls_back())];
                 bytes.extend_from_slice(id.bytes()); // spares a floor the hash
-                bytes.extend_from_slice(crate::floor::slice(&self.noise, number, PLAIN_REQUEST_BYTES - bytes.len()));
+                bytes.extend_from_slice(crate::floor::slice(&self.noise, life.0, PLAIN_REQUEST_BYTES - bytes.len()));
                 bytes
             }
         }

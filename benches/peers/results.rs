@@ -58,15 +58,25 @@ pub fn text(plan: &Plan, runs: &[Run], sizes: Sizes) -> String {
         runs.iter().filter(move |run| run.program == program)
     };
     let mut text = format!(
-        "# Results\n\nMade by `make bench-peers RUNS={} ROUNDS={} LIVES={} WARM={}{}`: so many runs of so many rounds of so many lives each, a Java program warm for so many seconds before. \
-         [`peers/README.md`](peers/README.md) has the rules. A backlog is worked off: CPU at a steady rate below that is another question.\n\n\
-         recado {}{}, profile {}, jemalloc for Rust, librdkafka {} and RocksDB 11.8.1; Apache Kafka and Kafka Streams 4.3.1 with RocksDB 10.1.3, {}, `-XX:+UseSerialGC {}`.\n{}, Linux {}. Load after the last \
+        "# Results\n\nMade by `{}RUNS={} ROUNDS={} WARM={}{} make bench-peers`: so many runs of so many rounds of {} lives each, a Java program warm for so many seconds before. \
+         [`peers/README.md`](peers/README.md) has the rules. {}\n\n\
+         recado {}{}, profile {}, jemalloc under Recado and the floors, librdkafka {} and RocksDB 11.8.1; Apache Kafka and Kafka Streams 4.3.1 with RocksDB 10.1.3, {}, `-XX:+UseSerialGC {}`.\n{}, Linux {}. Load after the last \
          run: {}. {} Mean value lengths of Recado's: dispatch {}, status {}, state {} bytes. Auditor 0 of two programs means that the statuses of each are those which the script says, hence the same.\n\n",
+        std::env::var("RESULTS").map(|file| format!("RESULTS={file} ")).unwrap_or_default(),
         plan.runs,
         plan.rounds,
-        plan.lives,
         plan.warm.as_secs(),
-        if plan.pinned { "" } else { " PIN=off" },
+        [
+            plan.rate.map_or_else(|| format!(" LIVES={}", plan.lives), |rate| format!(" RATE={rate}")),
+            if plan.pinned { "" } else { " PIN=off" }.to_owned(),
+            if plan.cleaner { " CLEANER=on" } else { "" }.to_owned(),
+        ]
+        .concat(),
+        plan.lives,
+        match plan.rate {
+            Some(rate) => format!("They come at a steady rate of {rate} a second, and what comes back to each half a minute behind its request."),
+            None => "A backlog is worked off: CPU at a steady rate below that is another question (`RATE`).".to_owned(),
+        },
         env!("CARGO_PKG_VERSION"),
         crate::support::commit(),
         profile(),

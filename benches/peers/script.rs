@@ -12,6 +12,13 @@ const READ_OF: u32 = 5;
 const READ: u32 = 3;
 /// Records that say they are of the same millisecond.
 const RECORDS_A_MS: u32 = 10;
+/// Of so many lifecycles one is no new one: the bank sends the event of another a second time.
+const REPEATED_EACH: u32 = 1_000;
+/// Which one of them. It does not fall back.
+const REPEATED: u32 = 500;
+/// So far back lies what it repeats: in the same transaction, or in one of some commits before. Both are of its partition, and no repetitions themselves.
+const REPEATED_SOON: u32 = 8;
+const REPEATED_LATE: u32 = 20_008;
 /// So many customers, in turn.
 const CUSTOMERS: u32 = 100_000;
 
@@ -39,6 +46,12 @@ impl Life {
     pub fn id(self, topic: &str, began: Timestamp) -> MessageId {
         let source = SourcePosition { topic: topic.to_owned(), partition: self.partition(), offset: self.offset() };
         MessageId::derive(self.time(began), &source, 0)
+    }
+
+    /// Whose event this request repeats, in the same partition: nothing may come of it. To plain work it is one as all others.
+    pub fn repeats(self) -> Option<Self> {
+        let late = self.0 > REPEATED_LATE && self.0 / REPEATED_EACH % 2 == 1;
+        (self.0 % REPEATED_EACH == REPEATED).then(|| Self(self.0 - if late { REPEATED_LATE } else { REPEATED_SOON }))
     }
 
     /// Whether WhatsApp stays silent.
