@@ -43,7 +43,7 @@ mod armed {
     static STOPS: AtomicBool = AtomicBool::new(false);
 
     /// All of them, in the order of `testing.md` §2.2: the engine's, the dispatcher's, the gateway's.
-    const POINTS: [&str; 18] = [
+    const POINTS: [&str; 19] = [
         "after_poll",
         "on_timer_fire",
         "mid_txn",
@@ -52,6 +52,7 @@ mod armed {
         "after_endtxn",
         "on_revoke",
         "mid_restore",
+        "mid_load",
         "mid_flush",
         "mid_apply",
         "before_intent",

@@ -44,7 +44,7 @@ const fn point(role: &'static str, name: &'static str, passes: u64, inside: Insi
 
 use Inside::{Elsewhere, Flush, Restore, Transaction};
 
-pub const POINTS: [Point; 18] = [
+pub const POINTS: [Point; 19] = [
     point("engine", "after_poll", 40, Elsewhere),
     point("engine", "on_timer_fire", 6, Elsewhere),
     point("engine", "mid_txn", 20, Transaction),
@@ -53,6 +53,7 @@ pub const POINTS: [Point; 18] = [
     point("engine", "after_endtxn", 20, Elsewhere),
     Point { needs: Needs::Move, within: Duration::from_secs(60), ..point("engine", "on_revoke", 1, Transaction) },
     Point { needs: Needs::EmptyDisk, ..point("engine", "mid_restore", 1, Restore) },
+    Point { needs: Needs::EmptyDisk, ..point("engine", "mid_load", 2, Restore) },
     // Column families are flushed every 30 s.
     Point { within: Duration::from_secs(90), ..point("engine", "mid_flush", 1, Flush) },
     Point { within: Duration::from_secs(60), ..point("engine", "mid_apply", 3, Elsewhere) },

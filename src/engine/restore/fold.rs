@@ -9,9 +9,11 @@ use indexmap::map::Entry;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 
-/// So much of all changelogs of this process together (each thread takes its part) is folded in memory before the largest part of it is written: 700,000
-/// tombstones, or 120,000 deliveries. A guess.
-const FOLDED_BYTES_MAX: usize = 64 << 20;
+/// So much of all changelogs of this process together (each thread takes its part) is folded in memory before the largest part of it is written: 1.4 million
+/// tombstones, or 240,000 deliveries. A guess.
+const FOLDED_BYTES_MAX: usize = 128 << 20;
+/// A value gets so much more room than it has bytes: a delivery grows from its request to its receipt, and the later one takes the place of the earlier. A guess.
+const GROWS_BYTES: usize = 64;
 /// What a key costs in the fold beside its value: 64 bytes and a place in a table, in vectors that have grown by half of it on average.
 const ENTRY_BYTES: usize = 96;
 /// Values lie in blocks of so many bytes, or of one value that is longer.
@@ -71,10 +73,16 @@ impl Folds {
 pub(super) struct Fold {
     /// In the order in which the keys came, which is nearly their own: a delivery's begins with the time of its request.
     last: IndexMap<Key, Option<Place>, foldhash::fast::RandomState>,
+    values: Values,
+    bytes: usize,
+}
+
+/// Values, in blocks.
+#[derive(Default)]
+struct Values {
     blocks: Vec<Vec<u8>>,
     /// The block that is being filled.
     filling: usize,
-    bytes: usize,
 }
 
 /// Where a value lies.
@@ -83,60 +91,85 @@ struct Place {
     block: u32,
     start: u32,
     length: u32,
+    /// So long may another value be that takes its place.
+    room: u32,
 }
 
 impl Fold {
     /// Returns about how many bytes more it takes.
     fn put(&mut self, key: &[u8], value: Option<&[u8]>) -> usize {
         let before = self.bytes;
-        let place = value.map(|value| self.place(value));
         match self.last.entry(Key::from_slice(key)) {
-            Entry::Occupied(mut entry) => *entry.get_mut() = place,
+            Entry::Occupied(mut entry) => {
+                let place = entry.get_mut();
+                match (value, *place) {
+                    (Some(value), Some(old)) if u32::try_from(value.len()).is_ok_and(|length| length <= old.room) => {
+                        *place = Some(self.values.replace(old, value))
+                    }
+                    _ => *place = value.map(|value| self.values.place(value, &mut self.bytes)),
+                }
+            }
             Entry::Vacant(entry) => {
-                entry.insert(place);
+                entry.insert(value.map(|value| self.values.place(value, &mut self.bytes)));
                 self.bytes += ENTRY_BYTES;
             }
         }
         self.bytes - before
     }
 
-    fn place(&mut self, value: &[u8]) -> Place {
-        while self.blocks.get(self.filling).is_some_and(|block| block.capacity() - block.len() < value.len()) {
-            self.filling += 1;
-        }
-        if self.filling == self.blocks.len() {
-            self.blocks.push(Vec::with_capacity(BLOCK_BYTES.max(value.len())));
-        }
-        let block = &mut self.blocks[self.filling];
-        let [block_at, start, length] =
-            [self.filling, block.len(), value.len()].map(|number| u32::try_from(number).expect("a Kafka record is shorter than 2 GiB"));
-        let place = Place { block: block_at, start, length };
-        block.extend_from_slice(value);
-        self.bytes += value.len();
-        place
-    }
-
-    fn at(&self, place: Place) -> &[u8] {
-        let [block, start, length] = [place.block, place.start, place.length].map(|number| usize::try_from(number).expect("32 bits fit"));
-        &self.blocks[block][start..start + length]
+    /// About how many bytes it takes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The last value of a key, unless that is a tombstone.
     pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        self.last.get(key).copied().flatten().map(|place| self.at(place))
+        self.last.get(key).copied().flatten().map(|place| self.values.at(place))
     }
 
     /// Each key with its last value, by key: so the store takes them most easily. What is nearly in order already the stable sort puts in order with few comparisons.
     pub fn changes(&self) -> Vec<(&[u8], Option<&[u8]>)> {
-        let mut changes: Vec<_> = self.last.iter().map(|(key, place)| (key.as_slice(), place.map(|place| self.at(place)))).collect();
+        let mut changes: Vec<_> = self.last.iter().map(|(key, place)| (key.as_slice(), place.map(|place| self.values.at(place)))).collect();
         changes.sort_by_key(|(key, _)| *key);
         changes
     }
 
     fn clear(&mut self) {
         self.last.clear();
-        self.blocks.iter_mut().for_each(Vec::clear);
-        (self.filling, self.bytes) = (0, 0);
+        self.values.blocks.iter_mut().for_each(Vec::clear);
+        (self.values.filling, self.bytes) = (0, 0);
+    }
+}
+
+impl Values {
+    /// Adds to `bytes` what it takes.
+    fn place(&mut self, value: &[u8], bytes: &mut usize) -> Place {
+        let room = value.len() + GROWS_BYTES;
+        while self.blocks.get(self.filling).is_some_and(|block| block.capacity() - block.len() < room) {
+            self.filling += 1;
+        }
+        if self.filling == self.blocks.len() {
+            self.blocks.push(Vec::with_capacity(BLOCK_BYTES.max(room)));
+        }
+        let block = &mut self.blocks[self.filling];
+        let [block_at, start, length, room_for] =
+            [self.filling, block.len(), value.len(), room].map(|number| u32::try_from(number).expect("a Kafka record is shorter than 2 GiB"));
+        block.extend_from_slice(value);
+        block.resize(block.len() + GROWS_BYTES, 0);
+        *bytes += room;
+        Place { block: block_at, start, length, room: room_for }
+    }
+
+    /// It has the room.
+    fn replace(&mut self, old: Place, value: &[u8]) -> Place {
+        let [block, start] = [old.block, old.start].map(|number| usize::try_from(number).expect("32 bits fit"));
+        self.blocks[block][start..start + value.len()].copy_from_slice(value);
+        Place { length: u32::try_from(value.len()).expect("its room is no larger"), ..old }
+    }
+
+    fn at(&self, place: Place) -> &[u8] {
+        let [block, start, length] = [place.block, place.start, place.length].map(|number| usize::try_from(number).expect("32 bits fit"));
+        &self.blocks[block][start..start + length]
     }
 }
 
@@ -153,9 +186,16 @@ mod tests {
             folds.put(one, key.as_bytes(), value.map(str::as_bytes));
         }
         folds.put(one, b"a key that is longer than those of ours are", Some(&long));
+        let outgrown = [9; GROWS_BYTES + 5];
+        [&b"short"[..], &outgrown[..], b"short again"].into_iter().for_each(|value| drop(folds.put(one, b"d", Some(value))));
         folds.put(Partition(2), b"a", Some(b"another's"));
-        let changes: Vec<(&[u8], Option<&[u8]>)> =
-            vec![(b"a", Some(b"only")), (b"a key that is longer than those of ours are", Some(&long)), (b"b", Some(b"later and longer")), (b"c", None)];
+        let changes: Vec<(&[u8], Option<&[u8]>)> = vec![
+            (b"a", Some(b"only")),
+            (b"a key that is longer than those of ours are", Some(&long)),
+            (b"b", Some(b"later and longer")),
+            (b"c", None),
+            (b"d", Some(b"short again")),
+        ];
         assert_eq!(folds.of(one).unwrap().changes(), changes);
         assert_eq!((folds.of(one).unwrap().get(b"b"), folds.of(one).unwrap().get(b"c")), (Some(&b"later and longer"[..]), None));
         folds.clear(one);
@@ -168,20 +208,20 @@ mod tests {
     #[test]
     fn of_all_partitions_together_no_more_is_folded_than_there_is_room_for() {
         let (mut folds, value) = (Folds::new(1), vec![0; 1 << 20]);
-        for number in 0..60_u16 {
+        for number in 0..120_u16 {
             folds.put(Partition(number % 3), &number.to_be_bytes(), Some(&value));
             assert!(folds.too_much().is_none(), "{number}");
         }
-        let full = (60..70_u16).find_map(|number| {
+        let full = (120..140_u16).find_map(|number| {
             folds.put(Partition(1), &number.to_be_bytes(), Some(&value));
             folds.too_much()
         });
-        assert_eq!(full, Some(Partition(1)), "the largest, when they are more than 64 MiB");
-        let (blocks, bytes) = (folds.of[&Partition(1)].blocks.len(), folds.bytes);
+        assert_eq!(full, Some(Partition(1)), "the largest, when they are more than 128 MiB");
+        let (blocks, bytes) = (folds.of[&Partition(1)].values.blocks.len(), folds.bytes);
         folds.clear(Partition(1));
         assert!(folds.bytes < bytes && folds.too_much().is_none());
         (0..20_u16).for_each(|number| folds.put(Partition(1), &number.to_be_bytes(), Some(&value)));
-        assert_eq!(folds.of[&Partition(1)].blocks.len(), blocks, "the room of what was written is used again");
+        assert_eq!(folds.of[&Partition(1)].values.blocks.len(), blocks, "the room of what was written is used again");
         (0..3).for_each(|partition| folds.forget(Partition(partition)));
         assert_eq!((folds.bytes, folds.of.len()), (0, 0), "and what is read to its end keeps no room");
     }

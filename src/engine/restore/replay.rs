@@ -1,6 +1,7 @@
-//! Replays changelogs: each from the position that its store says up to its end, folded in memory, and written in one batch.
+//! Replays changelogs: each from the position that its store says up to its end, folded in memory, and written in one batch, or as tables where that is much.
 //!
 //! Easily got wrong: the end lies behind ends of transactions that no record shows. It is reached by position; and to ask for positions costs more than a record.
+//! And tables of one partition that overlap are written once more by compaction: so of long changelogs few are read at a time, and each is folded as a whole if it can be.
 
 use super::fold::Folds;
 use super::{RestoreError, bounds, emptied, kafka, retriable};
@@ -15,7 +16,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,12 @@ const REPLAY_TIMEOUT: Duration = Duration::from_secs(600);
 const NEAR_END: i64 = 100;
 /// So many records are worth a flush at once. A guess.
 const FLUSHED_FROM: u64 = 20_000;
+/// With so many records to read, all changelogs together, no more than a few are read at a time: the next one while one is folded. A guess. (The rig's are short.)
+const LONG_FROM: i64 = if cfg!(feature = "mutants") { 1 } else { 500_000 };
+const AT_A_TIME: usize = 2;
+/// So much of a partition is written as tables, which waits for the disk and spares the processor; less goes through RocksDB's memory, and a kill -9 soon behind a
+/// flush, whose disk is kept, waits for nothing. A guess.
+const LOADED_FROM: usize = if cfg!(feature = "mutants") { 1 } else { 16 << 20 };
 
 /// Reads each changelog from the stored position to its end and folds it into the store.
 pub(super) fn replay(
@@ -35,7 +42,7 @@ pub(super) fn replay(
     beat: &mut dyn FnMut(),
 ) -> Result<(), RestoreError> {
     let reader = Reader::open(shared)?;
-    let mut list = TopicPartitionList::new();
+    let mut turns = Turns::default();
     for (&partition, (store, meta)) in stores.iter_mut() {
         let end = ends.get(&partition).copied().unwrap_or(0);
         let (start, log_end) = reader.watermarks(partition)?;
@@ -45,15 +52,39 @@ pub(super) fn replay(
         }
         meta.changelog_position = meta.changelog_position.max(start);
         if meta.changelog_position < end {
-            list.add_partition_offset(&shared.settings.topics.state, partition.kafka(), Offset::Offset(meta.changelog_position))
-                .map_err(kafka("reading the changelog"))?;
+            turns.add(partition, meta.changelog_position, end);
         }
         tracing::debug!(partition = partition.0, from = meta.changelog_position, end, log_end, "Replaying.");
     }
-    if list.count() > 0 {
-        reader.replay(&list, stores, ends, beat)?;
+    if !turns.waiting.is_empty() {
+        reader.replay(turns, stores, ends, beat)?;
     }
     Ok(())
+}
+
+/// Changelogs that are still to be read, each from where.
+#[derive(Default)]
+struct Turns {
+    waiting: VecDeque<(Partition, i64)>,
+    records: i64,
+}
+
+impl Turns {
+    fn add(&mut self, partition: Partition, from: i64, end: i64) {
+        self.waiting.push_back((partition, from));
+        self.records += end - from;
+    }
+
+    /// Those that are read at first.
+    fn first(&mut self) -> Vec<(Partition, i64)> {
+        let count = if self.records < LONG_FROM { self.waiting.len() } else { self.waiting.len().min(AT_A_TIME) };
+        self.waiting.drain(..count).collect()
+    }
+
+    /// Another one, when one is read to its end.
+    fn next(&mut self) -> Option<(Partition, i64)> {
+        self.waiting.pop_front()
+    }
 }
 
 /// A second, assign-only consumer for changelogs.
@@ -86,18 +117,28 @@ impl Reader {
         bounds(&self.consumer, &self.topic, partition, "asking for the changelog's start")
     }
 
+    /// Reads on, from there.
+    fn begin(&self, changelogs: impl IntoIterator<Item = (Partition, i64)>) -> Result<(), RestoreError> {
+        let mut list = TopicPartitionList::new();
+        for (partition, from) in changelogs {
+            list.add_partition_offset(&self.topic, partition.kafka(), Offset::Offset(from)).map_err(kafka("reading the changelog"))?;
+        }
+        self.consumer.incremental_assign(&list).map_err(kafka("reading the changelog"))
+    }
+
     fn replay(
         &self,
-        list: &TopicPartitionList,
+        mut turns: Turns,
         stores: &mut BTreeMap<Partition, (PartitionStore, Meta)>,
         ends: &BTreeMap<Partition, i64>,
         beat: &mut dyn FnMut(),
     ) -> Result<(), RestoreError> {
-        self.consumer.assign(list).map_err(kafka("reading the changelog"))?;
+        let mut left: Vec<Partition> = turns.waiting.iter().map(|(partition, _)| *partition).collect();
+        let partitions = left.len();
+        self.begin(turns.first())?;
         let deadline = crate::clock::monotonic() + REPLAY_TIMEOUT;
         let mut folds = Folds::new(self.threads);
         let mut since_beat = crate::clock::monotonic();
-        let mut left: Vec<Partition> = list.elements().iter().filter_map(|element| Partition::from_kafka(element.partition())).collect();
         let mut read = 0u64;
         let mut batch = Vec::new();
         #[expect(unsafe_code, reason = "the queue must not outlive the client")]
@@ -161,16 +202,19 @@ impl Reader {
                     let (_, meta) = stores.get_mut(&partition).expect("as above");
                     meta.changelog_position = meta.changelog_position.max(position);
                     meta.wall = crate::clock::wall();
-                    write(stores, partition, &mut folds)?;
+                    let durable = write(stores, partition, &mut folds)?;
                     folds.forget(partition);
                     // Else a process that dies soon once more replays it once more.
-                    if read >= FLUSHED_FROM {
+                    if read >= FLUSHED_FROM && !durable {
                         stores[&partition].0.begin_flush()?;
+                    }
+                    if let Some(next) = turns.next() {
+                        self.begin([next])?;
                     }
                 }
             }
         }
-        tracing::info!(records = read, partitions = list.count(), "Replayed the changelog.");
+        tracing::info!(records = read, partitions, "Replayed the changelog.");
         Ok(())
     }
 }
@@ -192,24 +236,32 @@ fn take(
     let Some(key) = key else { return Ok(()) };
     folds.put(partition, key, value);
     match folds.too_much() {
-        Some(largest) => write(stores, largest, folds),
+        Some(largest) => write(stores, largest, folds).map(drop),
         None => Ok(()),
     }
 }
 
-/// Writes folded changes and the position that they reach, in one batch.
-fn write(stores: &mut BTreeMap<Partition, (PartitionStore, Meta)>, partition: Partition, folds: &mut Folds) -> Result<(), RestoreError> {
+/// Writes folded changes and the position that they reach, all of it or nothing. Whether it is durable.
+fn write(stores: &mut BTreeMap<Partition, (PartitionStore, Meta)>, partition: Partition, folds: &mut Folds) -> Result<bool, RestoreError> {
     let (store, meta) = stores.get_mut(&partition).expect("only stores that are being opened are written");
     let Some(fold) = folds.of(partition) else {
         // Ends of transactions alone: the position moves all the same.
-        return Ok(store.apply(std::iter::empty::<(&[u8], Option<&[u8]>)>(), meta)?);
+        store.apply(std::iter::empty::<(&[u8], Option<&[u8]>)>(), meta)?;
+        return Ok(false);
     };
     if let Some(positions) = fold.get(POSITION_KEY) {
         meta.next_offsets = Positions::read(positions).map_err(TaskError::from)?.0;
     }
-    store.apply(fold.changes().into_iter().filter(|(key, _)| *key != POSITION_KEY), meta)?;
+    let changes = fold.changes();
+    let changes = changes.iter().copied().filter(|(key, _)| *key != POSITION_KEY);
+    let much = fold.bytes() >= LOADED_FROM;
+    if much {
+        store.load(changes, meta)?
+    } else {
+        store.apply(changes, meta)?
+    }
     folds.clear(partition);
-    Ok(())
+    Ok(much)
 }
 
 /// How many offsets of the changelogs are still to be replayed.
@@ -241,6 +293,32 @@ mod tests {
         write(&mut stores, ONE, &mut Folds::new(1)).unwrap();
         let (store, meta) = &stores[&ONE];
         assert_eq!(store.meta().unwrap().as_ref(), Some(meta));
+    }
+
+    #[test]
+    fn much_of_a_partition_is_written_as_tables_and_durable_and_little_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut stores = at_seven(folder.path());
+        let mut folds = Folds::new(1);
+        let value = vec![7; LOADED_FROM.max(20) / 10];
+        for (durable, from, count) in [(true, 7, 11), (cfg!(feature = "mutants"), 18, 1)] {
+            for offset in from..from + count {
+                take(&mut stores, &mut folds, ONE, offset, Some(&offset.to_be_bytes()), Some(&value)).unwrap();
+            }
+            assert_eq!(write(&mut stores, ONE, &mut folds).unwrap(), durable);
+            let (store, meta) = &stores[&ONE];
+            assert_eq!(store.meta().unwrap().as_ref(), Some(meta));
+            assert_eq!(store.get(&(from + count - 1).to_be_bytes()).unwrap().as_ref(), Some(&value));
+        }
+    }
+
+    #[test]
+    fn of_long_changelogs_few_are_read_at_a_time_and_all_of_short_ones() {
+        for (length, first) in [(LONG_FROM / 5, 4), (LONG_FROM, AT_A_TIME)] {
+            let mut turns = Turns::default();
+            (0..4).for_each(|number| turns.add(Partition(number), 10, 10 + length));
+            assert_eq!((turns.first().len(), std::iter::from_fn(|| turns.next()).count()), (first, 4 - first), "{length} records each");
+        }
     }
 
     #[test]

@@ -2,11 +2,13 @@
 //! reach; out come the states of deliveries. The only place that knows RocksDB.
 //!
 //! What one would get wrong: nothing is durable after [`PartitionStore::apply`], and need not be. There is no write-ahead log; a flush makes changes and
-//! position durable together, and what a crash takes comes back from the changelog behind that position. A wiped store is slow, never wrong.
+//! position durable together, and what a crash takes comes back from the changelog behind that position. What is restored by the thousand is durable at once
+//! ([`PartitionStore::load`]). A wiped store is slow, never wrong.
 //!
 //! One database for each process, a column family `p<number>` for each partition. Keys and values are those of `stored`: each key begins with its kind, and
 //! under [`POSITION_KEY`] stands the [`Meta`].
 
+mod load;
 mod options;
 mod partition;
 #[cfg(test)]
@@ -135,6 +137,7 @@ impl Store {
     }
 
     fn open_owned(folder: &Path, mark: File, options: &Options) -> Result<Self, StoreError> {
+        load::remove_rests(folder).map_err(io("removing tables that were not taken over"))?;
         let path = database(folder);
         let is_new = match std::fs::read_dir(&path) {
             Ok(mut entries) => entries.next().is_none(),

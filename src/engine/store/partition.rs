@@ -1,8 +1,10 @@
 //! One partition's store: states by key, and the position that belongs to them.
 
+use super::load::Tables;
 use super::{Meta, Open, POSITION_KEY, StoreError};
+use crate::crash_point::crash_point;
 use rocksdb::{BoundColumnFamily, FlushOptions, ReadOptions, WriteBatch, WriteOptions};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The store of one partition. One thread writes it: the one that holds the task.
 #[derive(Clone)]
@@ -48,11 +50,7 @@ impl PartitionStore {
         changes: impl IntoIterator<Item = (K, Option<V>), IntoIter: Clone>,
         meta: &Meta,
     ) -> Result<(), StoreError> {
-        // Held until it is written: nobody opens the partition meanwhile.
-        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        if *newest != self.mine {
-            return Err(StoreError::Taken);
-        }
+        let _held = self.held()?;
         let family = self.family()?;
         let changes = changes.into_iter();
         // Room at once: a batch of megabytes that grows as it is filled touches as much memory again.
@@ -76,6 +74,27 @@ impl PartitionStore {
         #[cfg(feature = "mutants")]
         options.disable_wal(!crate::seeded_bug::planted("apply_before_commit"));
         Ok(self.open.db.write_opt(batch, &options)?)
+    }
+
+    /// As [`PartitionStore::apply`], of many changes in ascending order of their keys, each key once: they are written as tables of their own, which RocksDB takes over
+    /// at once. So they pass through no memory of its own and are not written a second time; and they are durable when this returns.
+    pub fn load<'a>(&self, changes: impl IntoIterator<Item = (&'a [u8], Option<&'a [u8]>), IntoIter: Clone>, meta: &Meta) -> Result<(), StoreError> {
+        #[cfg(feature = "mutants")]
+        if crate::seeded_bug::planted("positions_apart") {
+            return self.apply(changes, meta);
+        }
+        let _held = self.held()?;
+        let mut tables = Tables::new(&self.open, &self.name);
+        tables.write(changes)?;
+        tables.write([(POSITION_KEY, Some(&*meta.write()))])?;
+        crash_point!("mid_load");
+        tables.take_over(&self.family()?)
+    }
+
+    /// While it is held nobody opens the partition. [`StoreError::Taken`] where somebody has.
+    fn held(&self) -> Result<MutexGuard<'_, u64>, StoreError> {
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if *newest == self.mine { Ok(newest) } else { Err(StoreError::Taken) }
     }
 
     /// Up to where the store reaches; `None` for one to which nothing was ever applied: it is restored from the log's start.

@@ -118,6 +118,73 @@ fn a_flush_that_nobody_waits_for_comes_to_its_end() {
     }
 }
 
+/// Loads these numbers' values.
+fn load(store: &PartitionStore, changes: &[(u64, Option<u64>)], position: i64) -> Result<(), StoreError> {
+    let changes: Vec<(Vec<u8>, Option<Vec<u8>>)> = changes.iter().map(|(number, of)| (state(*number), of.map(value))).collect();
+    store.load(changes.iter().map(|(key, value)| (&key[..], value.as_deref())), &meta(position))
+}
+
+/// Tables that nobody has taken over.
+fn rests(folder: &Path) -> usize {
+    fs::read_dir(folder).unwrap().filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("loading-")).count()
+}
+
+#[test]
+fn what_was_loaded_lies_over_what_was_applied_before_and_is_durable_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let p7 = store.partition(P7).unwrap();
+    fill(&p7, 0..100, 5);
+    load(&p7, &[(1, None), (2, Some(1002)), (200, Some(200))], 6).unwrap();
+    let [block, cancel] = [block_key(9, &MessageId::from_bytes([1; 16])).to_vec(), cancel_key(&[7; 16]).to_vec()];
+    p7.apply([(block, Some("a block")), (cancel, Some("a cancel"))], &meta(7)).unwrap();
+    load(&p7, &[(2, Some(2002)), (3, None)], 8).unwrap();
+    let check = |p7: &PartitionStore| {
+        assert_eq!((p7.get(&state(1)), p7.get(&state(2)), p7.get(&state(3))), (Ok(None), Ok(Some(value(2002))), Ok(None)));
+        assert_eq!((p7.get(&state(4)), p7.get(&state(200))), (Ok(Some(value(4))), Ok(Some(value(200)))));
+        assert_eq!((scanned(p7, DELIVERY).unwrap().len(), scanned(p7, BLOCK).unwrap().len(), scanned(p7, CANCEL).unwrap().len()), (99, 1, 1));
+        assert_eq!(p7.meta(), Ok(Some(meta(8))));
+    };
+    check(&p7);
+    let copy = crashed(folder.path());
+    check(&open(copy.path()).partition(P7).unwrap());
+    p7.apply([(state(2), Some("newest"))], &meta(9)).unwrap();
+    assert_eq!((p7.get(&state(2)), p7.meta()), (Ok(Some(b"newest".to_vec())), Ok(Some(meta(9)))));
+    assert_eq!(rests(folder.path()), 0);
+}
+
+#[test]
+fn tables_of_different_kinds_lie_where_nothing_overlaps_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let p7 = store.partition(P7).unwrap();
+    for part in 0..10 {
+        let numbers: Vec<_> = (part * 100..part * 100 + 100).map(|number| (number, Some(number))).collect();
+        load(&p7, &numbers, 1 + i64::try_from(part).unwrap()).unwrap();
+    }
+    let of_states = |file: &rocksdb::LiveFile| file.start_key.as_ref().is_some_and(|key| key.first() == Some(&DELIVERY));
+    let levels: Vec<i32> = store.open.db.live_files().unwrap().iter().filter(|file| of_states(file)).map(|file| file.level).collect();
+    assert!(levels.len() == 10 && levels.iter().all(|level| *level > 0), "{levels:?}");
+}
+
+#[test]
+fn who_has_lost_the_partition_loads_nothing_and_rests_of_a_load_are_removed_at_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let old = store.partition(P7).unwrap();
+    let p7 = store.partition(P7).unwrap();
+    assert_eq!(load(&old, &[(1, Some(1))], 5), Err(StoreError::Taken));
+    assert_eq!((p7.meta(), rests(folder.path())), (Ok(None), 0));
+    drop((store, old, p7));
+    fs::write(folder.path().join("loading-p7-115.sst"), "half a table").unwrap();
+    let p7 = open(folder.path()).partition(P7).unwrap();
+    assert_eq!((p7.meta(), rests(folder.path())), (Ok(None), 0));
+    // A table that cannot be written leaves nothing behind either.
+    fs::create_dir(folder.path().join("loading-p7-112.sst")).unwrap();
+    assert!(matches!(load(&p7, &[(1, Some(1))], 5), Err(StoreError::Io(_))));
+    assert_eq!((p7.meta(), p7.get(&state(1)), rests(folder.path())), (Ok(None), Ok(None), 1));
+}
+
 #[test]
 fn after_a_crash_under_load_the_position_tells_exactly_what_is_there() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,0 +1,87 @@
+//! Tables that are written beside the database and then taken over by it, all of them or none: how a store that was lost is filled.
+//!
+//! Easily got wrong: RocksDB puts a table into the lowest level in which nothing overlaps it, from the smallest to the largest of its keys. So each kind of key has a
+//! table of its own: one that held the position too would reach over all states, and the next one would lie on it, to be compacted at once.
+
+use super::{Open, StoreError};
+use rocksdb::{BoundColumnFamily, DBCompressionType, IngestExternalFileOptions, Options, SstFileWriter};
+use std::io::ErrorKind;
+use std::iter::Peekable;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// So begin the names of tables that are not taken over yet.
+const BEGINS: &str = "loading-";
+
+/// Whole tables that nobody has taken over yet. Those that nobody does are removed.
+pub(super) struct Tables<'a> {
+    open: &'a Open,
+    partition: &'a str,
+    options: Options,
+    paths: Vec<PathBuf>,
+}
+
+impl<'a> Tables<'a> {
+    /// None, for this partition.
+    pub(super) fn new(open: &'a Open, partition: &'a str) -> Self {
+        let mut options = open.tuning.options().clone();
+        // As in the first level: most of it ends within minutes.
+        options.set_compression_type(DBCompressionType::None);
+        options.set_compression_per_level(&[DBCompressionType::None]);
+        Self { open, partition, options, paths: Vec::new() }
+    }
+
+    /// A table for each kind of key. Keys ascend, each stands there once, and no kind twice.
+    pub(super) fn write<'b>(&mut self, changes: impl IntoIterator<Item = (&'b [u8], Option<&'b [u8]>)>) -> Result<(), StoreError> {
+        let mut changes = changes.into_iter().peekable();
+        while let Some((key, _)) = changes.peek() {
+            let kind = key.first().copied();
+            self.of_kind(kind, &mut changes)?;
+        }
+        Ok(())
+    }
+
+    fn of_kind<'b>(&mut self, kind: Option<u8>, changes: &mut Peekable<impl Iterator<Item = (&'b [u8], Option<&'b [u8]>)>>) -> Result<(), StoreError> {
+        let folder = self.open.db.path().parent().unwrap_or_else(|| Path::new("."));
+        let path = folder.join(format!("{BEGINS}{}-{}.sst", self.partition, kind.unwrap_or_default()));
+        self.paths.push(path.clone());
+        let mut table = SstFileWriter::create(&self.options);
+        table.open(&path)?;
+        while let Some((key, value)) = changes.next_if(|(key, _)| key.first().copied() == kind) {
+            match value {
+                Some(value) => table.put(key, value)?,
+                None => table.delete(key)?,
+            }
+        }
+        Ok(table.finish()?)
+    }
+
+    /// Hands all of them to the database, which writes out first what it holds in memory of these keys.
+    pub(super) fn take_over(&self, family: &Arc<BoundColumnFamily<'_>>) -> Result<(), StoreError> {
+        let mut options = IngestExternalFileOptions::default();
+        options.set_move_files(true);
+        Ok(self.open.db.ingest_external_file_cf_opts(family, &options, self.paths.clone())?)
+    }
+}
+
+impl Drop for Tables<'_> {
+    fn drop(&mut self) {
+        for path in &self.paths {
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => tracing::warn!(%error, "A table that was not taken over stays until the next start."),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Removes what a process that died has left: it is in no store, and comes back from the changelog.
+pub(super) fn remove_rests(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(BEGINS.as_bytes()) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
