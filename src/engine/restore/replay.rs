@@ -27,8 +27,9 @@ const REPLAY_TIMEOUT: Duration = Duration::from_secs(600);
 const NEAR_END: i64 = 100;
 /// So many records are worth a flush at once. A guess.
 const FLUSHED_FROM: u64 = 20_000;
-/// With so many records to read, all changelogs together, no more than a few are read at a time: the next one while one is folded. A guess. (The rig's are short.)
-const LONG_FROM: i64 = if cfg!(feature = "mutants") { 1 } else { 500_000 };
+/// With so many records to read, all changelogs together, no more than a few are read at a time: the next one while one is folded. More than a kill soon behind a burst
+/// has replayed (`UNFLUSHED_MAX` in `thread/upkeep.rs`), which goes through memory anyway. (The rig's are short.)
+const LONG_FROM: i64 = if cfg!(feature = "mutants") { 1 } else { 1_500_000 };
 const AT_A_TIME: usize = 2;
 /// So much of a partition is written as tables, which waits for the disk and spares the processor; less goes through RocksDB's memory, and a kill -9 soon behind a
 /// flush, whose disk is kept, waits for nothing. A guess.
