@@ -177,10 +177,10 @@ async fn one(program: &Program, plan: &Plan, broker: u32, sizes: &mut Sizes) -> 
     });
     let mut run = Run { program: program.clone(), lives: plan.lives, rounds: Vec::new(), memory_mib: 0, faults: Vec::new() };
     let mut last = Reading::take(process.pid(), broker);
-    let (began, mut stood, mut round, mut measured, mut plain, mut fallen_before) = (Instant::now(), Duration::ZERO, 0, 0, 0, 0);
+    let (began, mut round, mut measured, mut plain, mut fallen_before) = (Instant::now(), 0, 0, 0, 0);
     loop {
         let first = if program.warms_up() { plan.warm.max(FALLING) } else { FALLING };
-        let warm = round >= ROUNDS_FIRST && (!program.falls_back() || began.elapsed() - stood >= first);
+        let warm = round >= ROUNDS_FIRST && (!program.falls_back() || began.elapsed() >= first);
         // The last round brings back what is left and begins nothing.
         let ends = measured == plan.rounds;
         let new = round * plan.lives..if ends { round * plan.lives } else { (round + 1) * plan.lives };
@@ -189,6 +189,7 @@ async fn one(program: &Program, plan: &Plan, broker: u32, sizes: &mut Sizes) -> 
         let mut begins = Reading::take(process.pid(), broker);
         plain += match plan.rate {
             Some(rate) => loader.steady(new.clone(), plan.lives, rate),
+            None if !warm => loader.round(new.clone(), known),
             None => {
                 // It stands while a round is written: else a quick program waits for us, gets less at a time, and is dearer to itself and to the broker than a slow one.
                 let stands = Instant::now();
@@ -196,7 +197,6 @@ async fn one(program: &Program, plan: &Plan, broker: u32, sizes: &mut Sizes) -> 
                 let told = loader.round(new.clone(), known);
                 begins = Reading::take(process.pid(), broker);
                 process.signal(libc::SIGCONT);
-                stood += stands.elapsed();
                 if stands.elapsed() > STANDS_MAX {
                     run.faults.push(format!("it stood for {:.1?} while a round was written: its group and its transactions wait for 10 s", stands.elapsed()));
                     break;
