@@ -187,7 +187,7 @@ mod tests {
         }
         folds.put(one, b"a key that is longer than those of ours are", Some(&long));
         let outgrown = [9; GROWS_BYTES + 5];
-        [&b"short"[..], &outgrown[..], b"short again"].into_iter().for_each(|value| drop(folds.put(one, b"d", Some(value))));
+        [&b"short"[..], &outgrown[..], b"short again"].into_iter().for_each(|value| folds.put(one, b"d", Some(value)));
         folds.put(Partition(2), b"a", Some(b"another's"));
         let changes: Vec<(&[u8], Option<&[u8]>)> = vec![
             (b"a", Some(b"only")),
