@@ -53,7 +53,7 @@ pub const POINTS: [Point; 19] = [
     point("engine", "after_endtxn", 20, Elsewhere),
     Point { needs: Needs::Move, within: Duration::from_secs(60), ..point("engine", "on_revoke", 1, Transaction) },
     Point { needs: Needs::EmptyDisk, ..point("engine", "mid_restore", 1, Restore) },
-    Point { needs: Needs::EmptyDisk, ..point("engine", "mid_load", 2, Restore) },
+    Point { needs: Needs::EmptyDisk, ..point("engine", "mid_load", 1, Restore) },
     // Column families are flushed every 30 s.
     Point { within: Duration::from_secs(90), ..point("engine", "mid_flush", 1, Flush) },
     Point { within: Duration::from_secs(60), ..point("engine", "mid_apply", 3, Elsewhere) },

@@ -186,15 +186,20 @@ mod tests {
             folds.put(one, key.as_bytes(), value.map(str::as_bytes));
         }
         folds.put(one, b"a key that is longer than those of ours are", Some(&long));
-        let outgrown = [9; GROWS_BYTES + 5];
-        [&b"short"[..], &outgrown[..], b"short again"].into_iter().for_each(|value| folds.put(one, b"d", Some(value)));
+        let outgrown = [9; GROWS_BYTES + 6]; // by one byte
+        folds.put(one, b"d", Some(b"short"));
+        folds.put(one, b"e", Some(b"behind it"));
+        folds.put(one, b"d", Some(&outgrown));
+        [Some(&b"short again"[..]), None, Some(b"and again")].into_iter().for_each(|value| folds.put(one, b"f", value));
         folds.put(Partition(2), b"a", Some(b"another's"));
         let changes: Vec<(&[u8], Option<&[u8]>)> = vec![
             (b"a", Some(b"only")),
             (b"a key that is longer than those of ours are", Some(&long)),
             (b"b", Some(b"later and longer")),
             (b"c", None),
-            (b"d", Some(b"short again")),
+            (b"d", Some(&outgrown)),
+            (b"e", Some(b"behind it")),
+            (b"f", Some(b"and again")),
         ];
         assert_eq!(folds.of(one).unwrap().changes(), changes);
         assert_eq!((folds.of(one).unwrap().get(b"b"), folds.of(one).unwrap().get(b"c")), (Some(&b"later and longer"[..]), None));

@@ -3,7 +3,7 @@
 //! Easily got wrong: RocksDB puts a table into the lowest level in which nothing overlaps it, from the smallest to the largest of its keys. So each kind of key has a
 //! table of its own: one that held the position too would reach over all states, and the next one would lie on it, to be compacted at once.
 
-use super::{Open, StoreError};
+use super::{Open, StoreError, io};
 use rocksdb::{BoundColumnFamily, DBCompressionType, IngestExternalFileOptions, Options, SstFileWriter};
 use std::io::ErrorKind;
 use std::iter::Peekable;
@@ -44,6 +44,8 @@ impl<'a> Tables<'a> {
     fn of_kind<'b>(&mut self, kind: Option<u8>, changes: &mut Peekable<impl Iterator<Item = (&'b [u8], Option<&'b [u8]>)>>) -> Result<(), StoreError> {
         let folder = self.open.db.path().parent().unwrap_or_else(|| Path::new("."));
         let path = folder.join(format!("{BEGINS}{}-{}.sst", self.partition, kind.unwrap_or_default()));
+        // It is written where it lies: one that could not be removed after it was taken over is the database's.
+        remove(&path).map_err(io("removing a table that was not taken over"))?;
         self.paths.push(path.clone());
         let mut table = SstFileWriter::create(&self.options);
         table.open(&path)?;
@@ -56,22 +58,33 @@ impl<'a> Tables<'a> {
         Ok(table.finish()?)
     }
 
-    /// Hands all of them to the database, which writes out first what it holds in memory of these keys.
+    /// Hands all of them to the database. What it holds in memory of the partition is to be flushed before: it would do that itself, while all others wait.
     pub(super) fn take_over(&self, family: &Arc<BoundColumnFamily<'_>>) -> Result<(), StoreError> {
-        let mut options = IngestExternalFileOptions::default();
-        options.set_move_files(true);
-        Ok(self.open.db.ingest_external_file_cf_opts(family, &options, self.paths.clone())?)
+        let hand_over = |moved| {
+            let mut options = IngestExternalFileOptions::default();
+            options.set_move_files(moved);
+            self.open.db.ingest_external_file_cf_opts(family, &options, self.paths.clone())
+        };
+        // A file system that links no files has them copied.
+        Ok(hand_over(true).or_else(|error| if error.kind() == rocksdb::ErrorKind::IOError { hand_over(false) } else { Err(error) })?)
     }
 }
 
 impl Drop for Tables<'_> {
     fn drop(&mut self) {
         for path in &self.paths {
-            match std::fs::remove_file(path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => tracing::warn!(%error, "A table that was not taken over stays until the next start."),
-                _ => {}
+            if let Err(error) = remove(path) {
+                tracing::warn!(%error, "A table that was not taken over stays until the next start.");
             }
         }
+    }
+}
+
+/// A file that is not there is removed.
+fn remove(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -87,6 +87,7 @@ impl PartitionStore {
         let mut tables = Tables::new(&self.open, &self.name);
         tables.write(changes)?;
         tables.write([(POSITION_KEY, Some(&*meta.write()))])?;
+        self.flush()?;
         crash_point!("mid_load");
         tables.take_over(&self.family()?)
     }
