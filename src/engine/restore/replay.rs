@@ -291,6 +291,7 @@ fn unread(stores: &BTreeMap<Partition, (PartitionStore, Meta)>, ends: &BTreeMap<
 mod tests {
     use super::*;
     use crate::delivery::Timestamp;
+    use crate::engine::store::tests::tables;
     use crate::engine::store::{Options, Store};
 
     const ONE: Partition = Partition(1);
@@ -310,12 +311,6 @@ mod tests {
         write(&mut stores, ONE, &mut Folds::new(1)).unwrap();
         let (store, meta) = &stores[&ONE];
         assert_eq!(store.meta().unwrap().as_ref(), Some(meta));
-    }
-
-    /// The tables of the database.
-    fn tables(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
-        let paths = std::fs::read_dir(folder.join("rocksdb")).unwrap().map(|entry| entry.unwrap().path());
-        paths.filter(|path| path.extension().is_some_and(|extension| extension == "sst")).collect()
     }
 
     /// So many values of a tenth of what makes much, from this offset on.

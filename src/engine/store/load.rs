@@ -31,7 +31,7 @@ impl<'a> Tables<'a> {
         Self { open, partition, options, paths: Vec::new() }
     }
 
-    /// A table for each kind of key. Keys ascend, each stands there once, and no kind twice.
+    /// A table for each kind of key. Keys ascend, and each stands there once.
     pub(super) fn write<'b>(&mut self, changes: impl IntoIterator<Item = (&'b [u8], Option<&'b [u8]>)>) -> Result<(), StoreError> {
         let mut changes = changes.into_iter().peekable();
         while let Some((key, _)) = changes.peek() {
@@ -43,7 +43,7 @@ impl<'a> Tables<'a> {
 
     fn of_kind<'b>(&mut self, kind: Option<u8>, changes: &mut Peekable<impl Iterator<Item = (&'b [u8], Option<&'b [u8]>)>>) -> Result<(), StoreError> {
         let folder = self.open.db.path().parent().unwrap_or_else(|| Path::new("."));
-        let path = folder.join(format!("{BEGINS}{}-{}.sst", self.partition, kind.unwrap_or_default()));
+        let path = folder.join(format!("{BEGINS}{}-{}.sst", self.partition, self.paths.len()));
         // It is written where it lies: one that could not be removed after it was taken over is the database's.
         remove(&path).map_err(io("removing a table that was not taken over"))?;
         self.paths.push(path.clone());

@@ -12,7 +12,7 @@ mod load;
 mod options;
 mod partition;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use super::stored::Meta;
 pub use options::Options;

@@ -60,7 +60,8 @@ fn crashed(folder: &Path) -> tempfile::TempDir {
     }
 }
 
-fn tables(folder: &Path) -> Vec<PathBuf> {
+/// The tables of the database in this folder.
+pub fn tables(folder: &Path) -> Vec<PathBuf> {
     let paths = fs::read_dir(database(folder)).unwrap().map(|entry| entry.unwrap().path());
     paths.filter(|path| path.extension().is_some_and(|extension| extension == "sst")).collect()
 }
@@ -176,7 +177,7 @@ fn who_has_lost_the_partition_loads_nothing_and_rests_of_a_load_are_removed_at_t
     assert_eq!(load(&old, &[(1, Some(1))], 5), Err(StoreError::Taken));
     assert_eq!((p7.meta(), rests(folder.path())), (Ok(None), 0));
     drop((store, old, p7));
-    fs::write(folder.path().join("loading-p7-115.sst"), "half a table").unwrap();
+    fs::write(folder.path().join("loading-p7-0.sst"), "half a table").unwrap();
     let p7_store = open(folder.path());
     let p7 = p7_store.partition(P7).unwrap();
     assert_eq!((p7.meta(), rests(folder.path())), (Ok(None), 0));
@@ -186,14 +187,14 @@ fn who_has_lost_the_partition_loads_nothing_and_rests_of_a_load_are_removed_at_t
     let (key, value) = (state(1), value(1));
     tables.write([(&key[..], Some(&value[..]))]).unwrap();
     tables.write([(POSITION_KEY, Some(&meta(5).write()[..]))]).unwrap();
-    let path = folder.path().join("loading-p7-115.sst");
+    let path = folder.path().join("loading-p7-0.sst");
     let whole = fs::read(&path).unwrap();
     fs::write(&path, &whole[..whole.len() / 2]).unwrap();
     tables.take_over(&p7_store.open.db.cf_handle(&name).unwrap()).unwrap_err();
     drop(tables);
     assert_eq!((p7.meta(), p7.get(&state(1)), rests(folder.path())), (Ok(None), Ok(None), 0));
     // A table that cannot be written leaves nothing behind either.
-    fs::create_dir(folder.path().join("loading-p7-112.sst")).unwrap();
+    fs::create_dir(folder.path().join("loading-p7-1.sst")).unwrap();
     assert!(matches!(load(&p7, &[(1, Some(1))], 5), Err(StoreError::Io(_))));
     assert_eq!((p7.meta(), p7.get(&state(1)), rests(folder.path())), (Ok(None), Ok(None), 1));
 }
