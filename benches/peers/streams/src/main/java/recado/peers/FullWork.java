@@ -1,7 +1,6 @@
 package recado.peers;
 
 import java.util.Arrays;
-import org.apache.kafka.streams.state.KeyValueStore;
 
 /** Recado's own work: Avro by field path, deduplication, sealing, and the drain gate. */
 final class FullWork implements Work {
@@ -19,9 +18,10 @@ final class FullWork implements Work {
     private final Incoming incoming;
     private final Outgoing outgoing;
 
-    FullWork(Settings settings, int partition, KeyValueStore<byte[], byte[]> seen) {
+    FullWork(Settings settings, int partition, Seen seen) {
         pix = new PixReader(settings.schemas());
-        this.seen = new Seen(seen);
+        this.seen = seen;
+        seen.load();
         incoming = new Incoming(settings.schemas());
         outgoing = new Outgoing(settings.schemas(), settings.input(), partition);
     }

@@ -43,7 +43,7 @@ final class Wiring {
             topology.addStateStore(store(Engine.TIMERS, settings), Engine.NAME);
         }
         if (settings.full()) {
-            topology.addStateStore(store(Engine.SEEN, settings), Engine.NAME);
+            topology.addStateStore(Seen.over(store(Engine.SEEN, settings)), Engine.NAME);
         }
         sink(topology, Engine.DISPATCH, settings.prefix() + "dispatch.whatsapp", home);
         sink(topology, Engine.RETRY, settings.prefix() + "retry.sms", home);
