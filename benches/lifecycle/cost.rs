@@ -1,5 +1,6 @@
-//! What processes cost, from `/proc`: time on the processor of the one under test, of the brokers and of this program, beside what the clock on the wall says.
+//! What processes cost: time on the processor of the one under test, of the brokers and of this program, beside what the clock on the wall says.
 
+use crate::proc::{cpu, share, stolen};
 use crate::process::Instance;
 use crate::support;
 use std::fmt;
@@ -43,7 +44,7 @@ impl Reading {
             process: now.process - self.process,
             brokers: now.brokers - self.brokers,
             bench: now.bench - self.bench,
-            stolen: (now.stolen - self.stolen).as_secs_f64() / (wall.as_secs_f64() * f64::from(cores())),
+            stolen: share(now.stolen - self.stolen, wall),
         }
     }
 }
@@ -76,21 +77,6 @@ impl fmt::Display for Cost {
     }
 }
 
-/// User and system time of all its threads since its start. The kernel counts hundredths of a second.
-pub fn cpu(pid: u32) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // Behind the name in brackets: the state, ten numbers, then both times.
-    let fields = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2);
-    Duration::from_millis(fields.map(|ticks| ticks.parse::<u64>().unwrap() * 10).sum())
-}
-
-/// Memory of a process in bytes, by the name of its line (`VmRSS`).
-pub fn memory(pid: u32, name: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
-}
-
 /// Waits until a process has done what was left to do: for five seconds it needs less than a tenth of a core.
 pub async fn settled(instance: &Instance) {
     let began = Instant::now();
@@ -106,17 +92,4 @@ pub async fn settled(instance: &Instance) {
 
 fn broker(node: usize) -> u32 {
     fs::read_to_string(support::broker().folder.join(format!("node{node}.pid"))).unwrap().trim().parse().unwrap()
-}
-
-fn stolen() -> Duration {
-    let stat = fs::read_to_string("/proc/stat").unwrap();
-    let ticks = stat.lines().next().and_then(|all| all.split_whitespace().nth(8)?.parse::<u64>().ok());
-    Duration::from_millis(10 * ticks.unwrap_or(0))
-}
-
-/// How many the machine has; this program may be kept on some of them.
-fn cores() -> u32 {
-    let stat = fs::read_to_string("/proc/stat").unwrap();
-    let is_one = |line: &&str| line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
-    u32::try_from(stat.lines().filter(is_one).count()).unwrap()
 }

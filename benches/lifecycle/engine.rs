@@ -2,7 +2,7 @@
 
 use crate::PARTITIONS;
 use crate::armed::Armed;
-use crate::cost::memory;
+use crate::proc::memory;
 use crate::process::{Instance, More, Stage};
 use crate::shared::{Bills, Flow, GONE_MS, asked, heading};
 use crate::support::Writer;

@@ -13,6 +13,8 @@ mod bank;
 #[path = "../../tests/kafka/deployment.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
 mod deployment;
+#[path = "../proc.rs"]
+mod proc;
 #[path = "../../tests/kafka/process.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
 mod process;

@@ -4,8 +4,8 @@
 
 use crate::PARTITIONS;
 use crate::armed::{Armed, timers};
-use crate::cost::memory;
 use crate::load::{BILL_DUE_MS, OPEN, bill_route};
+use crate::proc::memory;
 use crate::process::{Instance, More, Stage};
 use crate::shared::{asked, counted, heading, scrape, until};
 use crate::{support, topics};

@@ -2,8 +2,9 @@
 
 use crate::PARTITIONS;
 use crate::armed::Armed;
-use crate::cost::{cpu, settled};
+use crate::cost::settled;
 use crate::load::{OPEN, bill_route};
+use crate::proc::cpu;
 use crate::process::{Instance, More, Stage};
 use crate::shared::{asked, heading};
 use crate::topics;

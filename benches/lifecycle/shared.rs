@@ -1,6 +1,7 @@
 //! What the parts share: what was asked for, the load, reading what came of it, and how figures are told.
 
 use crate::load::Mould;
+use crate::proc::processor;
 use crate::process::{Instance, Stage};
 use crate::support::{self, Writer};
 use crate::{PARTITIONS, bank};
@@ -26,11 +27,8 @@ pub fn asked<N: FromStr<Err: Debug>>(name: &str, otherwise: N) -> N {
 
 /// What everything runs on.
 pub fn machine() {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).map_or("unknown", |rest| rest.trim_start_matches(['\t', ' ', ':']));
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let brokers = support::NODES.load(Ordering::Relaxed);
-    println!("recado{}; {cores} cores, {model}: all processes, the providers and {brokers} broker(s) share them.", support::commit());
+    println!("recado{}; {}: all processes, the providers and {brokers} broker(s) share them.", support::commit(), processor());
 }
 
 /// What others do here meanwhile.

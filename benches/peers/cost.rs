@@ -1,6 +1,6 @@
-//! What a process has cost so far, from `/proc`. Times are those of the scheduler, in hundredths of a second.
+//! What program and broker have cost so far, on which Java, and which core each of them is kept on.
 
-use std::fs;
+use crate::proc::{cpu, share, stolen};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -35,47 +35,8 @@ impl Reading {
     /// What the program has taken since `before`, when the round before was over, and all else since `began`: while a round is written the program stands.
     pub fn since(self, before: Self, began: Self) -> Cost {
         let span = self.at - began.at;
-        let all = span.as_secs_f64() * f64::from(cores());
-        Cost { span, program: self.program - before.program, broker: self.broker - began.broker, steal: (self.stolen - began.stolen).as_secs_f64() / all }
+        Cost { span, program: self.program - before.program, broker: self.broker - began.broker, steal: share(self.stolen - began.stolen, span) }
     }
-}
-
-/// User and system time of all its threads since its start.
-fn cpu(pid: u32) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process is there");
-    // Behind the name: state, ten numbers, then user and system time.
-    let fields: Vec<&str> = stat.rsplit(')').next().expect("it has a name").split_whitespace().collect();
-    Duration::from_millis(fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("a number") * 10).sum())
-}
-
-fn stolen() -> Duration {
-    let stat = fs::read_to_string("/proc/stat").expect("Linux tells");
-    let ticks = stat.lines().next().and_then(|all| all.split_whitespace().nth(8)).and_then(|ticks| ticks.parse::<u64>().ok());
-    Duration::from_millis(ticks.unwrap_or(0) * 10)
-}
-
-/// How many the machine has: this program itself may be kept on one of them.
-fn cores() -> u32 {
-    let stat = fs::read_to_string("/proc/stat").expect("Linux tells");
-    let is_one = |line: &&str| line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
-    u32::try_from(stat.lines().filter(is_one).count().max(1)).expect("a few cores")
-}
-
-/// The most memory that it has had, in MiB.
-pub fn memory_max(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok());
-    most.unwrap_or(0) / 1_024
-}
-
-/// Which processor this is.
-pub fn processor() -> String {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let of = |name: &str| {
-        let value = |line: &str| line.split_once(':').filter(|(key, _)| key.trim() == name).map(|(_, value)| value.trim().to_owned());
-        cpu.lines().find_map(value).unwrap_or_else(|| "unknown".into())
-    };
-    format!("{} cores of {} (family {}, model {}, stepping {})", cores(), of("model name"), of("cpu family"), of("model"), of("stepping"))
 }
 
 /// Which Java runs broker and peers.

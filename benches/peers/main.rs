@@ -15,6 +15,8 @@ mod cost;
 mod deployment;
 mod floor;
 mod load;
+#[path = "../proc.rs"]
+mod proc;
 mod program;
 mod records;
 mod results;
@@ -103,7 +105,7 @@ async fn main() {
         floor::run(&arguments[1..]);
     }
     let plan = Plan::read(&arguments);
-    println!("{}", cost::processor());
+    println!("{}", proc::processor());
     if plan.programs.iter().any(|program| matches!(program, Program::Streams { .. })) {
         program::built();
     }
@@ -141,7 +143,7 @@ impl Plan {
     fn read(names: &[String]) -> Self {
         let number =
             |name: &str, otherwise: u32| std::env::var(name).map_or(otherwise, |number| number.parse().unwrap_or_else(|_| panic!("{name} is a number")));
-        let usual = ["recado", "floor-exactly-once", "floor-at-least-once", "streams-b", "streams-c", "streams-a"].map(str::to_owned);
+        let usual = ["recado", "floor-exactly-once", "floor-at-least-once", "streams-b", "streams-c-parallelgc", "streams-a"].map(str::to_owned);
         let names = if names.is_empty() { &usual[..] } else { names };
         let rate = std::env::var("RATE").is_ok().then(|| number("RATE", 0));
         let programs = names.iter().map(|name| Program::named(name).unwrap_or_else(|| panic!("no program is called {name}"))).collect();
@@ -224,7 +226,7 @@ async fn one(program: &Program, plan: &Plan, broker: u32, sizes: &mut Sizes) -> 
         (last, fallen_before) = (now, fallen);
         round += 1;
     }
-    run.memory_mib = cost::memory_max(process.pid());
+    run.memory_mib = proc::memory(process.pid(), "VmHWM") / (1 << 20);
     stop.store(true, Ordering::Relaxed);
     beating.join().unwrap();
     process.terminate();
@@ -237,6 +239,7 @@ async fn one(program: &Program, plan: &Plan, broker: u32, sizes: &mut Sizes) -> 
     if run.faults.is_empty() {
         run.faults = heard.faults(&codec, lives, program.falls_back());
         run.faults.extend(audit::faults_of_dispatches(&codec, &loader, &place.prefix, &names, lives, program.falls_back()));
+        run.faults.extend(results::all_stolen(&run.rounds));
     }
     // A floor knows no end but a signal's. Java says 143 of one that it was told to end by.
     if program.falls_back() && !ended.is_some_and(|status| status.success() || status.code() == Some(143)) {

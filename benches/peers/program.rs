@@ -163,6 +163,14 @@ pub fn built() -> &'static Path {
     BUILT.get_or_init(build)
 }
 
+/// The version of a jar that runs with it, by the beginning of its file's name.
+pub fn version(jar: &str) -> String {
+    let jars = fs::read_dir(built().join("dependency")).expect("Maven has copied them");
+    let names = jars.map(|file| file.expect("a readable folder").file_name().to_string_lossy().into_owned());
+    let mut versions = names.filter_map(|name| Some(name.strip_prefix(jar)?.strip_suffix(".jar")?.to_owned()));
+    versions.next().expect("Streams runs with it")
+}
+
 fn build() -> PathBuf {
     let target = support::repository().join("target/peers-streams");
     let pom = support::repository().join("benches/peers/streams/pom.xml");

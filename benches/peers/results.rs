@@ -10,6 +10,12 @@ use std::fmt::Write;
 /// A round in which the host took more than this away is left out.
 const STEAL_MAX: f64 = 0.05;
 
+/// Why nothing of a run counts although it has no fault: the host took too much away in all of its rounds.
+pub fn all_stolen(rounds: &[cost::Cost]) -> Option<String> {
+    let stolen = rounds.iter().all(|round| round.steal > STEAL_MAX);
+    stolen.then(|| format!("the machine's host kept over {:.0} % of the processors' time for others in all of its {} rounds", STEAL_MAX * 1e2, rounds.len()))
+}
+
 /// What one run cost for each lifecycle: µs of the program, of the broker, lifecycles a second; `None` where nothing of it counts.
 fn figures(run: &Run) -> Option<[f64; 3]> {
     let counted: Vec<_> = run.rounds.iter().filter(|round| round.steal <= STEAL_MAX).collect();
@@ -45,6 +51,82 @@ fn median(all: &[f64]) -> Option<f64> {
     Some(middle.iter().sum::<f64>() / middle.len() as f64)
 }
 
+/// How the tables are read.
+const LEGEND: &str = "Median (least–most) of the runs; memory is the most of any. A ratio is that of two runs of the same turn, and of the ratios again the median: it need not be the ratio of the medians. \
+    Of a backlog the broker's CPU is what it takes while the round is worked off, without the writing of the round; at a steady rate it is all. Auditor 0 of two programs means that the multisets of (message, attempt, \
+    word, `seq`) of their statuses, and the numbers of their dispatches, are those which the script says, hence the same.";
+
+/// Which command makes this, and of what.
+fn what(plan: &Plan) -> String {
+    let set = |name: &str| std::env::var(name).map(|value| format!("{name}={value} ")).unwrap_or_default();
+    let names: Vec<String> = plan.programs.iter().map(Program::name).collect();
+    let (round, way) = match plan.rate {
+        Some(rate) => {
+            (format!("RATE={rate}"), format!("They come at a steady rate of {rate} a second, and what comes back to each half a minute behind its request."))
+        }
+        None => (format!("LIVES={}", plan.lives), "A backlog is worked off: CPU at a steady rate below that is another question (`RATE`).".to_owned()),
+    };
+    format!(
+        "Made by `{}{}RUNS={} ROUNDS={} WARM={} {round}{}{} PROFILE={} make bench-peers PROGRAMS=\"{}\"`: so many runs of so many rounds of {} lives each, a Java program warm for so many seconds \
+         before. [`peers/README.md`](peers/README.md) has the rules. {way}",
+        set("RESULTS"),
+        set("OTHER"),
+        plan.runs,
+        plan.rounds,
+        plan.warm.as_secs(),
+        if plan.pinned { "" } else { " PIN=off" },
+        if plan.cleaner { " CLEANER=on" } else { "" },
+        profile(),
+        names.join(" "),
+        plan.lives,
+    )
+}
+
+/// On which machine, with which versions.
+fn on_what(plan: &Plan, runs: &[Run], sizes: Sizes) -> String {
+    let read = |file: &str| std::fs::read_to_string(file).unwrap_or_default().trim().to_owned();
+    let streams = if plan.programs.iter().any(|program| matches!(program, Program::Streams { .. })) {
+        format!(
+            ", Kafka Streams {} with RocksDB {}, `{}` and the serial collector where a name says no other",
+            crate::program::version("kafka-streams-"),
+            crate::program::version("rocksdbjni-"),
+            MACHINE.join(" ")
+        )
+    } else {
+        String::new()
+    };
+    format!(
+        "recado {}{}, profile {}, jemalloc under Recado and the floors, librdkafka {} and RocksDB {}; Apache Kafka {}{streams}; {}.\n{}, Linux {}. Load after the last run: {}. {} Mean value lengths of Recado's: \
+         dispatch {}, status {}, state {} bytes.",
+        env!("CARGO_PKG_VERSION"),
+        crate::support::commit(),
+        profile(),
+        rdkafka::util::get_rdkafka_version().1,
+        rocksdb(),
+        kafka(),
+        cost::java(),
+        crate::proc::processor(),
+        read("/proc/sys/kernel/osrelease"),
+        read("/proc/loadavg"),
+        stolen(runs),
+        sizes.dispatch,
+        sizes.status,
+        sizes.state,
+    )
+}
+
+/// The broker's version, which is the one that `docker/kafka.sh` fetches.
+fn kafka() -> &'static str {
+    let script = include_str!("../../docker/kafka.sh");
+    script.lines().find_map(|line| line.strip_prefix("version=")).expect("the script names it")
+}
+
+/// The version of Recado's RocksDB: what its crate was made for, which the build insists on.
+fn rocksdb() -> &'static str {
+    let (_, package) = include_str!("../../Cargo.lock").split_once("name = \"librocksdb-sys\"\nversion = \"").expect("Recado is built with it");
+    package.split_once('"').and_then(|(version, _)| version.split_once('+')).expect("the crate's version names RocksDB's").1
+}
+
 /// All of it, in Markdown.
 pub fn text(plan: &Plan, runs: &[Run], sizes: Sizes) -> String {
     let mut programs: Vec<&Program> = Vec::new();
@@ -57,40 +139,7 @@ pub fn text(plan: &Plan, runs: &[Run], sizes: Sizes) -> String {
         let program = program.clone();
         runs.iter().filter(move |run| run.program == program)
     };
-    let mut text = format!(
-        "# Results\n\nMade by `{}RUNS={} ROUNDS={} WARM={}{} make bench-peers`: so many runs of so many rounds of {} lives each, a Java program warm for so many seconds before. \
-         [`peers/README.md`](peers/README.md) has the rules. {}\n\n\
-         recado {}{}, profile {}, jemalloc under Recado and the floors, librdkafka {} and RocksDB 11.8.1; Apache Kafka and Kafka Streams 4.3.1 with RocksDB 10.1.3, {}, `-XX:+UseSerialGC {}`.\n{}, Linux {}. Load after the last \
-         run: {}. {} Mean value lengths of Recado's: dispatch {}, status {}, state {} bytes. Auditor 0 of two programs means that the statuses of each are those which the script says, hence the same.\n\n",
-        std::env::var("RESULTS").map(|file| format!("RESULTS={file} ")).unwrap_or_default(),
-        plan.runs,
-        plan.rounds,
-        plan.warm.as_secs(),
-        [
-            plan.rate.map_or_else(|| format!(" LIVES={}", plan.lives), |rate| format!(" RATE={rate}")),
-            if plan.pinned { "" } else { " PIN=off" }.to_owned(),
-            if plan.cleaner { " CLEANER=on" } else { "" }.to_owned(),
-        ]
-        .concat(),
-        plan.lives,
-        match plan.rate {
-            Some(rate) => format!("They come at a steady rate of {rate} a second, and what comes back to each half a minute behind its request."),
-            None => "A backlog is worked off: CPU at a steady rate below that is another question (`RATE`).".to_owned(),
-        },
-        env!("CARGO_PKG_VERSION"),
-        crate::support::commit(),
-        profile(),
-        rdkafka::util::get_rdkafka_version().1,
-        cost::java(),
-        MACHINE.join(" "),
-        cost::processor(),
-        std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim(),
-        std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim(),
-        stolen(runs),
-        sizes.dispatch,
-        sizes.status,
-        sizes.state,
-    );
+    let mut text = format!("# Results\n\n{}\n\n{}\n\n{LEGEND}\n\n", what(plan), on_what(plan, runs, sizes));
     text += "| program | runs | CPU µs per lifecycle | broker | lifecycles/s | memory MiB | auditor |\n|---|---|---|---|---|---|---|\n";
     for program in &programs {
         let figures: Vec<[f64; 3]> = of(program).filter_map(figures).collect();
