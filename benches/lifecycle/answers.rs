@@ -3,10 +3,10 @@
 //! Easily got wrong: words that follow each other at once are decided in one transaction, and the state is written once in the place of four times.
 
 use crate::PARTITIONS;
-use crate::load::Loader;
+use crate::load::{Back, Loader, encoded};
+use crate::measure::topics;
 use crate::process::Stage;
 use crate::shared::Worker;
-use crate::topics::{self, Back};
 use rdkafka::consumer::BaseConsumer;
 use recado::delivery::MessageId;
 use recado::event::records::Returned;
@@ -117,7 +117,7 @@ fn answer(consumer: &BaseConsumer, receipts: &str, script: &[Word], said: &[Atom
 pub fn signs_of_life(stage: &Stage) -> Worker {
     let receipts = format!("{}receipts", stage.prefix);
     Worker::start(move |stop| {
-        let (loader, sign) = (Loader::new(), topics::encoded(&Returned::GatewayHeartbeat { instance: "bench".into() }));
+        let (loader, sign) = (Loader::new(), encoded(&Returned::GatewayHeartbeat { instance: "bench".into() }));
         while !stop.load(Ordering::Relaxed) {
             for partition in 0..i32::from(PARTITIONS) {
                 loader.send(&receipts, partition, &[], &sign, None);

@@ -2,8 +2,9 @@
 
 use crate::answers::{ACCEPTED, Answers};
 use crate::load::{Loader, Mould};
+use crate::measure::metrics::{counted, scrape};
 use crate::process::{Instance, Stage};
-use crate::shared::{counted, partition, scrape};
+use crate::shared::partition;
 use std::time::{Duration, Instant};
 
 /// Of so many customers: each has a key, and keys are not what is measured.

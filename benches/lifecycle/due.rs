@@ -4,12 +4,12 @@
 
 use crate::PARTITIONS;
 use crate::answers::{Answers, LIFECYCLE, signs_of_life};
-use crate::cost::Reading;
-use crate::load::{Loader, Mould, OPEN, pix_route};
+use crate::load::{BESIDE, Back, Flow, Loader, Mould, OPEN, pix_route};
+use crate::measure::cost::Reading;
+use crate::measure::{Spread, topics};
 use crate::process::{More, Stage};
-use crate::shared::{BESIDE, Flow, Spread, Worker, asked, heading, until};
+use crate::shared::{Worker, asked, heading, until};
 use crate::support::Reader;
-use crate::topics::{self, Back};
 use recado::clock::wall;
 use recado::delivery::MessageId;
 use recado::simulator;

@@ -3,11 +3,12 @@
 use crate::PARTITIONS;
 use crate::answers::{Answers, LIFECYCLE, signs_of_life};
 use crate::armed::Armed;
-use crate::cost::{Reading, settled};
-use crate::load::{Mould, OPEN, bill_route, pix_route};
+use crate::load::{Flow, Mould, OPEN, bill_route, pix_route};
+use crate::measure::cost::{Reading, settled};
+use crate::measure::metrics::delivered;
+use crate::measure::topics;
 use crate::process::{Instance, More, Stage};
-use crate::shared::{Flow, Worker, asked, delivered, heading};
-use crate::topics;
+use crate::shared::{Worker, asked, heading};
 use recado::simulator;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use std::time::Duration;
 const FEW: u64 = 1_000;
 const ARMED: u64 = 5_000_000;
 const RATE: u64 = 2_000;
-/// All of them have their keys when it is warm.
+/// They come in turn, unless `CUSTOMERS` says how many: of so few all have their keys in memory when it is warm.
 const CUSTOMERS: u64 = 10_000;
 /// Events of one flow; the next begins behind them.
 const EVENTS: u64 = 100_000_000;
@@ -66,7 +67,7 @@ impl Growing {
     async fn cost(&mut self, rate: u64, what: &str) -> f64 {
         let numbers = self.next..self.next + EVENTS;
         self.next = numbers.end;
-        let flow = Flow::of(self.stage.input("pix.transactions"), rate, numbers, Mould::pix(false, CUSTOMERS));
+        let flow = Flow::of(self.stage.input("pix.transactions"), rate, numbers, Mould::pix(false, asked("CUSTOMERS", CUSTOMERS)));
         tokio::time::sleep(WARM).await;
         let (before, from) = (Reading::of(&self.instance), delivered(&self.instance).await);
         tokio::time::sleep(MEASURED).await;

@@ -1,9 +1,13 @@
 //! Record → provider call: a steady load through one process with all roles, and what share of the way each stretch has.
 
 use crate::PARTITIONS;
-use crate::cost::Reading;
-use crate::process::Stage;
-use crate::shared::{Flow, Spread, asked, heading, record_ms, scrape, until_calls};
+use crate::load::Flow;
+use crate::measure::Spread;
+use crate::measure::cost::Reading;
+use crate::measure::metrics::scrape;
+use crate::measure::send_log::{record_ms, until_calls};
+use crate::process::{More, Stage};
+use crate::shared::{asked, heading};
 use crate::support::{self, Reader};
 use rdkafka::Message;
 use recado::event::records;
@@ -30,8 +34,10 @@ pub async fn run() {
 }
 
 async fn at(rate: u64) {
-    heading(&format!("Record → provider call, {rate} a second for {MEASURED_SECS} s, one process with all roles"));
-    let stage = Stage::new("latency", PARTITIONS, simulator::Settings::default()).await;
+    let threads = asked("THREADS", 1_u16);
+    heading(&format!("Record → provider call, {rate} a second for {MEASURED_SECS} s, one process with all roles, engine threads: {threads}"));
+    let engine = format!("threads = {threads}\n");
+    let stage = Stage::with("latency", PARTITIONS, simulator::Settings::default(), More { engine: &engine, ..More::default() }).await;
     let mut instance = stage.start(&stage.config("a", stage.gateway_port, ""), "engine,dispatcher,gateway");
     instance.ready().await;
     let (warm, count) = (usize::try_from(WARM_SECS * rate).unwrap(), (WARM_SECS + MEASURED_SECS) * rate);

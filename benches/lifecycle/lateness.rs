@@ -5,11 +5,12 @@
 use crate::PARTITIONS;
 use crate::answers::{Answers, HALF, half, signs_of_life};
 use crate::armed::{Armed, timers};
-use crate::cost::{Reading, settled};
-use crate::load::{BILL_DUE_MS, Mould, OPEN, bill_route, pix_route};
+use crate::load::{BILL_DUE_MS, Flow, Mould, OPEN, bill_route, pix_route};
+use crate::measure::Spread;
+use crate::measure::cost::{Reading, settled};
+use crate::measure::topics;
 use crate::process::{More, Stage};
-use crate::shared::{Flow, Spread, asked, heading, until};
-use crate::topics;
+use crate::shared::{asked, heading, until};
 use rdkafka::message::Message;
 use recado::clock::wall;
 use recado::delivery::{Attempt, MessageId};

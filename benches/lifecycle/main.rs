@@ -26,13 +26,12 @@ mod shared;
 mod load;
 mod answers;
 mod armed;
-mod topics;
-mod cost;
+mod measure;
 
 mod latency;
 mod timers;
-mod engine;
-mod dispatcher;
+mod recovery;
+mod recovery_dispatcher;
 mod webhooks;
 mod rate;
 mod rate_http;
@@ -54,7 +53,8 @@ const PARTITIONS: u16 = 8;
 /// again for each 80,000 keys, beside what is measured. Kafka's own default is 128 MiB, a quarter of the heap that the broker has here.
 const CLEANER: &str = "log.cleaner.dedupe.buffer.size=33554432";
 /// In the order in which they run where none is named.
-const PARTS: [&str; 12] = ["latency", "timers", "engine", "dispatcher", "webhooks", "rate", "rate_http", "due", "restore", "memory", "lateness", "growth"];
+const PARTS: [&str; 12] =
+    ["latency", "timers", "recovery", "recovery_dispatcher", "webhooks", "rate", "rate_http", "due", "restore", "memory", "lateness", "growth"];
 
 #[tokio::main]
 async fn main() {
@@ -69,8 +69,8 @@ async fn main() {
         match part {
             "latency" => latency::run().await,
             "timers" => timers::run().await,
-            "engine" => engine::run().await,
-            "dispatcher" => dispatcher::run().await,
+            "recovery" => recovery::run().await,
+            "recovery_dispatcher" => recovery_dispatcher::run().await,
             "webhooks" => webhooks::run().await,
             "rate" => rate::run().await,
             "rate_http" => rate_http::run().await,

@@ -5,10 +5,12 @@
 use crate::PARTITIONS;
 use crate::armed::{Armed, timers};
 use crate::load::{BILL_DUE_MS, OPEN, bill_route};
+use crate::measure::metrics::{counted, scrape};
+use crate::measure::topics;
 use crate::proc::memory;
 use crate::process::{Instance, More, Stage};
-use crate::shared::{asked, counted, heading, scrape, until};
-use crate::{support, topics};
+use crate::shared::{asked, heading, until};
+use crate::support;
 use recado::clock::wall;
 use recado::simulator;
 use std::fs;

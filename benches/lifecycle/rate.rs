@@ -4,11 +4,12 @@
 
 use crate::PARTITIONS;
 use crate::answers::{Answers, LIFECYCLE, signs_of_life};
-use crate::cost::{Cost, Reading, settled};
 use crate::load::{Loader, Mould, OPEN, pix_route};
+use crate::measure::cost::{Cost, Reading, settled};
+use crate::measure::metrics::delivered;
+use crate::measure::topics;
 use crate::process::{Instance, More, Stage};
-use crate::shared::{asked, delivered, heading};
-use crate::topics;
+use crate::shared::{asked, heading};
 use recado::simulator;
 use std::time::{Duration, Instant};
 

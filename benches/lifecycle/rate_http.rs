@@ -2,10 +2,11 @@
 
 use crate::PARTITIONS;
 use crate::load::pix_route;
+use crate::measure::metrics::{counted, scrape};
+use crate::measure::topics;
 use crate::process::{More, Stage};
 use crate::rate::{kept, saturated, told};
-use crate::shared::{asked, counted, heading, scrape};
-use crate::topics;
+use crate::shared::{asked, heading};
 use recado::simulator::{self, Behaviour, Phone, Report, Weighted, Word};
 use std::time::Duration;
 

@@ -2,12 +2,12 @@
 
 use crate::PARTITIONS;
 use crate::armed::Armed;
-use crate::cost::settled;
 use crate::load::{OPEN, bill_route};
+use crate::measure::cost::settled;
+use crate::measure::topics;
 use crate::proc::cpu;
 use crate::process::{Instance, More, Stage};
 use crate::shared::{asked, heading};
-use crate::topics;
 use recado::simulator;
 use std::fs;
 use std::path::Path;

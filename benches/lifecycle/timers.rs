@@ -1,8 +1,12 @@
 //! Timers: how late a wait ends that nobody confirms, as the provider of the next step sees it.
 
 use crate::PARTITIONS;
+use crate::load::Flow;
+use crate::measure::Spread;
+use crate::measure::metrics::scrape;
+use crate::measure::send_log::until_calls;
 use crate::process::{More, Stage};
-use crate::shared::{Flow, Spread, heading, scrape, until_calls};
+use crate::shared::heading;
 use recado::simulator::{self, Channel, Phone};
 use std::collections::BTreeMap;
 

@@ -2,11 +2,12 @@
 //!
 //! Easily got wrong: the gateway's own signs of life lie in the same topic; their keys are empty.
 
-use crate::cost::Reading;
+use crate::PARTITIONS;
 use crate::deployment::signed_by_meta;
+use crate::measure::cost::Reading;
+use crate::measure::topics;
 use crate::process::{Instance, Stage};
 use crate::shared::{asked, heading};
-use crate::{PARTITIONS, topics};
 use rdkafka::message::Message;
 use recado::delivery::{Attempt, AttemptId, MessageId};
 use recado::simulator;

@@ -3,7 +3,7 @@
 //! nothing be called a dead letter. Reasons, times and sources in statuses are not compared, and sealed bytes are not opened.
 
 use crate::load::Loader;
-use crate::program::WAIT_SHORT_MS;
+use crate::place::WAIT_SHORT_MS;
 use crate::records::{Back, Codec};
 use crate::script::{Life, PARTITIONS, Told};
 use crate::support;

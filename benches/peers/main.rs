@@ -15,6 +15,7 @@ mod cost;
 mod deployment;
 mod floor;
 mod load;
+mod place;
 #[path = "../proc.rs"]
 mod proc;
 mod program;
@@ -29,7 +30,8 @@ use audit::{Auditor, Names};
 use cost::{Cost, Reading};
 use floor::{Kind, Sizes};
 use load::Loader;
-use program::{Place, Program, WAIT_SHORT_MS};
+use place::{Place, WAIT_SHORT_MS};
+use program::Program;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::Consumer;

@@ -2,6 +2,7 @@
 
 use crate::deployment::{self, Process, with_us};
 use crate::floor::{Kind, Sizes};
+use crate::place::{EXPIRY_MS, LEASE_MS, LINGER_MS, Place, WAIT_LONG_MS, WAIT_SHORT_MS};
 use crate::records::Work;
 use crate::support;
 use std::fs;
@@ -35,13 +36,6 @@ pub enum Program {
 
 /// Options of each JVM of a program, besides its collector (the serial one unless its name says otherwise).
 pub const MACHINE: [&str; 3] = ["-Xms2g", "-Xmx2g", "-Xmn1200m"];
-
-/// Waits of the route, ms: one that no receipt is late for, and one that runs out.
-pub const WAIT_LONG_MS: u32 = 600_000;
-pub const WAIT_SHORT_MS: u32 = 33_000;
-const LEASE_MS: u32 = 120_000;
-const LINGER_MS: u32 = 60_000;
-const EXPIRY_MS: u32 = 3_600_000;
 
 impl Program {
     /// Its name on the command line and in tables.
@@ -106,7 +100,7 @@ impl Program {
     }
 
     /// Starts it. `core`: the only one that it may use.
-    pub fn start(&self, stage: &Place, core: Option<usize>, sizes: Sizes) -> Process {
+    pub fn start(&self, place: &Place, core: Option<usize>, sizes: Sizes) -> Process {
         let mut command = match core {
             Some(core) => {
                 let mut command = Command::new("taskset");
@@ -116,10 +110,10 @@ impl Program {
             None => Command::new(self.binary()),
         };
         match self {
-            Self::Recado | Self::Other => drop(command.args(["run", "--roles", "engine", "--config"]).arg(&stage.config)),
+            Self::Recado | Self::Other => drop(command.args(["run", "--roles", "engine", "--config"]).arg(&place.config)),
             Self::Floor(kind) => {
                 let sizes = [sizes.dispatch, sizes.status, sizes.state].map(|size| size.to_string());
-                command.args(["floor", kind.word(), support::bootstrap(), &stage.prefix]).args(sizes);
+                command.args(["floor", kind.word(), support::bootstrap(), &place.prefix]).args(sizes);
             }
             Self::Streams { form, cache_mib, work, parallel, settings } => {
                 let built = built();
@@ -130,8 +124,8 @@ impl Program {
                 command.arg(if *parallel { "-XX:+UseParallelGC" } else { "-XX:+UseSerialGC" }).args(MACHINE).args(machine).arg("-cp");
                 command.arg(format!("{0}/*:{0}/dependency/*", built.display())).arg("recado.peers.Main");
                 let number = |name: &str, number: usize| [format!("--{name}"), number.to_string()];
-                command.args(["--bootstrap", support::bootstrap(), "--prefix", &stage.prefix, "--form", &form.to_string()]);
-                command.args(["--work", if *work == Work::Full { "full" } else { "plain" }, "--state"]).arg(stage.folder.path().join("streams"));
+                command.args(["--bootstrap", support::bootstrap(), "--prefix", &place.prefix, "--form", &form.to_string()]);
+                command.args(["--work", if *work == Work::Full { "full" } else { "plain" }, "--state"]).arg(place.folder.path().join("streams"));
                 command.arg("--schemas").arg(support::repository().join("schemas")).args(number("cache", *cache_mib as usize * (1 << 20)));
                 for (name, ms) in
                     [("wait-long", WAIT_LONG_MS), ("wait-short", WAIT_SHORT_MS), ("lease", LEASE_MS), ("linger", LINGER_MS), ("expiry", EXPIRY_MS)]
@@ -144,7 +138,7 @@ impl Program {
                 }
             }
         }
-        Process::start(with_us(&mut command), stage.folder.path().join("program.log"))
+        Process::start(with_us(&mut command), place.folder.path().join("program.log"))
     }
 
     fn binary(&self) -> PathBuf {
@@ -179,62 +173,4 @@ fn build() -> PathBuf {
     let built = maven.args(["package", "dependency:copy-dependencies", "-DincludeScope=runtime"]).status();
     assert!(built.is_ok_and(|status| status.success()), "Maven builds benches/peers/streams; type: docker/deps.sh test");
     target
-}
-
-/// Topics, configuration and state of one run.
-pub struct Place {
-    pub prefix: String,
-    pub folder: tempfile::TempDir,
-    config: PathBuf,
-}
-
-impl Place {
-    /// Topics made, configuration written.
-    pub async fn new(name: &str, partitions: u16) -> Self {
-        let prefix = support::prefix(name);
-        let folder = tempfile::tempdir().expect("a folder");
-        deployment::write_folder(folder.path(), &prefix, |_, text| text);
-        for other in ["codes.toml", "bills.toml"] {
-            fs::remove_file(folder.path().join("routes").join(other)).expect("the repository has it");
-        }
-        route(&folder.path().join("routes/pix.toml"));
-        let config = deployment::Config {
-            instance: "bench",
-            prefix: &prefix,
-            bootstrap: support::bootstrap(),
-            partitions,
-            provider: "http://127.0.0.1:9",
-            door: 9,
-            gateway: support::free_port(),
-            management: support::free_port(),
-            top: "",
-            engine: ENGINE,
-            sections: "",
-        };
-        let config = config.write(folder.path());
-        support::create(&[(&format!("{prefix}in.pix.transactions"), i32::from(partitions), &[])]).await;
-        deployment::create_topics(&config);
-        Self { prefix, folder, config }
-    }
-}
-
-/// Both commit each 100 ms and not before; what would hold or pause Recado alone is out of the way.
-const ENGINE: &str = "commit_interval = \"100ms\"\ncommit_on_drain = false\nbatch_records_max = 100000\nbatch_bytes_max = \"64MiB\"\nattempts_open_max = 100000000\nstorm_guard = false\n";
-
-/// The reference route of Pix with the bench's waits, and two steps for both.
-fn route(path: &Path) {
-    let text = fs::read_to_string(path).expect("it was written");
-    let (head, _) = text.split_once("# The first route whose conditions").expect("pix.toml says so");
-    let head = head.replace("start = \"latest\"", "start = \"earliest\"");
-    let seconds = |ms: u32| format!("{}s", ms / 1_000);
-    let route = |name: &str, direction: &str, template: &str, wait: u32| {
-        let steps = [("whatsapp", wait), ("sms", WAIT_LONG_MS)].map(|(channel, wait)| {
-            format!("[[route.steps]]\nchannel = \"{channel}\"\ntemplate = \"{template}\"\nlease = \"{}\"\nwait = \"{}\"\n", seconds(LEASE_MS), seconds(wait))
-        });
-        let when = format!("when = [{{ field = \"direction\", equals = \"{direction}\" }}]");
-        format!("[[route]]\nname = \"{name}\"\n{when}\nexpiry = \"{}\"\nlinger = \"{}\"\n{}", seconds(EXPIRY_MS), seconds(LINGER_MS), steps.concat())
-    };
-    let received = route("pix.received", "RECEIVED", "pix_recebido", WAIT_LONG_MS);
-    let sent = route("pix.sent", "SENT", "pix_enviado", WAIT_SHORT_MS);
-    fs::write(path, format!("{head}{received}{sent}")).expect("the folder is ours");
 }

@@ -1,8 +1,10 @@
 //! kill -9 of the only dispatcher → the first call of the one that comes after it, of the same name and of another.
 
 use crate::PARTITIONS;
+use crate::load::Flow;
+use crate::measure::send_log::calls;
 use crate::process::Stage;
-use crate::shared::{Flow, GONE_MS, calls, heading};
+use crate::shared::{GONE_MS, heading};
 use recado::simulator;
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Our topics as the bench reads and writes them: committed records from a position on, ends, what comes back to a message.
+//! Our topics as the bench reads them: committed records from a position on, ends, bytes on the broker's disk.
 
 use crate::process::Stage;
 use crate::{PARTITIONS, support};
@@ -7,8 +7,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use recado::delivery::{Attempt, AttemptId, MessageId, Outcome, Reason, Receipt, Timestamp};
-use recado::event::records::{self, Returned};
+use recado::delivery::MessageId;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -104,41 +103,4 @@ pub async fn remove(stage: &Stage) {
     let metadata = admin.inner().fetch_metadata(None, ANSWER).unwrap();
     let own: Vec<&str> = metadata.topics().iter().map(|topic| topic.name()).filter(|name| name.starts_with(&stage.prefix)).collect();
     admin.delete_topics(&own, &AdminOptions::new()).await.unwrap();
-}
-
-/// What comes back to an attempt.
-#[derive(Clone, Copy)]
-pub enum Back {
-    /// The dispatcher: the provider took it.
-    Accepted,
-    /// The provider: it left.
-    Sent,
-    /// It arrived.
-    Delivered,
-    /// The customer saw it.
-    Read,
-}
-
-impl Back {
-    /// The record that says so of the first attempt.
-    pub fn record(self, message_id: MessageId) -> Vec<u8> {
-        let attempt_id = AttemptId { message_id, attempt: Attempt::FIRST };
-        let receipt =
-            |receipt| Returned::Receipt { attempt_id, receipt, reason: Reason::None, code: 0, provider_time: Some(Timestamp::from_millis(1_764_900_000_000)) };
-        encoded(&match self {
-            Self::Accepted => {
-                Returned::Outcome { attempt_id, outcome: Outcome::Accepted, reason: Reason::None, code: 0, provider_id: Some(*message_id.bytes()) }
-            }
-            Self::Sent => receipt(Receipt::Sent),
-            Self::Delivered => receipt(Receipt::Delivered),
-            Self::Read => receipt(Receipt::Read),
-        })
-    }
-}
-
-/// The bytes of a record of the receipts topic.
-pub fn encoded(returned: &Returned) -> Vec<u8> {
-    let mut value = Vec::new();
-    records::encode_returned(returned, &mut value);
-    value
 }

@@ -1,10 +1,20 @@
-//! What the bank writes, by the million: records cast from a specimen, a producer that batches, and routes whose waits a part chooses.
+//! What the bank writes, by the million: records cast from a specimen, and a producer that batches.
 //!
 //! Easily got wrong: the generator shares the machine with what is measured, so a record costs it a copy and some digits.
 
-use crate::shared::{Bills, partition};
-use crate::topics::Back;
+mod back;
+mod flow;
+mod routes;
+
+pub use back::{Back, encoded};
+pub use flow::{BESIDE, Flow};
+pub use routes::{BILL_DUE_MS, OPEN, bill_route, pix_route};
+
+use crate::shared::partition;
 use crate::{bank, support};
+use apache_avro::types::Value;
+use apache_avro::writer::datum::GenericDatumWriter;
+use apache_avro::{Decimal, Schema};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use recado::delivery::MessageId;
@@ -107,31 +117,27 @@ impl Loader {
     }
 }
 
-/// Many attempts may be open, and many waits run out at once: both are wanted here.
-pub const OPEN: &str = "attempts_open_max = 100000000\nstorm_guard = false\n";
+/// Bills by the thousand: the schema is read once.
+pub struct Bills(Schema);
 
-/// The route file of Pix with these waits, in seconds, for their WhatsApp; then an SMS with ten minutes.
-pub fn pix_route(received_secs: u32, sent_secs: u32) -> (&'static str, String) {
-    let text = support::file("config/routes/pix.toml");
-    let (input, _) = text.split_once("# The first route whose conditions").unwrap();
-    let step = |channel: &str, template: &str, wait_secs: u32| {
-        format!("[[route.steps]]\nchannel = \"{channel}\"\ntemplate = \"{template}\"\nlease = \"2m\"\nwait = \"{wait_secs}s\"\n")
-    };
-    let route = |name: &str, direction: &str, template: &str, wait_secs: u32| {
-        let when = format!("[[route]]\nname = \"{name}\"\nwhen = [{{ field = \"direction\", equals = \"{direction}\" }}]\nexpiry = \"1h\"\nlinger = \"1m\"\n");
-        [when, step("whatsapp", template, wait_secs), step("sms", template, 600)].concat()
-    };
-    let routes = [route("pix.received", "RECEIVED", "pix_recebido", received_secs), route("pix.sent", "SENT", "pix_enviado", sent_secs)];
-    ("routes/pix.toml", format!("{input}{}", routes.concat()))
+impl Bills {
+    /// With the reference schema.
+    pub fn new() -> Self {
+        Self(Schema::parse_str(&support::file("schemas/billing_invoice.avsc")).unwrap())
+    }
+
+    /// A bill of R$ 89,90 of an invented customer.
+    pub fn record(&self, id: &str, customer: &str) -> Vec<u8> {
+        let value = Value::Record(vec![
+            ("invoice_id".into(), Value::String(id.into())),
+            ("customer_id".into(), Value::String(customer.into())),
+            ("customer_name".into(), bank::some("Maria Aparecida da Silva")),
+            ("phone".into(), bank::some("+5511987654321")),
+            ("amount".into(), Value::Decimal(Decimal::from(8_990_i64.to_be_bytes()))),
+            ("due_date".into(), Value::Date(20_800)),
+            ("card_last_digits".into(), bank::null()),
+            ("payment_line".into(), bank::null()),
+        ]);
+        bank::framed(1, &GenericDatumWriter::builder(&self.0).build().unwrap().write_value_to_vec(value).unwrap())
+    }
 }
-
-/// The route file of bills with one step that waits longer than the bill lives: so a bill's own time says when its timer is due, and it has no fallback.
-pub fn bill_route() -> (&'static str, String) {
-    let text = support::file("config/routes/bills.toml");
-    let (input, _) = text.split_once("[[route]]").unwrap();
-    let route = "[[route]]\nname = \"bill\"\nexpiry = \"2h\"\n[[route.steps]]\nchannel = \"whatsapp\"\ntemplate = \"fatura\"\nlease = \"2m\"\nwait = \"24h\"\n";
-    ("routes/bills.toml", format!("{input}{route}"))
-}
-
-/// How long after a bill's own time its timer is due: its life, and the 3 s more in which the delivery machine still takes a receipt.
-pub const BILL_DUE_MS: i64 = 7_203_000;

@@ -2,11 +2,12 @@
 
 use crate::PARTITIONS;
 use crate::armed::Armed;
+use crate::load::{Bills, Flow};
+use crate::measure::topics;
 use crate::proc::memory;
 use crate::process::{Instance, More, Stage};
-use crate::shared::{Bills, Flow, GONE_MS, asked, heading};
+use crate::shared::{GONE_MS, asked, heading};
 use crate::support::Writer;
-use crate::topics;
 use rdkafka::message::Message;
 use recado::clock::wall;
 use recado::simulator;
