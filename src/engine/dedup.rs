@@ -39,9 +39,12 @@ impl Window {
     pub fn insert(&mut self, hash: Hash, now: Timestamp) -> bool {
         let new = self.seen.insert(hash);
         if new {
-            let minute = minute_of(now);
-            self.minutes.entry(minute).or_default().hashes.push(hash);
-            self.fresh.insert(minute);
+            let number = minute_of(now);
+            let minute = self.minutes.entry(number).or_default();
+            if minute.hashes.len() == minute.written {
+                self.fresh.insert(number);
+            }
+            minute.hashes.push(hash);
         }
         new
     }

@@ -41,6 +41,12 @@ impl Record {
         unsafe { (*self.message).partition }
     }
 
+    /// The same for records of one partition of one topic, and for no others.
+    pub fn place(&self) -> (*const sys::rd_kafka_topic_t, i32) {
+        // SAFETY: the message is live.
+        unsafe { ((*self.message).rkt.cast_const(), (*self.message).partition) }
+    }
+
     /// Its offset.
     pub fn offset(&self) -> i64 {
         // SAFETY: the message is live.

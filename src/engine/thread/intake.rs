@@ -2,7 +2,7 @@
 //!
 //! Easily got wrong: a record leaves its queue only when it is decided, so one that cannot be sealed now stays where it is, and so does all behind it.
 
-use super::waiting::{Waiting, Weighs};
+use super::waiting::Waiting;
 use super::{CANCELS_BOUND, Engine, EngineError, HELD_BACK, RECEIPTS_WAITING_MAX, REQUESTS_A_TURN, Shared, TIMERS_A_TURN};
 use crate::crash_point::crash_point;
 use crate::delivery::{Partition, SourcePosition, Timestamp};
@@ -18,7 +18,9 @@ use crate::privacy::{Reference, ReferenceKind};
 use arrayvec::ArrayVec;
 use rdkafka::consumer::Consumer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::iter::Peekable;
 use std::time::Duration;
+use std::vec::IntoIter;
 
 impl Engine {
     pub(super) fn take(&mut self) -> Result<bool, EngineError> {
@@ -28,11 +30,12 @@ impl Engine {
         }
         self.requests.take(&mut fetched);
         let mut any = false;
-        for fetched in fetched {
-            match fetched {
+        let mut fetched = fetched.into_iter().peekable();
+        while let Some(next) = fetched.next() {
+            match next {
                 Fetched::Record(record) => {
                     any = true;
-                    self.sort(record);
+                    self.sort(record, &mut fetched);
                 }
                 Fetched::End { topic, partition, offset } => self.end_read(&topic, partition, offset),
                 Fetched::Fault { topic, partition, error } => {
@@ -46,19 +49,29 @@ impl Engine {
         Ok(any)
     }
 
-    fn sort(&mut self, record: Record) {
-        let partition = record.partition();
+    /// Puts a record where it waits, and those behind it of the same partition of the same topic: they come in runs, and where a run goes is looked for once.
+    fn sort(&mut self, first: Record, rest: &mut Peekable<IntoIter<Fetched>>) {
+        let (place, partition) = (first.place(), first.partition());
         let Some(task) = self.tasks.get(&partition) else { return }; // fetched before it was taken from us
-        let waiting = if record.topic() == &*self.shared.settings.topics.receipts {
-            self.waiting_receipts.entry(partition).or_default()
-        } else if let Some(&input) = self.inputs_of.get(record.topic()) {
-            self.waiting_requests.entry((input, partition)).or_default()
+        let (waiting, weighed) = if first.topic() == &*self.shared.settings.topics.receipts {
+            (self.waiting_receipts.entry(partition).or_default(), false)
+        } else if let Some(&input) = self.inputs_of.get(first.topic()) {
+            (self.waiting_requests.entry((input, partition)).or_default(), true)
         } else {
             return;
         };
-        let next = waiting.back().map_or_else(|| task.positions.0.get(record.topic()).copied().unwrap_or(0), |last| last.offset() + 1);
-        if record.offset() >= next {
-            waiting.push_back(record);
+        let mut next = waiting.back().map_or_else(|| task.positions.0.get(first.topic()).copied().unwrap_or(0), |last| last.offset() + 1);
+        let mut record = first;
+        loop {
+            if record.offset() >= next {
+                next = record.offset() + 1;
+                let bytes = if weighed { record.bytes() } else { 0 };
+                waiting.push_back(record, bytes);
+            }
+            match rest.next_if(|next| matches!(next, Fetched::Record(record) if record.place() == place)) {
+                Some(Fetched::Record(one)) => record = one,
+                Some(_) | None => return,
+            }
         }
     }
 
@@ -89,6 +102,7 @@ impl Engine {
                 let read: ArrayVec<_, LOOK_AHEAD> =
                     waiting.iter().take(LOOK_AHEAD).map(|record| record.value().and_then(|value| decode_returned(value).ok())).collect();
                 task.look_ahead(read.iter().flatten().filter_map(Returned::message_id));
+                let mut last = None;
                 for returned in read {
                     let Some(record) = waiting.pop_front() else { break };
                     self.decided += 1;
@@ -97,6 +111,10 @@ impl Engine {
                         Some(returned) => task.returned(&self.shared, at, returned, now, &mut self.guard, &mut self.outputs)?,
                         None => metrics::receipt_unreadable(),
                     }
+                    last = Some(at);
+                }
+                // Once for all of them: where one could not be decided, the task is thrown away with what was.
+                if let Some(at) = last {
                     task.passed(at);
                 }
             }
@@ -290,7 +308,8 @@ impl Engine {
     }
 }
 
-impl Weighs for Record {
+impl Record {
+    /// Its bytes, as far as they were somebody else's choice: to weigh a record reads its headers.
     fn bytes(&self) -> usize {
         let headers: usize = self.headers().iter().map(|(name, value)| name.len() + value.len()).sum();
         self.key().map_or(0, <[u8]>::len) + self.value().map_or(0, <[u8]>::len) + headers

@@ -9,16 +9,10 @@ const RECORDS_MAX: usize = 5_000;
 /// Or with so many bytes: a dozen partitions of three inputs then hold less than 300 MiB (judgement).
 const BYTES_MAX: usize = 8 << 20;
 
-/// What has a size.
-pub trait Weighs {
-    /// Its bytes, as far as they were somebody else's choice.
-    fn bytes(&self) -> usize;
-}
-
 /// In the order in which they were read.
 #[derive(Debug)]
 pub struct Waiting<T> {
-    /// Each with its bytes: to weigh a record reads its headers.
+    /// Each with what it weighs.
     all: VecDeque<(T, usize)>,
     bytes: usize,
 }
@@ -29,10 +23,9 @@ impl<T> Default for Waiting<T> {
     }
 }
 
-impl<T: Weighs> Waiting<T> {
-    /// One more was read.
-    pub fn push_back(&mut self, one: T) {
-        let bytes = one.bytes();
+impl<T> Waiting<T> {
+    /// One more was read. It weighs so many bytes; 0 where its weight is nobody's question.
+    pub fn push_back(&mut self, one: T, bytes: usize) {
         self.bytes += bytes;
         self.all.push_back((one, bytes));
     }
@@ -84,24 +77,18 @@ impl<T: Weighs> Waiting<T> {
 mod tests {
     use super::*;
 
-    impl Weighs for usize {
-        fn bytes(&self) -> usize {
-            *self
-        }
-    }
-
     #[test]
     fn many_small_ones_are_too_much_and_so_are_a_few_large_ones() {
         let mut small = Waiting::default();
-        (0..RECORDS_MAX).for_each(|_| small.push_back(10_usize));
+        (0..RECORDS_MAX).for_each(|_| small.push_back((), 10));
         assert!(!small.too_much() && !small.half_gone());
-        small.push_back(10);
+        small.push_back((), 10);
         assert!(small.too_much());
         assert_eq!((0..RECORDS_MAX / 2 + 2).filter_map(|_| small.pop_front()).count(), RECORDS_MAX / 2 + 2);
         assert!(!small.too_much() && small.half_gone());
 
         let mut large = Waiting::default();
-        (0..9).for_each(|_| large.push_back(1_usize << 20));
+        (0..9).for_each(|_| large.push_back((), 1 << 20));
         assert!(large.too_much());
         assert_eq!((0..6).filter_map(|_| large.pop_front()).count(), 6);
         assert!(large.half_gone() && large.len() == 3 && large.front() == large.back());
