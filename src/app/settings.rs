@@ -22,10 +22,8 @@ const COMMIT_PAUSE: Duration = Duration::from_millis(10);
 /// How long the broker waits for 64 KiB to come together. A fetch that comes back at each record costs the broker more than the record: every one of them names
 /// all partitions. Measured at 500 notifications a second: the median from record to call falls from 139 ms to 107 ms.
 const FETCH_WAIT: Duration = Duration::from_millis(10);
-/// How long an engine thread sleeps that finds nothing to do.
-const IDLE_WAIT: Duration = Duration::from_millis(2);
 /// These waits are a process's: of several threads each waits so many times as long, but no more than this. Each has a consumer and transactions of its own, and a
-/// fetch, a transaction or a look costs what it costs, however little is in it ("What a second thread costs").
+/// fetch or a transaction costs what it costs, however little is in it ("What a second thread costs").
 const WAITS_MAX: u16 = 4;
 
 /// How long librdkafka waits at most before it tries a broker again, in ms.
@@ -60,7 +58,6 @@ pub(super) fn engine_settings(config: &Config) -> anyhow::Result<engine::Setting
         commit_interval: config.engine.commit_interval,
         commit_on_drain: config.engine.commit_on_drain.then(|| COMMIT_PAUSE * shared),
         fetch_wait: FETCH_WAIT * shared,
-        idle_wait: IDLE_WAIT * shared,
         batch_records_max: usize::try_from(config.engine.batch_records_max).unwrap_or(usize::MAX),
         batch_bytes_max: config.engine.batch_bytes_max.bytes(),
         transaction_timeout: Duration::from_secs(10),
@@ -206,8 +203,8 @@ mod tests {
         for (threads, times) in [(1, 1), (2, 2), (4, 4), (16, 4)] {
             config.engine.threads = threads;
             let settings = engine_settings(&config).unwrap();
-            let waits = [settings.commit_on_drain.unwrap(), settings.fetch_wait, settings.idle_wait];
-            assert_eq!(waits, [10, 10, 2].map(|millis| Duration::from_millis(millis * times)), "{threads} threads");
+            let waits = [settings.commit_on_drain.unwrap(), settings.fetch_wait];
+            assert_eq!(waits, [10, 10].map(|millis| Duration::from_millis(millis * times)), "{threads} threads");
         }
         config.engine.commit_interval = Duration::from_secs(5);
         config.engine.commit_on_drain = false;

@@ -3,17 +3,20 @@
 //! Easily got wrong: a read_committed client's own watermarks are the last *stable* offset; only ListOffsets with the isolation level said gives the true end.
 #![expect(unsafe_code, reason = "rdkafka has no safe binding of ListOffsets")]
 
+use super::bell::{Bell, Ringing};
 use crate::delivery::Partition;
 use rdkafka::bindings as sys;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::ffi::CStr;
+use std::sync::Arc;
 
 /// A queue of questions and answers on one client.
 pub struct EndOffsets {
     client: *mut sys::rd_kafka_t,
     queue: *mut sys::rd_kafka_queue_t,
     open: usize,
+    ringing: Option<Ringing>,
 }
 
 // SAFETY: librdkafka's client and queue may be used from any thread; this type is not `Sync`, so one thread at a time uses them.
@@ -40,7 +43,14 @@ impl EndOffsets {
         let client = client.native_ptr();
         // SAFETY: the client is live.
         let queue = unsafe { sys::rd_kafka_queue_new(client) };
-        Self { client, queue, open: 0 }
+        Self { client, queue, open: 0, ringing: None }
+    }
+
+    /// Rings this bell from now on, when an answer comes.
+    pub fn ring(&mut self, bell: &Arc<Bell>) {
+        self.ringing = None; // a second one is set when the first is taken away
+        // SAFETY: the queue lives until `drop`, which ends the ringing first.
+        self.ringing = Some(unsafe { Ringing::on(self.queue, bell.clone()) });
     }
 
     /// How many questions are unanswered.
@@ -116,6 +126,7 @@ unsafe fn read(event: *mut sys::rd_kafka_event_t) -> Vec<End> {
 
 impl Drop for EndOffsets {
     fn drop(&mut self) {
+        self.ringing = None;
         // SAFETY: the queue is ours and not used after this.
         unsafe { sys::rd_kafka_queue_destroy(self.queue) };
     }

@@ -4,10 +4,12 @@
 //! `thread/group.rs`.
 #![expect(unsafe_code, reason = "rdkafka has no safe binding of batch consumption from a private queue")]
 
+use super::bell::{Bell, Ringing};
 use crate::delivery::{Partition, Timestamp};
 use rdkafka::bindings as sys;
 use rdkafka::client::{Client, ClientContext};
 use std::ffi::{CStr, CString};
+use std::sync::Arc;
 
 /// How many records one call takes at most.
 const BATCH_MAX: usize = 1_000;
@@ -135,6 +137,7 @@ pub enum Fetched {
 pub struct Queue {
     client: *mut sys::rd_kafka_t,
     queue: *mut sys::rd_kafka_queue_t,
+    ringing: Option<Ringing>,
 }
 
 // SAFETY: librdkafka's queues may be used from any thread; the type is not `Sync`.
@@ -148,7 +151,7 @@ impl Queue {
     pub unsafe fn new<C: ClientContext>(client: &Client<C>) -> Self {
         let client = client.native_ptr();
         // SAFETY: the client is live.
-        Self { client, queue: unsafe { sys::rd_kafka_queue_new(client) } }
+        Self { client, queue: unsafe { sys::rd_kafka_queue_new(client) }, ringing: None }
     }
 
     /// The queue of a consumer itself, for one that nothing else polls while it is read.
@@ -158,7 +161,14 @@ impl Queue {
     pub unsafe fn of_consumer<C: ClientContext>(client: &Client<C>) -> Self {
         let client = client.native_ptr();
         // SAFETY: the client is live; the queue is a counted reference that is given back.
-        Self { client, queue: unsafe { sys::rd_kafka_queue_get_consumer(client) } }
+        Self { client, queue: unsafe { sys::rd_kafka_queue_get_consumer(client) }, ringing: None }
+    }
+
+    /// Rings this bell from now on, whenever it was empty and no longer is.
+    pub fn ring(&mut self, bell: &Arc<Bell>) {
+        self.ringing = None; // a second one is set when the first is taken away
+        // SAFETY: the queue lives until `drop`, which ends the ringing first.
+        self.ringing = Some(unsafe { Ringing::on(self.queue, bell.clone()) });
     }
 
     /// Sends what is fetched from this partition to this queue. Harmless when it is so already.
@@ -197,6 +207,7 @@ impl Queue {
 
 impl Drop for Queue {
     fn drop(&mut self) {
+        self.ringing = None;
         // SAFETY: the queue is ours and not used after this.
         unsafe { sys::rd_kafka_queue_destroy(self.queue) };
     }

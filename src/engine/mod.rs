@@ -16,6 +16,7 @@ pub mod transaction;
 pub mod watchdog;
 
 mod behind;
+mod bell;
 mod dedup;
 mod fetch;
 mod gate;

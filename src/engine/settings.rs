@@ -23,8 +23,6 @@ pub struct Settings {
     pub commit_on_drain: Option<Duration>,
     /// How long a broker may wait until enough has come together for a fetch. Default 10 ms.
     pub fetch_wait: Duration,
-    /// How long a thread sleeps when there was nothing to do. Default 2 ms.
-    pub idle_wait: Duration,
     /// Commit before, when so many records are decided. Default 4 000.
     pub batch_records_max: usize,
     /// Commit before, when the changes of state are so large. Default 4 MB.

@@ -93,7 +93,6 @@ impl World {
             commit_interval: Duration::from_millis(100),
             commit_on_drain: Some(Duration::from_millis(20)),
             fetch_wait: Duration::from_millis(10),
-            idle_wait: Duration::from_millis(2),
             batch_records_max: 4_000,
             batch_bytes_max: 4 << 20,
             transaction_timeout: Duration::from_secs(10),

@@ -133,7 +133,6 @@ impl Bench {
             commit_interval: Duration::from_millis(100),
             commit_on_drain: None,
             fetch_wait: Duration::from_millis(10),
-            idle_wait: Duration::from_millis(2),
             batch_records_max: 4_000,
             batch_bytes_max: 4 << 20,
             transaction_timeout: Duration::from_secs(10),

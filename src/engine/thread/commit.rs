@@ -27,20 +27,36 @@ const YOUNG_BYTES_MAX: usize = 160 << 20;
 
 impl Engine {
     pub(super) fn commit_due(&self, busy: bool) -> bool {
+        self.commit_after(busy).is_some_and(|after| self.since_commit() >= after)
+    }
+
+    /// How long it is until a commit is due where nothing more comes; `None` where there is nothing to commit.
+    pub(super) fn commit_in(&self) -> Option<Duration> {
+        self.commit_after(false).map(|after| after.saturating_sub(self.since_commit()))
+    }
+
+    fn since_commit(&self) -> Duration {
+        crate::clock::monotonic().saturating_sub(self.last_commit)
+    }
+
+    /// So long after the last commit the next one is due; `None` where there is nothing to commit.
+    fn commit_after(&self, busy: bool) -> Option<Duration> {
         if self.decided == 0 && self.outputs.is_empty() {
-            return false;
+            return None;
+        }
+        if !self.must_end() && !self.anything_to_write() {
+            return None; // heartbeats alone: the idle commit takes care of their positions
         }
         let settings = &self.shared.settings;
-        let since = crate::clock::monotonic().saturating_sub(self.last_commit);
-        if !self.must_end() && !self.anything_to_write() {
-            return false; // heartbeats alone: the idle commit takes care of their positions
-        }
-        self.careful > 0
+        let now = self.careful > 0
             || self.must_end()
             || self.decided >= settings.batch_records_max
-            || self.tasks.values().map(|task| task.overlay.bytes()).sum::<usize>() >= settings.batch_bytes_max
-            || since >= settings.commit_interval / if self.flooded { FLOODED } else { 1 }
-            || (!busy && settings.commit_on_drain.is_some_and(|pause| since >= pause))
+            || self.tasks.values().map(|task| task.overlay.bytes()).sum::<usize>() >= settings.batch_bytes_max;
+        if now {
+            return Some(Duration::ZERO);
+        }
+        let interval = settings.commit_interval / if self.flooded { FLOODED } else { 1 };
+        Some(settings.commit_on_drain.filter(|_| !busy).map_or(interval, |pause| pause.min(interval)))
     }
 
     /// Whether the transaction must end although it may carry no more than positions: what stands alone in it keeps others waiting.

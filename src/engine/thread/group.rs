@@ -30,8 +30,8 @@ const TOPIC_BOUND: Duration = Duration::from_secs(20);
 
 impl Engine {
     /// Serves the main queue: events of the group. Records never come this way (see `take_over`); one that does means that order is lost.
-    pub(super) fn serve_group(&mut self, wait: Duration) -> Result<(), EngineError> {
-        let stray = match self.consumer.poll(wait) {
+    pub(super) fn serve_group(&mut self) -> Result<(), EngineError> {
+        let stray = match self.consumer.poll(Duration::ZERO) {
             None => return Ok(()),
             Some(Ok(_)) => true,
             Some(Err(error)) => {

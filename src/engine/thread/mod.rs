@@ -12,6 +12,7 @@ mod upkeep;
 mod waiting;
 
 use crate::delivery::{Partition, Timestamp};
+use crate::engine::bell::Bell;
 use crate::engine::end_offsets::EndOffsets;
 use crate::engine::fetch::{Queue, Record};
 use crate::engine::hello::Hello;
@@ -39,6 +40,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use waiting::Waiting;
 
+/// A thread that finds nothing to do waits until something comes, and looks again after so long: for timers, and for what was held back. A guess; a slot of the wheel has 16 ms.
+const IDLE_WAIT: Duration = Duration::from_millis(10);
 /// So many requests are decided between two looks at receipts and timers.
 const REQUESTS_A_TURN: usize = 500;
 /// So many timers fire between two looks at receipts and requests, an equal share of each task: 10 ms of work. Source: `benches/TRIED.md`, "What keeps other traffic moving".
@@ -121,6 +124,10 @@ pub struct Engine {
     requests: Queue,
     questions: EndOffsets,
     lag_questions: EndOffsets,
+    /// Rung by all of these and by the next one, for a thread that waits.
+    bell: Arc<Bell>,
+    #[expect(dead_code, reason = "the consumer polls its own queue; here it rings")]
+    group: Queue,
     consumer: BaseConsumer<Membership>,
     transactor: Option<Transactor>,
     hello: Hello,
@@ -187,8 +194,15 @@ impl Engine {
             group::consumer_config(settings, &name, cancels).create_with_context(Membership::default()).map_err(kafka("making the consumer"))?;
         #[expect(unsafe_code, reason = "queues and questions must not outlive their client")]
         // SAFETY: they go into the struct that keeps the consumer too, and are declared before it, so they are dropped first.
-        let (receipts, requests, questions, lag_questions) =
-            unsafe { (Queue::new(consumer.client()), Queue::new(consumer.client()), EndOffsets::new(consumer.client()), EndOffsets::new(consumer.client())) };
+        let ([mut receipts, mut requests, mut group], [mut questions, lag_questions]) = unsafe {
+            let client = consumer.client();
+            ([Queue::new(client), Queue::new(client), Queue::of_consumer(client)], [EndOffsets::new(client), EndOffsets::new(client)])
+        };
+        let bell = Arc::<Bell>::default();
+        for queue in [&mut receipts, &mut requests, &mut group] {
+            queue.ring(&bell);
+        }
+        questions.ring(&bell);
         let lifeline = Lifeline::new(&settings.kafka, &settings.topics.receipts);
         let hello = Hello::open(settings.kafka.clone(), settings.topics.receipts.clone(), name).map_err(kafka("making the producer of hellos"))?;
         let sources = group::sources(&shared, &consumer)?;
@@ -204,6 +218,8 @@ impl Engine {
             requests,
             questions,
             lag_questions,
+            bell,
+            group,
             consumer,
             transactor: None,
             hello,
@@ -256,7 +272,7 @@ impl Engine {
 
     fn turn(&mut self) -> Result<(), EngineError> {
         self.pulse.beat();
-        self.serve_group(Duration::ZERO)?;
+        self.serve_group()?;
         let mut busy = self.take()?;
         while let Some(wish) = self.consumer.context().next() {
             self.rebalance(wish)?;
@@ -282,7 +298,7 @@ impl Engine {
         }
         self.upkeep()?;
         if !busy {
-            self.serve_group(self.shared.settings.idle_wait)?;
+            self.bell.wait(self.commit_in().map_or(IDLE_WAIT, |span| span.min(IDLE_WAIT)));
         }
         Ok(())
     }
