@@ -13,7 +13,9 @@ mod bank;
 #[path = "../../tests/kafka/deployment.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
 mod deployment;
-#[path = "../proc.rs"]
+#[path = "../common/bulk.rs"]
+mod bulk;
+#[path = "../common/proc.rs"]
 mod proc;
 #[path = "../../tests/kafka/process.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]

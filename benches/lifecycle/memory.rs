@@ -106,7 +106,7 @@ async fn resident(stage: &Stage) -> Resident {
     let instance = started(stage, ROCKSDB).await;
     tokio::time::sleep(RESTS).await;
     let (timers, events) = (timers(&instance).await, counted(&scrape(&instance).await, "recado_dedup_events", ""));
-    let resident = Resident { bytes: memory(instance.pid(), "VmRSS"), timers, events };
+    let resident = Resident { bytes: memory(instance.pid(), "VmRSS").unwrap(), timers, events };
     instance.stop();
     resident
 }

@@ -66,5 +66,5 @@ pub async fn run() {
 
 /// The most memory that a process has had.
 fn most(instance: &Instance) -> String {
-    format!("{} MiB at most", memory(instance.pid(), "VmHWM") >> 20)
+    format!("{} MiB at most", memory(instance.pid(), "VmHWM").unwrap() >> 20)
 }

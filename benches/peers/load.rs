@@ -4,11 +4,9 @@
 //! round, when all of the first are known to be dispatched, and no program still has them in the transaction that wrote them. The first record that comes back to a
 //! life is written before its wait can begin: its time is noted, so that the auditor can tell what falls back too early.
 
+use crate::bulk::Bulk;
 use crate::records::{Back, Codec};
 use crate::script::{Life, PARTITIONS};
-use crate::support;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use recado::delivery::{Attempt, MessageId, Timestamp};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -30,7 +28,7 @@ const BACKS: [Back; 4] = [Back::Accepted, Back::Sent, Back::Delivered, Back::Rea
 /// Where a run writes.
 #[derive(Clone)]
 pub struct Loader {
-    producer: ThreadedProducer<DefaultProducerContext>,
+    bulk: Bulk,
     codec: Arc<Codec>,
     /// The bank's topic and ours.
     pub input: String,
@@ -44,16 +42,7 @@ pub struct Loader {
 impl Loader {
     /// For the topics of this run.
     pub fn new(codec: Arc<Codec>, prefix: &str, began: Timestamp) -> Self {
-        let producer = support::client()
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
-            .set("linger.ms", "20")
-            .set("batch.size", "1000000")
-            .set("compression.type", "lz4")
-            .set("queue.buffering.max.messages", "500000")
-            .create()
-            .expect("a producer");
-        Self { producer, codec, input: format!("{prefix}in.pix.transactions"), receipts: format!("{prefix}receipts"), began, accepted: Arc::default() }
+        Self { bulk: Bulk::new(), codec, input: format!("{prefix}in.pix.transactions"), receipts: format!("{prefix}receipts"), began, accepted: Arc::default() }
     }
 
     /// What this life is called.
@@ -99,7 +88,7 @@ impl Loader {
     /// How many statuses of those that do not fall back it leads to.
     fn request(&self, life: Life) -> u64 {
         let (value, key) = (self.codec.request(life, self.id(life), &self.input), format!("customer-{}", life.customer()));
-        self.send(&self.input, life.partition().kafka(), key.as_bytes(), &value, Some(life.time(self.began)));
+        self.bulk.send(&self.input, life.partition().kafka(), key.as_bytes(), &value, Some(life.time(self.began).millis()));
         u64::from(!life.falls_back() && !self.codec.is_repeated(life))
     }
 
@@ -128,7 +117,7 @@ impl Loader {
 
     /// One word about one attempt.
     pub fn back(&self, id: MessageId, attempt: Attempt, back: Back) {
-        self.send(&self.receipts, id.partition().kafka(), id.bytes(), &self.codec.back(id, attempt, back), None);
+        self.bulk.send(&self.receipts, id.partition().kafka(), id.bytes(), &self.codec.back(id, attempt, back), None);
     }
 
     /// Signs of life, each second, until told to stop.
@@ -136,7 +125,7 @@ impl Loader {
         while !stop.load(Ordering::Relaxed) {
             for partition in 0..i32::from(PARTITIONS) {
                 for value in self.codec.heartbeats(self.began) {
-                    self.send(&self.receipts, partition, &[], &value, None);
+                    self.bulk.send(&self.receipts, partition, &[], &value, None);
                 }
             }
             std::thread::sleep(BEAT);
@@ -145,21 +134,7 @@ impl Loader {
 
     /// Waits until everything is acknowledged.
     pub fn flush(&self) {
-        self.producer.flush(Duration::from_secs(120)).expect("the broker acknowledges");
-    }
-
-    fn send(&self, topic: &str, partition: i32, key: &[u8], value: &[u8], time: Option<Timestamp>) {
-        loop {
-            let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).partition(partition).key(key).payload(value);
-            if let Some(time) = time {
-                record = record.timestamp(time.millis());
-            }
-            match self.producer.send(record) {
-                Ok(()) => return,
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => std::thread::sleep(Duration::from_millis(1)),
-                Err((error, _)) => panic!("{error}"),
-            }
-        }
+        self.bulk.flush();
     }
 }
 

@@ -16,7 +16,9 @@ mod deployment;
 mod floor;
 mod load;
 mod place;
-#[path = "../proc.rs"]
+#[path = "../common/bulk.rs"]
+mod bulk;
+#[path = "../common/proc.rs"]
 mod proc;
 mod program;
 mod records;
@@ -228,7 +230,7 @@ async fn one(program: &Program, plan: &Plan, broker: u32, sizes: &mut Sizes) -> 
         (last, fallen_before) = (now, fallen);
         round += 1;
     }
-    run.memory_mib = proc::memory(process.pid(), "VmHWM") / (1 << 20);
+    run.memory_mib = proc::memory(process.pid(), "VmHWM").unwrap_or(0) / (1 << 20);
     stop.store(true, Ordering::Relaxed);
     beating.join().unwrap();
     process.terminate();

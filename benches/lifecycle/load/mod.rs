@@ -1,4 +1,4 @@
-//! What the bank writes, by the million: records cast from a specimen, and a producer that batches.
+//! What the bank writes, by the million: records cast from a specimen, routes, and a steady flow.
 //!
 //! Easily got wrong: the generator shares the machine with what is measured, so a record costs it a copy and some digits.
 
@@ -10,16 +10,14 @@ pub use back::{Back, encoded};
 pub use flow::{BESIDE, Flow};
 pub use routes::{BILL_DUE_MS, OPEN, bill_route, pix_route};
 
+use crate::bulk::Bulk;
 use crate::shared::partition;
 use crate::{bank, support};
 use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use apache_avro::{Decimal, Schema};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use recado::delivery::MessageId;
 use std::ops::Range;
-use std::time::Duration;
 
 /// In a specimen, where the digits of a number go.
 const EVENT: &str = "@@@@@@@@@";
@@ -67,34 +65,18 @@ impl Mould {
     }
 }
 
-/// Writes much in few requests.
-pub struct Loader(ThreadedProducer<DefaultProducerContext>);
+/// The bank, and whoever says what comes back.
+pub struct Loader(Bulk);
 
 impl Loader {
-    /// An idempotent producer.
+    /// With a producer of its own.
     pub fn new() -> Self {
-        let producer = support::client()
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
-            .set("linger.ms", "20")
-            .set("batch.size", "1000000")
-            .set("compression.type", "lz4")
-            .set("queue.buffering.max.messages", "500000")
-            .create();
-        Self(producer.unwrap())
+        Self(Bulk::new())
     }
 
-    /// Writes one record, which may say that it is of another time than now; waits while the queue is full.
+    /// Writes one record, as [`Bulk::send`].
     pub fn send(&self, topic: &str, partition: i32, key: &[u8], value: &[u8], time_ms: Option<i64>) {
-        loop {
-            let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).partition(partition).key(key).payload(value);
-            record.timestamp = time_ms;
-            match self.0.send(record) {
-                Ok(()) => return,
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => std::thread::sleep(Duration::from_millis(1)),
-                Err((error, _)) => panic!("{error}"),
-            }
-        }
+        self.0.send(topic, partition, key, value, time_ms);
     }
 
     /// Writes the records of these numbers, as fast as they are taken.
@@ -113,7 +95,7 @@ impl Loader {
 
     /// Waits until everything is acknowledged.
     pub fn flush(&self) {
-        self.0.flush(Duration::from_secs(120)).unwrap();
+        self.0.flush();
     }
 }
 

@@ -124,7 +124,7 @@ pub struct Engine {
     requests: Queue,
     questions: EndOffsets,
     lag_questions: EndOffsets,
-    /// Rung by all of these and by the next one, for a thread that waits.
+    /// Rung by the queues of this thread, but for the lag's answers, which may wait: ends its waits.
     bell: Arc<Bell>,
     #[expect(dead_code, reason = "the consumer polls its own queue; here it rings")]
     group: Queue,

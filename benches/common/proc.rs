@@ -30,11 +30,11 @@ fn cores() -> u32 {
     u32::try_from(stat.lines().filter(is_one).count().max(1)).expect("a few cores")
 }
 
-/// Memory of a process in bytes, by the name of its line (`VmRSS`; `VmHWM`: the most that it has had).
-pub fn memory(pid: u32, name: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
-    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("a line that Linux writes");
-    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1_024
+/// Memory of a process in bytes, by the name of its line (`VmRSS`; `VmHWM`: the most that it has had); `None` of one that has ended.
+pub fn memory(pid: u32, name: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    Some(line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1_024)
 }
 
 /// Which processor this is, and how many of its cores.
