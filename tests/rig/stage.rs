@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// Partitions of each topic.
 pub const PARTITIONS: u16 = 6;
@@ -537,6 +539,32 @@ fn config(profile: Profile, folder: &Path, prefix: &str, name: &str, provider: &
     config.write(folder)
 }
 
+/// So old a connection takes one request more at most.
+const OLD: Duration = Duration::from_secs(1);
+/// Behind an answer, before it is ended.
+const REST: Duration = Duration::from_millis(10);
+
+/// Passes bytes on, both ways, until one side ends; or until the connection is old and an answer is through: providers keep theirs, and a gateway that was away would be
+/// sent nothing as long as those to the others suffice.
+async fn pass(mut from: TcpStream, mut to: TcpStream) {
+    let (began, mut answered) = (Instant::now(), false);
+    let (mut there, mut back) = (vec![0; 16 << 10], vec![0; 16 << 10]);
+    loop {
+        let ends = answered && began.elapsed() >= OLD;
+        tokio::select! {
+            read = from.read(&mut there) => match read {
+                Ok(count @ 1..) if to.write_all(&there[..count]).await.is_ok() => answered = false,
+                Ok(_) | Err(_) => return,
+            },
+            read = to.read(&mut back) => match read {
+                Ok(count @ 1..) if from.write_all(&back[..count]).await.is_ok() => answered = true,
+                Ok(_) | Err(_) => return,
+            },
+            () = tokio::time::sleep(REST), if ends => return,
+        }
+    }
+}
+
 /// A load balancer as a bank has one in front of its gateways: the next one in turn that takes a connection.
 struct Door {
     port: u16,
@@ -551,13 +579,12 @@ impl Door {
         let (ports, turn) = (behind.clone(), AtomicUsize::new(0));
         tokio::spawn(async move {
             loop {
-                let Ok((mut from, _)) = listener.accept().await else { continue };
+                let Ok((from, _)) = listener.accept().await else { continue };
                 let (ports, first) = (ports.lock().unwrap().clone(), turn.fetch_add(1, Ordering::Relaxed));
                 tokio::spawn(async move {
                     for at in 0..ports.len() {
-                        if let Ok(mut to) = tokio::net::TcpStream::connect(("127.0.0.1", ports[(first + at) % ports.len()])).await {
-                            let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
-                            return;
+                        if let Ok(to) = TcpStream::connect(("127.0.0.1", ports[(first + at) % ports.len()])).await {
+                            return pass(from, to).await;
                         }
                     }
                 });
