@@ -3,7 +3,8 @@
 //! Easily got wrong: words that follow each other at once are decided in one transaction, and the state is written once in the place of four times.
 
 use crate::PARTITIONS;
-use crate::load::{Back, Loader, encoded};
+use crate::back::{Back, encoded};
+use crate::load::Loader;
 use crate::measure::topics;
 use crate::process::Stage;
 use crate::shared::Worker;

@@ -4,7 +4,9 @@
 
 use crate::PARTITIONS;
 use crate::answers::{Answers, LIFECYCLE, signs_of_life};
-use crate::load::{BESIDE, Back, Flow, Loader, Mould, OPEN, pix_route};
+use crate::back::Back;
+use crate::leave;
+use crate::load::{BESIDE, Flow, Loader, Mould, OPEN, pix_route};
 use crate::measure::cost::Reading;
 use crate::measure::{Spread, topics};
 use crate::process::{More, Stage};
@@ -76,7 +78,7 @@ pub async fn run() {
     println!("Other traffic, record → dispatch committed and read, before: {calm}");
     println!("  while they are drained: {busy}; p99 is {:.2} × as long", busy.at(99) as f64 / calm.at(99) as f64);
     instance.stop();
-    topics::remove(&stage).await;
+    leave::delete_topics(&stage.prefix).await;
 }
 
 /// Brings so many Pix to their waits; returns the times between which the outcomes were appended.

@@ -3,10 +3,10 @@
 use crate::PARTITIONS;
 use crate::answers::{Answers, LIFECYCLE, signs_of_life};
 use crate::armed::Armed;
+use crate::leave;
 use crate::load::{Flow, Mould, OPEN, bill_route, pix_route};
 use crate::measure::cost::{Reading, settled};
 use crate::measure::metrics::delivered;
-use crate::measure::topics;
 use crate::process::{Instance, More, Stage};
 use crate::shared::{Worker, asked, heading};
 use recado::simulator;
@@ -84,6 +84,6 @@ impl Growing {
         self.armed.end();
         self.signs.end();
         self.instance.stop();
-        topics::remove(&self.stage).await;
+        leave::delete_topics(&self.stage.prefix).await;
     }
 }

@@ -5,6 +5,7 @@
 use crate::PARTITIONS;
 use crate::answers::{Answers, HALF, half, signs_of_life};
 use crate::armed::{Armed, timers};
+use crate::leave;
 use crate::load::{BILL_DUE_MS, Flow, Mould, OPEN, bill_route, pix_route};
 use crate::measure::Spread;
 use crate::measure::cost::{Reading, settled};
@@ -69,7 +70,7 @@ pub async fn run() {
     answers.end();
     armed.end();
     signs.end();
-    topics::remove(&stage).await;
+    leave::delete_topics(&stage.prefix).await;
 }
 
 /// Of the fallbacks that were due in this time: how long after that the broker appended them.

@@ -13,8 +13,12 @@ mod bank;
 #[path = "../../tests/kafka/deployment.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
 mod deployment;
+#[path = "../common/back.rs"]
+mod back;
 #[path = "../common/bulk.rs"]
 mod bulk;
+#[path = "../common/leave.rs"]
+mod leave;
 #[path = "../common/proc.rs"]
 mod proc;
 #[path = "../../tests/kafka/process.rs"]

@@ -4,9 +4,9 @@
 
 use crate::PARTITIONS;
 use crate::armed::{Armed, timers};
+use crate::leave;
 use crate::load::{BILL_DUE_MS, OPEN, bill_route};
 use crate::measure::metrics::{counted, scrape};
-use crate::measure::topics;
 use crate::proc::memory;
 use crate::process::{Instance, More, Stage};
 use crate::shared::{asked, heading, until};
@@ -67,7 +67,7 @@ pub async fn run() {
         );
     }
     println!("  Apart from it: RocksDB, 8 MiB of cache and 8 MiB of write buffer in all three (256 MiB together unless configured otherwise).");
-    topics::remove(&stage).await;
+    leave::delete_topics(&stage.prefix).await;
 }
 
 fn mib(bytes: u64) -> f64 {

@@ -4,6 +4,7 @@
 
 use crate::PARTITIONS;
 use crate::answers::{Answers, LIFECYCLE, signs_of_life};
+use crate::leave;
 use crate::load::{Loader, Mould, OPEN, pix_route};
 use crate::measure::cost::{Cost, Reading, settled};
 use crate::measure::metrics::delivered;
@@ -36,7 +37,7 @@ pub async fn run() {
     instance.stop();
     let statuses = topics::each(&format!("{}status", stage.prefix), &topics::START, |_| {});
     assert_eq!(statuses, 3 * begun + read, "requested, sent and delivered of each, and what was read");
-    topics::remove(&stage).await;
+    leave::delete_topics(&stage.prefix).await;
 }
 
 /// Brings so many lives of so many customers, after one of each to warm up; returns what they cost.

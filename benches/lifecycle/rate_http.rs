@@ -1,9 +1,10 @@
 //! Lifecycles a second when the bank writes faster than anybody can, with everything: one process with all roles, providers over HTTP, one receipt in a POST.
 
 use crate::PARTITIONS;
+use crate::leave;
 use crate::load::pix_route;
 use crate::measure::metrics::{counted, scrape};
-use crate::measure::topics;
+
 use crate::process::{More, Stage};
 use crate::rate::{kept, saturated, told};
 use crate::shared::{asked, heading};
@@ -36,7 +37,7 @@ pub async fn run() {
     println!("  {posts} webhooks taken of {} lifecycles so far, {refused} connections refused; the bench's time is that of the providers", CUSTOMERS + lives);
     kept(&stage, CUSTOMERS + lives);
     instance.stop();
-    topics::remove(&stage).await;
+    leave::delete_topics(&stage.prefix).await;
 }
 
 /// A phone on which a message arrives within a second, and is seen or not; so many of five.

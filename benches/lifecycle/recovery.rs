@@ -2,6 +2,7 @@
 
 use crate::PARTITIONS;
 use crate::armed::Armed;
+use crate::leave;
 use crate::load::{Bills, Flow};
 use crate::measure::topics;
 use crate::proc::memory;
@@ -61,7 +62,7 @@ pub async fn run() {
     flow.end();
     arming.end();
     instance.stop();
-    topics::remove(&stage).await;
+    leave::delete_topics(&stage.prefix).await;
 }
 
 /// The most memory that a process has had.

@@ -2,9 +2,9 @@
 
 use crate::PARTITIONS;
 use crate::armed::Armed;
+use crate::leave;
 use crate::load::{OPEN, bill_route};
 use crate::measure::cost::settled;
-use crate::measure::topics;
 use crate::proc::cpu;
 use crate::process::{Instance, More, Stage};
 use crate::shared::{asked, heading};
@@ -53,7 +53,7 @@ pub async fn run() {
         println!("  ready after {:.2?} ({:.2?} of CPU), with the store kept after {:.2?} ({:.2?})", lost.wall, lost.cpu, kept.wall, kept.cpu);
     }
     instance.stop();
-    topics::remove(&stage).await;
+    leave::delete_topics(&stage.prefix).await;
 }
 
 /// Starts it and waits until it is ready.

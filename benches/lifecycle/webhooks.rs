@@ -4,6 +4,7 @@
 
 use crate::PARTITIONS;
 use crate::deployment::signed_by_meta;
+use crate::leave;
 use crate::measure::cost::Reading;
 use crate::measure::topics;
 use crate::process::{Instance, Stage};
@@ -41,7 +42,7 @@ pub async fn run() {
     let records = topics::each(&topic, &topics::START, |message| there += u64::from(message.key().is_some_and(|key| !key.is_empty())));
     let ends: i64 = topics::ends(&topic).iter().sum();
     assert_eq!((there, i64::try_from(records).unwrap()), (next, ends), "what was acknowledged is there, and no more");
-    topics::remove(&stage).await;
+    leave::delete_topics(&stage.prefix).await;
 }
 
 async fn measured(stage: &Stage, gateway: &Instance, first: u64, of_a_post: u64, posts: u64) -> u64 {

@@ -2,9 +2,10 @@
 //! dispatch of a first step, of which each life has one, and those of second steps, of which none may come before its wait is over; nothing else may be dispatched, and
 //! nothing be called a dead letter. Reasons, times and sources in statuses are not compared, and sealed bytes are not opened.
 
+use crate::back::Back;
 use crate::load::Loader;
 use crate::place::WAIT_SHORT_MS;
-use crate::records::{Back, Codec};
+use crate::records::Codec;
 use crate::script::{Life, PARTITIONS, Told};
 use crate::support;
 use rdkafka::consumer::{BaseConsumer, Consumer};

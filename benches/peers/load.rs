@@ -4,8 +4,9 @@
 //! round, when all of the first are known to be dispatched, and no program still has them in the transaction that wrote them. The first record that comes back to a
 //! life is written before its wait can begin: its time is noted, so that the auditor can tell what falls back too early.
 
+use crate::back::Back;
 use crate::bulk::Bulk;
-use crate::records::{Back, Codec};
+use crate::records::Codec;
 use crate::script::{Life, PARTITIONS};
 use recado::delivery::{Attempt, MessageId, Timestamp};
 use std::collections::HashMap;

@@ -16,8 +16,12 @@ mod deployment;
 mod floor;
 mod load;
 mod place;
+#[path = "../common/back.rs"]
+mod back;
 #[path = "../common/bulk.rs"]
 mod bulk;
+#[path = "../common/leave.rs"]
+mod leave;
 #[path = "../common/proc.rs"]
 mod proc;
 mod program;
@@ -34,8 +38,6 @@ use floor::{Kind, Sizes};
 use load::Loader;
 use place::{Place, WAIT_SHORT_MS};
 use program::Program;
-use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::Consumer;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -257,16 +259,8 @@ async fn one(program: &Program, plan: &Plan, broker: u32, sizes: &mut Sizes) -> 
     if *program == Program::Recado {
         *sizes = measure(&place.prefix);
     }
-    remove(&place.prefix).await;
+    leave::delete_topics(&place.prefix).await;
     run
-}
-
-/// The run's topics, Streams' own among them: the next one needs the disk.
-async fn remove(prefix: &str) {
-    let admin: AdminClient<DefaultClientContext> = support::client().create().unwrap();
-    let metadata = admin.inner().fetch_metadata(None, Duration::from_secs(10)).unwrap();
-    let own: Vec<&str> = metadata.topics().iter().map(|topic| topic.name()).filter(|name| name.starts_with(prefix)).collect();
-    admin.delete_topics(&own, &AdminOptions::new()).await.unwrap();
 }
 
 /// How long Recado's records are on average, so that the others write as much: of what it wrote last, in all the mixture of a round.

@@ -1,11 +1,12 @@
 //! The same lifecycle as bytes: as Recado's topics hold it (*full* work), or as a fixed layout of the same length (*plain* work: floors, and a Streams program
 //! without Avro, seals, deduplication and gate).
 
+use crate::back::{Back, encoded};
 use crate::bank;
 use crate::script::{Life, Told};
 use apache_avro::Schema;
 use apache_avro::writer::datum::GenericDatumWriter;
-use recado::delivery::{Attempt, AttemptId, Channel, Lane, MessageId, Outcome, Reason, Receipt, StatusWord, Timestamp};
+use recado::delivery::{Attempt, AttemptId, Channel, Lane, MessageId, StatusWord, Timestamp};
 use recado::event::records::{self, Returned};
 use std::collections::HashMap;
 
@@ -16,19 +17,6 @@ pub enum Work {
     Full,
     /// None of it.
     Plain,
-}
-
-/// What comes back to an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Back {
-    /// The dispatcher: accepted.
-    Accepted,
-    /// The provider: it left.
-    Sent,
-    /// It arrived.
-    Delivered,
-    /// The customer saw it.
-    Read,
 }
 
 /// Writes records of one kind of work.
@@ -88,21 +76,8 @@ impl Codec {
 
     /// A record of the receipts topic.
     pub fn back(&self, message_id: MessageId, attempt: Attempt, back: Back) -> Vec<u8> {
-        let attempt_id = AttemptId { message_id, attempt };
-        let receipt =
-            |receipt| Returned::Receipt { attempt_id, receipt, reason: Reason::None, code: 0, provider_time: Some(Timestamp::from_millis(1_764_900_000_000)) };
         match self.work {
-            Work::Full => {
-                let returned = match back {
-                    Back::Accepted => {
-                        Returned::Outcome { attempt_id, outcome: Outcome::Accepted, reason: Reason::None, code: 0, provider_id: Some(*message_id.bytes()) }
-                    }
-                    Back::Sent => receipt(Receipt::Sent),
-                    Back::Delivered => receipt(Receipt::Delivered),
-                    Back::Read => receipt(Receipt::Read),
-                };
-                encoded(&returned)
-            }
+            Work::Full => back.record(AttemptId { message_id, attempt }),
             Work::Plain => {
                 let mut bytes = vec![back as u8];
                 bytes.extend_from_slice(message_id.bytes());
@@ -157,12 +132,6 @@ impl Codec {
             }
         }
     }
-}
-
-fn encoded(returned: &Returned) -> Vec<u8> {
-    let mut value = Vec::new();
-    records::encode_returned(returned, &mut value);
-    value
 }
 
 /// The id at the beginning; step and n from `at` on.

@@ -2,21 +2,20 @@
 //!
 //! Easily got wrong: the generator shares the machine with what is measured, so a record costs it a copy and some digits.
 
-mod back;
 mod flow;
 mod routes;
 
-pub use back::{Back, encoded};
 pub use flow::{BESIDE, Flow};
 pub use routes::{BILL_DUE_MS, OPEN, bill_route, pix_route};
 
+use crate::back::Back;
 use crate::bulk::Bulk;
 use crate::shared::partition;
 use crate::{bank, support};
 use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use apache_avro::{Decimal, Schema};
-use recado::delivery::MessageId;
+use recado::delivery::{Attempt, AttemptId, MessageId};
 use std::ops::Range;
 
 /// In a specimen, where the digits of a number go.
@@ -90,7 +89,8 @@ impl Loader {
 
     /// Writes what comes back to the first attempt of a message.
     pub fn back(&self, receipts: &str, id: &MessageId, back: Back) {
-        self.send(receipts, id.partition().kafka(), id.bytes(), &back.record(*id), None);
+        let record = back.record(AttemptId { message_id: *id, attempt: Attempt::FIRST });
+        self.send(receipts, id.partition().kafka(), id.bytes(), &record, None);
     }
 
     /// Waits until everything is acknowledged.

@@ -2,8 +2,6 @@
 
 use crate::process::Stage;
 use crate::{PARTITIONS, support};
-use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -95,12 +93,4 @@ pub fn segments(stage: &Stage) -> u64 {
     let all: u64 = files.filter(|file| file.path().extension().is_some_and(|kind| kind == "log")).map(|file| file.metadata().unwrap().len()).sum();
     assert!(all > 0, "the stage's topics lie in {}", stage.broker_data().display());
     all
-}
-
-/// Deletes the stage's topics: the next part needs the disk, and the broker's cleaner would go on for this one.
-pub async fn remove(stage: &Stage) {
-    let admin: AdminClient<DefaultClientContext> = support::client().create().unwrap();
-    let metadata = admin.inner().fetch_metadata(None, ANSWER).unwrap();
-    let own: Vec<&str> = metadata.topics().iter().map(|topic| topic.name()).filter(|name| name.starts_with(&stage.prefix)).collect();
-    admin.delete_topics(&own, &AdminOptions::new()).await.unwrap();
 }

@@ -1,10 +1,10 @@
-//! What comes back to a message, as records of the receipts topic.
+//! What comes back to an attempt, as records of the receipts topic, for both benches.
 
-use recado::delivery::{Attempt, AttemptId, MessageId, Outcome, Reason, Receipt, Timestamp};
+use recado::delivery::{AttemptId, Outcome, Reason, Receipt, Timestamp};
 use recado::event::records::{self, Returned};
 
 /// What comes back to an attempt.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Back {
     /// The dispatcher: the provider took it.
     Accepted,
@@ -17,14 +17,14 @@ pub enum Back {
 }
 
 impl Back {
-    /// The record that says so of the first attempt.
-    pub fn record(self, message_id: MessageId) -> Vec<u8> {
-        let attempt_id = AttemptId { message_id, attempt: Attempt::FIRST };
+    /// The record that says so.
+    pub fn record(self, attempt_id: AttemptId) -> Vec<u8> {
         let receipt =
             |receipt| Returned::Receipt { attempt_id, receipt, reason: Reason::None, code: 0, provider_time: Some(Timestamp::from_millis(1_764_900_000_000)) };
         encoded(&match self {
             Self::Accepted => {
-                Returned::Outcome { attempt_id, outcome: Outcome::Accepted, reason: Reason::None, code: 0, provider_id: Some(*message_id.bytes()) }
+                let provider_id = Some(*attempt_id.message_id.bytes());
+                Returned::Outcome { attempt_id, outcome: Outcome::Accepted, reason: Reason::None, code: 0, provider_id }
             }
             Self::Sent => receipt(Receipt::Sent),
             Self::Delivered => receipt(Receipt::Delivered),
