@@ -95,9 +95,13 @@ fn on_what(plan: &Plan, runs: &[Run], sizes: Sizes) -> String {
     } else {
         String::new()
     };
+    let lengths = if plan.programs.contains(&Program::Recado) {
+        format!(" Mean value lengths of Recado's: dispatch {}, status {}, state {} bytes.", sizes.dispatch, sizes.status, sizes.state)
+    } else {
+        String::new()
+    };
     format!(
-        "recado {}{}, profile {}, jemalloc under Recado and the floors, librdkafka {} and RocksDB {}; Apache Kafka {}{streams}; {}.\n{}, Linux {}. Load after the last run: {}. {} Mean value lengths of Recado's: \
-         dispatch {}, status {}, state {} bytes.",
+        "recado {}{}, profile {}, jemalloc under Recado and the floors, librdkafka {} and RocksDB {}; Apache Kafka {}{streams}; {}.\n{}, Linux {}. Load after the last run: {}. {}{lengths}",
         env!("CARGO_PKG_VERSION"),
         crate::support::commit(),
         profile(),
@@ -109,9 +113,6 @@ fn on_what(plan: &Plan, runs: &[Run], sizes: Sizes) -> String {
         read("/proc/sys/kernel/osrelease"),
         read("/proc/loadavg"),
         stolen(runs),
-        sizes.dispatch,
-        sizes.status,
-        sizes.state,
     )
 }
 
