@@ -3,12 +3,17 @@
 use crate::PARTITIONS;
 use crate::leave;
 use crate::load::pix_route;
+use crate::measure::cost::settled;
 use crate::measure::metrics::{counted, scrape};
-
+use crate::measure::topics;
 use crate::process::{More, Stage};
 use crate::rate::{kept, saturated, told};
 use crate::shared::{asked, heading};
+use rdkafka::message::Message;
+use recado::delivery::StatusWord;
+use recado::event::records;
 use recado::simulator::{self, Behaviour, Phone, Report, Weighted, Word};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Lifecycles that are measured, unless `LIVES` says otherwise.
@@ -36,13 +41,24 @@ pub async fn run() {
     let (posts, refused) = (counted(&metrics, "recado_webhooks_total", "\"accepted\""), counted(&metrics, "recado_gateway_connections_refused_total", ""));
     println!("  {posts} webhooks taken of {} lifecycles so far, {refused} connections refused; the bench's time is that of the providers", CUSTOMERS + lives);
     kept(&stage, CUSTOMERS + lives);
+    settled(&instance).await;
     instance.stop();
+    let mut said: BTreeMap<StatusWord, u64> = BTreeMap::new();
+    topics::each(&format!("{}status", stage.prefix), &topics::START, |message| {
+        *said.entry(records::decode_status(message.payload().unwrap()).unwrap().status.word).or_default() += 1;
+    });
+    said.remove(&StatusWord::Read);
+    assert_eq!(
+        said,
+        [StatusWord::Requested, StatusWord::Sent, StatusWord::Delivered].map(|word| (word, CUSTOMERS + lives)).into(),
+        "of all of them, and nothing else"
+    );
     leave::delete_topics(&stage.prefix).await;
 }
 
-/// A phone on which a message arrives within a second, and is seen or not; so many of five.
+/// A phone on which a message arrives within a second, and is seen or not; so many of five. Each word some commits behind the one before it.
 fn phone(weight: u32, reads: bool) -> Weighted {
-    let words = [(Word::Sent, 100), (Word::Delivered, 400), (Word::Read, 800)];
+    let words = [(Word::Sent, 400), (Word::Delivered, 800), (Word::Read, 1_200)];
     let receipts = words.into_iter().filter(|(word, _)| reads || *word != Word::Read).map(|(word, ms)| Report::new(word, Duration::from_millis(ms)));
     Weighted { weight, phone: Phone { whatsapp: Behaviour { receipts: receipts.collect(), ..Behaviour::default() }, ..Phone::default() } }
 }
