@@ -91,10 +91,10 @@ rig-controls: deps ## Recado without a bug under the faults that some bugs need,
 	  echo "$$line"; [ -z "$(REPORT)" ] || echo "$$line" >> "$(REPORT)"; \
 	done; rm "$$page"; [ -z "$$red" ] || { echo "Red without a bug$$red"; exit 1; }
 
+bench: SHELL = bash
 bench: ## what the way of a notification costs on this machine, in numbers: about an hour; PARTS=latency for one part, REPORT=file keeps what was said (benches/README.md)
 	@docker/deps.sh test
-	@export $(WARM_KAFKA); { $(CARGO) bench --locked --profile ci --features demo --bench lifecycle -- $(PARTS); echo "ended $$?"; } | awk -v report="$(REPORT)" \
-	  'BEGIN { code = 1 } /^ended / { code = $$2; next } { print; fflush(); if (report) print > report } END { exit code }'
+	@set -o pipefail; export $(WARM_KAFKA); $(CARGO) bench --locked --profile ci --features demo --bench lifecycle -- $(PARTS) | tee "$(or $(REPORT),/dev/null)"
 
 # What callgrind did not count would pass any limit: a count of 0 is red too.
 bench-gate: ## how many instructions the pure parts take: red above a limit; LIMITS=off counts without judging, TWICE=1 does twice the work, so that all are red, ONLY='*seal*' some of them
