@@ -92,7 +92,7 @@ rig-controls: deps ## Recado without a bug under the faults that some bugs need,
 	done; rm "$$page"; [ -z "$$red" ] || { echo "Red without a bug$$red"; exit 1; }
 
 bench: SHELL = bash
-bench: ## what the way of a notification costs on this machine, in numbers: about an hour; PARTS=latency for one part, REPORT=file keeps what was said (benches/README.md)
+bench: ## what the way of a notification costs on this machine, in numbers: half an hour; PARTS=latency for one part, REPORT=file keeps what was said (benches/README.md)
 	@docker/deps.sh test
 	@set -o pipefail; export $(WARM_KAFKA); $(CARGO) bench --locked --profile ci --features demo --bench lifecycle -- $(PARTS) | tee "$(or $(REPORT),/dev/null)"
 
